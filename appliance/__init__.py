@@ -1,0 +1,3 @@
+"""Outpost: an offline LLM appliance. The package map is `docs/structure.md`."""
+
+__version__ = "0.1.0"

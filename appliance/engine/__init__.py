@@ -1,0 +1,1 @@
+"""Work on tokens, without threads or sockets: schedule, decode, sample, reuse prefixes, shape output."""

@@ -1,0 +1,57 @@
+"""The seam between a runner's loop (`runner/serve.py`) and the engine: what the loop may ask of it.
+
+The reader thread calls `prepare` (template, tokenising, length check, grammar: everything that can refuse a request);
+the main thread owns all the rest and calls it between steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, Union
+
+from appliance.wire.messages import (
+    Accepted,
+    ApplyTemplate,
+    Detokenize,
+    Embed,
+    EngineStats,
+    Failed,
+    Generate,
+    ModelFacts,
+    Rerank,
+    Result,
+    SetLimits,
+    Step,
+    Tokenize,
+)
+
+Prepared = object
+"""A request that passed every check, opaque to the loop: an `engine.sequence` type."""
+
+Said = Union[Accepted, Failed, Result, Step]
+
+
+class EngineCore(Protocol):
+    facts: ModelFacts
+
+    def prepare(self, request: Union[Generate, Embed, Rerank, Tokenize, Detokenize, ApplyTemplate]) -> Prepared | Result:
+        """Any thread. A Result when the request needs no step (tokenize …). Raises `errors.OutpostError`."""
+
+    def submit(self, prepared: Prepared) -> Sequence[Said]:
+        """Main thread. Take it in; returns its `Accepted`."""
+
+    def cancel(self, request_id: int) -> Sequence[Said]:
+        """Main thread. Free it before the next step; unknown ids are ignored. Returns what must still be said."""
+
+    def set_limits(self, limits: SetLimits) -> None: ...
+
+    def has_work(self) -> bool: ...
+
+    def step(self) -> Sequence[Said]:
+        """Main thread. One bounded step over all sequences; returns what to send. A failed request comes back as `Failed`;
+        anything raised here is a fault of the whole engine and ends the runner."""
+
+    def pause_s(self) -> float:
+        """Sleep this long before the next step (heat); 0 normally."""
+
+    def stats(self) -> EngineStats: ...

@@ -1,0 +1,75 @@
+"""The seam between the doors (`api/`) and the supervisor: what a handler thread may ask of it.
+
+Flow 1 (chat), the part between middleware and frames. The tests' fake is one more implementation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, Union
+
+from appliance.wire.messages import (
+    Accepted,
+    ApplyTemplate,
+    Delta,
+    Detokenize,
+    Embed,
+    Generate,
+    ModelFacts,
+    Progress,
+    Rerank,
+    Result,
+    Tokenize,
+)
+
+Call = Union[Embed, Rerank, Tokenize, Detokenize, ApplyTemplate]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """One model as the doors show it."""
+
+    name: str
+    created_s: int
+    """Unix time of the file."""
+    size_bytes: int
+    state: str
+    """A `states.RunnerState`: stopped, starting, ready, draining, stopping, failed."""
+    facts: ModelFacts | None
+    """None until the model was loaded once."""
+    reason: str | None = None
+    """Why it is failed or quarantined."""
+
+
+class Generation(Protocol):
+    """A running generation. Used by the one thread that asked for it."""
+
+    @property
+    def accepted(self) -> Accepted: ...
+
+    def next(self, timeout_s: float) -> list[Delta | Progress] | None:
+        """What came since the last call, waiting up to `timeout_s`; None: nothing came (send a heartbeat and ask again).
+
+        The Delta with `usage` is the last. Raises the typed error that ended the request in mid-work (RunnerDied,
+        RunnerHung, EngineFault, …); after that, and after the last Delta, it must not be called again.
+        """
+
+    def close(self) -> None:
+        """Give the lease back; cancels what still runs. Idempotent, never raises, never blocks."""
+
+
+class Inference(Protocol):
+    """What a handler thread may ask. Every method may be called from any thread."""
+
+    def models(self) -> Sequence[ModelCard]: ...
+
+    def generate(self, model: str, request: Generate, *, owner: str) -> Generation:
+        """Queue fairly among owners, load if needed, send, and wait for `Accepted`. `request.id` is set by the supervisor.
+
+        Blocks up to the configured patience. Raises every fault known before work starts as its type: ModelNotFound,
+        Overloaded (at once when the queue is full), ModelLoading, ContextLengthExceeded, InvalidRequest, RunnerDied …
+        """
+
+    def call(self, model: str, request: Call, *, owner: str) -> Result:
+        """The same for everything that is not a generation; returns its one Result."""
