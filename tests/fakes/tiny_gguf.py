@@ -1,8 +1,9 @@
 """Tiny GGUF files with random weights, written at test time: real models for llama.cpp, useless to people.
 
-Every file is a function of its arguments (the weights come from `seed`), loads in milliseconds and decodes thousands of
-tokens a second. A generator has a SentencePiece vocabulary with all 256 byte tokens, so that its random answers contain
-broken and split UTF-8: what a detokeniser must survive. Weights are large enough that the answer depends on the prompt.
+Every file is a function of its arguments (the weights come from `seed`), loads in milliseconds and decodes
+thousands of tokens a second. A generator has a SentencePiece vocabulary with all 256 byte tokens, so that its random
+answers contain broken and split UTF-8: what a detokeniser must survive. Weights are so large that the answer depends
+on the prompt.
 
     write_generator    llama architecture, generates; with or without a chat template
     write_embedder     llama architecture, causal, with pooling in its metadata (last, mean)
@@ -21,7 +22,8 @@ import numpy as np
 from gguf import GGUFWriter, PoolingType, TokenType
 
 CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 """The template SmolLM2 and Qwen use, without tools."""
@@ -98,7 +100,7 @@ def write_generator(
     chat_template: str | None = CHATML,
     name: str = "tiny",
 ) -> Path:
-    """Another `seed` is another model with the same vocabulary: a draft model, or one more to load beside the first."""
+    """Another `seed` is another model with the same vocabulary: a draft model, or a second one to load."""
     writer = _llama_writer(path, shape or Shape(), name=name)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
@@ -138,7 +140,7 @@ def write_encoder(path: Path, *, pooling: PoolingType, seed: int = 1, shape: Sha
 
 
 def write_adapter(path: Path, *, seed: int = 7, rank: int = 4, shape: Shape | None = None) -> Path:
-    """A LoRA adapter over the query and output projections, so strong that greedy answers change at scale 1."""
+    """A LoRA adapter over the query and output projections; at scale 1 it changes greedy answers."""
     shape = shape or Shape()
     writer = GGUFWriter(path, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
     writer.add_type(gguf.GGUFType.ADAPTER)
