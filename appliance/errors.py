@@ -8,10 +8,12 @@
     │   ├── BodyTooLarge            more bytes than the door takes
     │   ├── ModelNotFound
     │   ├── Unauthenticated         no key, or a wrong one
-    │   └── NotAllowed              the key may not do this
+    │   ├── NotAllowed              the key may not do this
+    │   └── ClientGone              the caller hung up before the answer began
     ├── CapacityError       try later; `retry_after_s` says when
     │   ├── Overloaded              the bounded queue is full
     │   ├── ModelLoading            not ready within the caller's patience
+    │   ├── DeadlineExceeded        the answer was not complete in time
     │   └── ShuttingDown
     ├── ResourceError       the operator acts
     │   ├── InsufficientMemory
@@ -110,6 +112,13 @@ class NotAllowed(RequestError):
         super().__init__(reason, reason=reason)
 
 
+class ClientGone(RequestError):
+    """Nobody reads this; it ends the work and stands in the log."""
+
+    def __init__(self) -> None:
+        super().__init__("the client closed the connection before the answer began")
+
+
 # ── try later ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -137,6 +146,15 @@ class ModelLoading(CapacityError):
             f"model '{model}' was not ready within {waited_s:.0f} s; retry in {retry_after_s:.0f} s",
             model=model,
             waited_s=waited_s,
+            retry_after_s=retry_after_s,
+        )
+
+
+class DeadlineExceeded(CapacityError):
+    def __init__(self, *, limit_s: float, retry_after_s: float = 1.0) -> None:
+        super().__init__(
+            f"the answer was not complete within {limit_s:.0f} s; ask for fewer tokens or stream it",
+            limit_s=limit_s,
             retry_after_s=retry_after_s,
         )
 

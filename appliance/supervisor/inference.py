@@ -5,7 +5,7 @@ Flow 1 (chat), the part between middleware and frames. The tests' fake is one mo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Union
 
@@ -64,12 +64,19 @@ class Inference(Protocol):
 
     def models(self) -> Sequence[ModelCard]: ...
 
-    def generate(self, model: str, request: Generate, *, owner: str) -> Generation:
+    def generate(
+        self, model: str, request: Generate, *, owner: str, gone: Callable[[], bool] | None = None
+    ) -> Generation:
         """Queue fairly among owners, load if needed, send, and wait for `Accepted`. `request.id` is set by the supervisor.
 
         Blocks up to the configured patience. Raises every fault known before work starts as its type: ModelNotFound,
         Overloaded (at once when the queue is full), ModelLoading, ContextLengthExceeded, InvalidRequest, RunnerDied …
+
+        `gone` is cheap and is asked at least every 0.25 s during the wait; once it is true the request leaves the queue
+        (or is cancelled in the runner) and ClientGone is raised.
         """
 
-    def call(self, model: str, request: Call, *, owner: str) -> Result:
+    def call(
+        self, model: str, request: Call, *, owner: str, gone: Callable[[], bool] | None = None
+    ) -> Result:
         """The same for everything that is not a generation; returns its one Result."""
