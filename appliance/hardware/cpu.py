@@ -1,0 +1,194 @@
+"""Processors of the board: how many big cores this process may use, and who else keeps them busy.
+
+Parsers are pure; `read` and `read_times` take the root of a (perhaps fake) file tree. Threads belong on big cores only:
+a barrier waits for the slowest, so one little core slows all of them (RK3588: 4 of 8).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_CPU_DIR: Final = "sys/devices/system/cpu"
+_BIG_SHARE: Final = 0.75
+"""A core of at least this share of the greatest capacity is big (RK3588: little cores have about 0.4)."""
+_IDLE_COLUMNS: Final = (3, 4)
+"""`idle` and `iowait` in a line of /proc/stat, counted after the name (proc(5))."""
+_TICK_COLUMNS: Final = 8
+"""user nice system idle iowait irq softirq steal; `guest` that follows is already in `user`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """One logical processor."""
+
+    index: int
+    capacity: int | None
+    """The scheduler's relative capacity, 1024 for the greatest; None: the kernel does not say (all are alike)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CpuFacts:
+    """What this process may compute on. Changes only with its affinity mask or its cgroup."""
+
+    cores: tuple[Core, ...]
+    """Those in the affinity mask, by index."""
+    quota_cores: float | None
+    """Cores' worth of time that the cgroups allow; None: no bound."""
+
+    @property
+    def big_cores(self) -> tuple[int, ...]:
+        """Indices of the usable cores of at least three quarters of the greatest capacity."""
+        known = [core.capacity for core in self.cores if core.capacity is not None]
+        if len(known) < len(self.cores):
+            return tuple(core.index for core in self.cores)
+        bound = _BIG_SHARE * max(known, default=0)
+        return tuple(core.index for core in self.cores if core.capacity is not None and core.capacity >= bound)
+
+    @property
+    def usable_big_cores(self) -> int:
+        """How many threads can truly run at once on big cores: at least 1, at most the quota allows."""
+        count = len(self.big_cores)
+        if self.quota_cores is not None:
+            count = min(count, int(self.quota_cores))
+        return max(count, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoreTimes:
+    """Clock ticks of one core since boot."""
+
+    busy_ticks: int
+    """All but idle and waiting for I/O; time stolen by the hypervisor counts as busy: it is not ours to use."""
+    total_ticks: int
+
+
+def read(sysroot: Path = Path("/")) -> CpuFacts:
+    """Read cores, capacities, affinity and cgroup quota of this process. What is absent is unknown, not an error."""
+    allowed = parse_cpus_allowed(_text(sysroot / "proc/self/status"))
+    online = parse_cpu_list(_text(sysroot / _CPU_DIR / "online"))
+    usable = online & allowed if allowed and online else online or allowed
+    cores = tuple(Core(index=index, capacity=_capacity(sysroot, index)) for index in sorted(usable))
+    return CpuFacts(cores=cores, quota_cores=read_quota(sysroot))
+
+
+def read_quota(sysroot: Path = Path("/")) -> float | None:
+    """The tightest CPU bound over this process's cgroup and its parents, v2 and v1, in cores.
+
+    In a container the path in /proc/self/cgroup may be the host's while /sys/fs/cgroup shows only the container's part:
+    levels that are not there are passed over.
+    """
+    quotas: list[float] = []
+    for controllers, path in parse_cgroup(_text(sysroot / "proc/self/cgroup")):
+        for level in _levels(path):
+            if not controllers:
+                quota = parse_cpu_max(_text(sysroot / "sys/fs/cgroup" / level / "cpu.max"))
+            elif "cpu" in controllers.split(","):
+                quota = _v1_quota(sysroot / "sys/fs/cgroup", controllers, level)
+            else:
+                break
+            if quota is not None:
+                quotas.append(quota)
+    return min(quotas, default=None)
+
+
+def read_times(sysroot: Path = Path("/")) -> dict[int, CoreTimes]:
+    """Ticks of every core now; empty when the kernel does not say."""
+    return parse_stat(_text(sysroot / "proc/stat"))
+
+
+def read_own_ticks(sysroot: Path = Path("/")) -> int | None:
+    """Ticks that this process has computed so far, all threads; None: the kernel does not say."""
+    return parse_process_ticks(_text(sysroot / "proc/self/stat"))
+
+
+def busy_fraction(before: Mapping[int, CoreTimes], after: Mapping[int, CoreTimes], cores: Iterable[int]) -> float | None:
+    """Share of the time between two readings in which `cores` were busy, 0 to 1; None when no tick has passed."""
+    known = [core for core in cores if core in before and core in after]
+    total = sum(after[core].total_ticks - before[core].total_ticks for core in known)
+    busy = sum(after[core].busy_ticks - before[core].busy_ticks for core in known)
+    return min(max(busy / total, 0.0), 1.0) if total > 0 else None
+
+
+def parse_cpu_list(text: str) -> frozenset[int]:
+    """Parse the kernel's list form: `0-3,8` is {0, 1, 2, 3, 8}."""
+    found: set[int] = set()
+    for part in text.strip().split(","):
+        if match := re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip()):
+            first = int(match[1])
+            found.update(range(first, int(match[2] or first) + 1))
+    return frozenset(found)
+
+
+def parse_cpus_allowed(text: str) -> frozenset[int]:
+    """The affinity mask in /proc/PID/status; empty when it is not there."""
+    match = re.search(r"^Cpus_allowed_list:\s*(\S+)$", text, re.MULTILINE)
+    return parse_cpu_list(match[1]) if match else frozenset()
+
+
+def parse_cgroup(text: str) -> list[tuple[str, str]]:
+    """Controllers ("" for v2) and path of every line of /proc/PID/cgroup, `ID:CONTROLLERS:PATH`."""
+    split = [line.split(":", 2) for line in text.splitlines()]
+    return [(parts[1], parts[2]) for parts in split if len(parts) == 3]
+
+
+def parse_cpu_max(text: str) -> float | None:
+    """cgroup v2 `cpu.max`: `QUOTA PERIOD` in microseconds, or `max PERIOD`."""
+    words = text.split()
+    return _cores(words[0], words[1]) if len(words) == 2 else None
+
+
+def parse_stat(text: str) -> dict[int, CoreTimes]:
+    """Parse the `cpuN` lines of /proc/stat."""
+    times: dict[int, CoreTimes] = {}
+    for line in text.splitlines():
+        match = re.match(r"cpu(\d+) (.+)", line)
+        if match is None:
+            continue
+        ticks = [int(word) for word in match[2].split()[:_TICK_COLUMNS]]
+        idle = sum(ticks[column] for column in _IDLE_COLUMNS)
+        times[int(match[1])] = CoreTimes(busy_ticks=sum(ticks) - idle, total_ticks=sum(ticks))
+    return times
+
+
+def parse_process_ticks(text: str) -> int | None:
+    """utime + stime of /proc/PID/stat: fields 14 and 15; the name in field 2 may hold spaces and brackets."""
+    fields = text.rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12]) if len(fields) > 12 else None
+
+
+def _capacity(sysroot: Path, index: int) -> int | None:
+    text = _text(sysroot / _CPU_DIR / f"cpu{index}" / "cpu_capacity").strip()
+    return int(text) if text.isdigit() else None
+
+
+def _v1_quota(root: Path, controllers: str, level: str) -> float | None:
+    for mount in (controllers, "cpu"):
+        group = root / mount / level
+        quota = _text(group / "cpu.cfs_quota_us").strip()
+        if quota:
+            return _cores(quota, _text(group / "cpu.cfs_period_us").strip())
+    return None
+
+
+def _cores(quota: str, period: str) -> float | None:
+    """`max` (v2) and -1 (v1) mean no bound."""
+    if not (quota.isdigit() and period.isdigit() and int(period) > 0):
+        return None
+    return int(quota) / int(period)
+
+
+def _levels(path: str) -> list[str]:
+    """`/a/b` gives `a/b`, `a` and the root itself."""
+    parts = [part for part in path.split("/") if part not in {"", ".."}]
+    return ["/".join(parts[:count]) for count in range(len(parts), -1, -1)]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,85 @@
+"""The one door to the journal: structured events as JSON lines on stdout, or in console form on a terminal.
+
+An event is a fixed snake_case name plus keys with units; context (`request_id`, `model`, `runner`) is bound once per
+thread. Prompts and outputs are never logged. Messages of libraries that use `logging` come through the same door.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TextIO, cast
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+Logger = FilteringBoundLogger
+
+_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure(*, level: str = "info", form: str = "auto", stream: TextIO | None = None) -> None:
+    """Set up the door, once, at process start, before threads exist. `level` and `form` are those of `[log]`."""
+    out = stream if stream is not None else sys.stdout
+    console = form == "console" or (form == "auto" and out.isatty())
+    structlog.configure(
+        processors=_processors(console=console),
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=out),
+        cache_logger_on_first_use=True,
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [_Bridge()]
+    # Libraries speak of their own workings; only their complaints are our story.
+    root.setLevel(max(_LEVELS[level], logging.WARNING))
+    logging.captureWarnings(capture=True)
+
+
+def logger(name: str) -> Logger:
+    """The logger of one part (`supervisor`, `api` …), which becomes the key `part`."""
+    return cast("Logger", structlog.get_logger(part=name))
+
+
+def bind(**context: object) -> None:
+    """Add to the context of this thread: every later event of it carries these keys."""
+    structlog.contextvars.bind_contextvars(**context)
+
+
+def clear() -> None:
+    """Forget this thread's context. A pooled thread does it before each piece of work."""
+    structlog.contextvars.clear_contextvars()
+
+
+@contextmanager
+def bound(**context: object) -> Iterator[None]:
+    """Add to the context of this thread within a `with` block."""
+    with structlog.contextvars.bound_contextvars(**context):
+        yield
+
+
+def _processors(*, console: bool) -> list[Processor]:
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=not console),
+    ]
+    if console:
+        return [*shared, structlog.dev.ConsoleRenderer(colors=True, exception_formatter=structlog.dev.plain_traceback)]
+    return [
+        *shared,
+        structlog.processors.format_exc_info,
+        # ensure_ascii: a lone surrogate or a terminal escape in a value can neither break a line nor the journal.
+        structlog.processors.JSONRenderer(ensure_ascii=True, default=str),
+    ]
+
+
+class _Bridge(logging.Handler):
+    """Hands records of the standard library's `logging` to structlog. Any thread; `logging` holds the handler's lock."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields: dict[str, Any] = {"part": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        structlog.get_logger().log(record.levelno, "library_message", **fields)
