@@ -1,9 +1,9 @@
 """Tiny GGUF files with random weights, written at test time: real models for llama.cpp, useless to people.
 
 Every file is a function of its arguments (the weights come from `seed`), loads in milliseconds and decodes
-thousands of tokens a second. A generator has a SentencePiece vocabulary with all 256 byte tokens, so that its random
-answers contain broken and split UTF-8: what a detokeniser must survive. Weights are so large that the answer depends
-on the prompt.
+thousands of tokens a second. A generator has a SentencePiece vocabulary with all 256 byte tokens, so that its
+random answers contain broken and split UTF-8: what a detokeniser must survive. Weights are so large that the
+answer depends on the prompt.
 
     write_generator    llama architecture, generates; with or without a chat template
     write_embedder     llama architecture, causal, with pooling in its metadata (last, mean)
