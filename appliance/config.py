@@ -66,7 +66,9 @@ def _path(value: object) -> object:
 
 def _model_name(name: str) -> str:
     if not _MODEL_NAME.fullmatch(name):
-        raise ValueError("a name of at most 128 letters, digits and . _ : / - that starts with a letter or digit")
+        raise ValueError(
+            "a name of at most 128 letters, digits and . _ : / - that starts with a letter or digit"
+        )
     return name
 
 
@@ -105,7 +107,9 @@ class Section(BaseModel):
 class ServerSettings(Section):
     """The HTTP door."""
 
-    listen: Listen = _setting("127.0.0.1:11434", "Address and port. Anything but loopback needs [access] keys.")
+    listen: Listen = _setting(
+        "127.0.0.1:11434", "Address and port. Anything but loopback needs [access] keys."
+    )
     max_body_bytes: int = _setting(16 * _MIB, "Largest request body.", unit="bytes", ge=1024, le=1024 * _MIB)
     heartbeat_s: float = _setting(
         10.0, "Longest silence on a stream before a comment line is sent.", unit="s", ge=0.05, le=300
@@ -126,9 +130,15 @@ class ServerSettings(Section):
 class QueueSettings(Section):
     """The bounded, fair queue in front of each model."""
 
-    max_running: int = _setting(64, "Requests that one model works on at once.", unit="requests", ge=1, le=1024)
+    max_running: int = _setting(
+        64, "Requests that one model works on at once.", unit="requests", ge=1, le=1024
+    )
     max_waiting: int = _setting(
-        256, "Requests that may wait for one model; the next is refused at once.", unit="requests", ge=0, le=65536
+        256,
+        "Requests that may wait for one model; the next is refused at once.",
+        unit="requests",
+        ge=0,
+        le=65536,
     )
     patience_s: float = _setting(
         120.0, "Longest wait of a request for its model to load or for its turn.", unit="s", ge=0.05, le=3600
@@ -139,17 +149,28 @@ class RunnerSettings(Section):
     """Runner processes: how they start, stop and are judged."""
 
     heartbeat_timeout_s: float = _setting(
-        20.0, "A runner silent for so long is killed; its engine beats between steps.", unit="s", ge=0.5, le=600
+        20.0,
+        "A runner silent for so long is killed; its engine beats between steps.",
+        unit="s",
+        ge=0.5,
+        le=600,
     )
     load_timeout_s: float = _setting(300.0, "Longest load of a model.", unit="s", ge=1, le=3600)
-    stop_timeout_s: float = _setting(5.0, "Grace between the wish to stop and SIGKILL.", unit="s", ge=0.05, le=300)
-    max_crashes: int = _setting(3, "Crashes in a row before a model is quarantined.", unit="crashes", ge=1, le=100)
+    stop_timeout_s: float = _setting(
+        5.0, "Grace between the wish to stop and SIGKILL.", unit="s", ge=0.05, le=300
+    )
+    max_crashes: int = _setting(
+        3, "Crashes in a row before a model is quarantined.", unit="crashes", ge=1, le=100
+    )
     backoff_s: float = _setting(
         0.5, "Wait before the first restart after a crash; doubles to 30 s.", unit="s", ge=0, le=30
     )
-    quarantine_s: float = _setting(300.0, "How long a quarantined model is left alone.", unit="s", ge=0.05, le=86400)
+    quarantine_s: float = _setting(
+        300.0, "How long a quarantined model is left alone.", unit="s", ge=0.05, le=86400
+    )
     sandbox: SandboxWish = _setting(
-        "auto", "auto: as far as the kernel goes; strict: refuse to run with less than all; off: for debugging only."
+        "auto",
+        "auto: as far as the kernel goes; strict: refuse to run with less than all; off: for debugging only.",
     )
 
 
@@ -157,21 +178,33 @@ class EngineSettings(Section):
     """Placement and bounds of the engine in each runner."""
 
     n_ctx_seq: int = _setting(
-        4096, "Tokens one request may hold, prompt and answer together; 0: the model's own.", unit="tokens", ge=0, le=1 << 24
+        4096,
+        "Tokens one request may hold, prompt and answer together; 0: the model's own.",
+        unit="tokens",
+        ge=0,
+        le=1 << 24,
     )
     n_seq_max: int = _setting(64, "Sequences that run at once.", unit="sequences", ge=1, le=256)
     kv_cells: int = _setting(
         0, "Tokens that the KV cache holds over all sequences; 0: chosen.", unit="tokens", ge=0, le=1 << 26
     )
     n_ubatch: int = _setting(512, "Most tokens computed at once.", unit="tokens", ge=32, le=8192)
-    n_threads: int = _setting(0, "Compute threads; 0: chosen from the big cores.", unit="threads", ge=0, le=512)
+    n_threads: int = _setting(
+        0, "Compute threads; 0: chosen from the big cores.", unit="threads", ge=0, le=512
+    )
     type_k: CacheType = _setting("f16", "Type of the cached keys.")
     type_v: CacheType = _setting("f16", "Type of the cached values.")
     step_bound_s: float = _setting(
-        0.25, "An engine step is planned to stay under this, whatever prompt is prefilled.", unit="s", ge=0.01, le=10
+        0.25,
+        "An engine step is planned to stay under this, whatever prompt is prefilled.",
+        unit="s",
+        ge=0.01,
+        le=10,
     )
     speculation: bool = _setting(True, "Guess tokens ahead from the prompt or a draft model, where it pays.")
-    prefix_reuse: bool = _setting(True, "Start a request from the longest prefix already computed in its scope.")
+    prefix_reuse: bool = _setting(
+        True, "Start a request from the longest prefix already computed in its scope."
+    )
     raw_grammar: bool = _setting(True, "Take GBNF grammars from clients; JSON schemas are always taken.")
 
 
@@ -180,7 +213,9 @@ class ModelSettings(Section):
 
     path: FilePath = Field(description="The GGUF file.")
     draft: FilePath | None = _setting(None, "GGUF of a draft model with the same vocabulary.")
-    adapters: dict[ModelName, FilePath] = Field(default_factory=dict, description="LoRA adapters: name = file.")
+    adapters: dict[ModelName, FilePath] = Field(
+        default_factory=dict, description="LoRA adapters: name = file."
+    )
     n_ctx_seq: int | None = _setting(
         None, "As in [engine], for this model only.", unit="tokens", ge=0, le=1 << 24
     )
@@ -191,7 +226,8 @@ class AccessSettings(Section):
     """Who may ask. Without keys everybody on this machine may, and nobody else."""
 
     keys: dict[KeyId, Sha256] = Field(
-        default_factory=dict, description="Key id = SHA-256 of the whole key, in hex. The key itself is stored nowhere."
+        default_factory=dict,
+        description="Key id = SHA-256 of the whole key, in hex. The key itself is stored nowhere.",
     )
 
 
@@ -257,9 +293,13 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(source=str(path), key="--config", value=str(path), expected=f"a readable file ({error.strerror})") from error
+        raise ConfigError(
+            source=str(path), key="--config", value=str(path), expected=f"a readable file ({error.strerror})"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(source=str(path), key="(file)", value=path.name, expected=f"TOML ({error})") from error
+        raise ConfigError(
+            source=str(path), key="(file)", value=path.name, expected=f"TOML ({error})"
+        ) from error
 
 
 def _anchor(table: dict[str, Any], base: Path) -> None:
@@ -327,7 +367,11 @@ def _expected(kind: str, message: str, where: list[str]) -> str:
     if kind == "extra_forbidden":
         section = Config.model_fields.get(where[0])
         table = section.annotation if section and len(where) > 1 else Config
-        known = table.model_fields if isinstance(table, type) and issubclass(table, Section) else ModelSettings.model_fields
+        known = (
+            table.model_fields
+            if isinstance(table, type) and issubclass(table, Section)
+            else ModelSettings.model_fields
+        )
         return f"no such key; known: {', '.join(known)}"
     message = message.removeprefix("Value error, ").removeprefix("Input should be ")
     return message[:1].lower() + message[1:] if not message.startswith(("HOST", "SHA")) else message

@@ -17,7 +17,12 @@ from structlog.typing import FilteringBoundLogger, Processor
 
 Logger = FilteringBoundLogger
 
-_LEVELS: Final = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_LEVELS: Final = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
 
 
 def configure(*, level: str = "info", form: str = "auto", stream: TextIO | None = None) -> None:
@@ -66,7 +71,10 @@ def _processors(*, console: bool) -> list[Processor]:
         structlog.processors.TimeStamper(fmt="iso", utc=not console),
     ]
     if console:
-        return [*shared, structlog.dev.ConsoleRenderer(colors=True, exception_formatter=structlog.dev.plain_traceback)]
+        return [
+            *shared,
+            structlog.dev.ConsoleRenderer(colors=True, exception_formatter=structlog.dev.plain_traceback),
+        ]
     return [
         *shared,
         structlog.processors.format_exc_info,

@@ -46,7 +46,9 @@ class CpuFacts:
         if len(known) < len(self.cores):
             return tuple(core.index for core in self.cores)
         bound = _BIG_SHARE * max(known, default=0)
-        return tuple(core.index for core in self.cores if core.capacity is not None and core.capacity >= bound)
+        return tuple(
+            core.index for core in self.cores if core.capacity is not None and core.capacity >= bound
+        )
 
     @property
     def usable_big_cores(self) -> int:
@@ -105,7 +107,9 @@ def read_own_ticks(sysroot: Path = Path("/")) -> int | None:
     return parse_process_ticks(_text(sysroot / "proc/self/stat"))
 
 
-def busy_fraction(before: Mapping[int, CoreTimes], after: Mapping[int, CoreTimes], cores: Iterable[int]) -> float | None:
+def busy_fraction(
+    before: Mapping[int, CoreTimes], after: Mapping[int, CoreTimes], cores: Iterable[int]
+) -> float | None:
     """Share of the time between two readings in which `cores` were busy, 0 to 1; None when no tick has passed."""
     known = [core for core in cores if core in before and core in after]
     total = sum(after[core].total_ticks - before[core].total_ticks for core in known)
