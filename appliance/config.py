@@ -1,8 +1,9 @@
 """The configuration: one TOML file, declared once, frozen for the life of the process.
 
-Owns every setting with its default, unit, bounds and text (`Field` metadata generates `docs/configuration.md` and
-`configs/appliance.toml`; see `config_reference.py`). Leaves run-time state to its owners. Sources: one file, then the
-command line's own flags as dotted overrides (`{"server.listen": "127.0.0.1:0"}`); there is no third. Reload is restart.
+Owns every setting with its default, unit, bounds and text (`Field` metadata generates `docs/configuration.md`
+and `configs/appliance.toml`; see `config_reference.py`). Leaves run-time state to its owners. Sources: one
+file, then the command line's own flags as dotted overrides (`{"server.listen": "127.0.0.1:0"}`); there is no
+third. Reload is restart.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def parse_listen(text: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`. A name other than localhost counts as public: it is not resolved."""
+    """Whether only this machine can reach `host`. Names other than localhost count as public."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -91,7 +92,7 @@ KeyId = Annotated[str, AfterValidator(_key_id)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]
 
 
-def _setting(  # noqa: ANN401 - the type stands in the annotation of the field, as with pydantic's own Field
+def _setting(
     default: Any, text: str, *, unit: str | None = None, ge: float | None = None, le: float | None = None
 ) -> Any:
     """One setting: default, text, unit and bounds (both inclusive)."""
@@ -262,9 +263,9 @@ class Config(Section):
 def load(path: Path | None = None, *, overrides: Mapping[str, object] | None = None) -> Config:
     """Read the file, lay the command line's `overrides` over it, and check the whole.
 
-    `path` None: `DEFAULT_PATH` if it exists, else the defaults alone. Relative paths in the file are relative to its
-    directory, those in `overrides` to the working directory. An override of a whole table (`models`) adds to the table.
-    Raises ConfigError with the source, key, value and bounds of the first fault.
+    `path` None: `DEFAULT_PATH` if it exists, else the defaults alone. Relative paths in the file are relative
+    to its directory, those in `overrides` to the working directory. An override of a whole table (`models`)
+    adds to the table. Raises ConfigError with the source, key, value and bounds of the first fault.
     """
     source = path if path is not None else DEFAULT_PATH
     written = _read(source) if path is not None or source.exists() else {}
@@ -303,7 +304,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _anchor(table: dict[str, Any], base: Path) -> None:
-    """Make every relative path in `table` absolute, in place. What is not of the right type is left for the check."""
+    """Make every relative path in `table` absolute, in place; wrong types are left for the check."""
     data = table.get("data")
     if isinstance(data, dict) and "dir" in data:
         data["dir"] = _anchored(data["dir"], base)

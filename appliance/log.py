@@ -1,7 +1,8 @@
 """The one door to the journal: structured events as JSON lines on stdout, or in console form on a terminal.
 
-An event is a fixed snake_case name plus keys with units; context (`request_id`, `model`, `runner`) is bound once per
-thread. Prompts and outputs are never logged. Messages of libraries that use `logging` come through the same door.
+An event is a fixed snake_case name plus keys with units; context (`request_id`, `model`, `runner`) is bound
+once per thread. Prompts and outputs are never logged. Messages of libraries that use `logging` come through
+the same door.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _LEVELS: Final = {
 
 
 def configure(*, level: str = "info", form: str = "auto", stream: TextIO | None = None) -> None:
-    """Set up the door, once, at process start, before threads exist. `level` and `form` are those of `[log]`."""
+    """Set up the door, once, at process start, before threads exist, with the values of `[log]`."""
     out = stream if stream is not None else sys.stdout
     console = form == "console" or (form == "auto" and out.isatty())
     structlog.configure(
@@ -78,13 +79,13 @@ def _processors(*, console: bool) -> list[Processor]:
     return [
         *shared,
         structlog.processors.format_exc_info,
-        # ensure_ascii: a lone surrogate or a terminal escape in a value can neither break a line nor the journal.
+        # ensure_ascii: a lone surrogate or a terminal escape in a value can not break a line.
         structlog.processors.JSONRenderer(ensure_ascii=True, default=str),
     ]
 
 
 class _Bridge(logging.Handler):
-    """Hands records of the standard library's `logging` to structlog. Any thread; `logging` holds the handler's lock."""
+    """Hands records of the standard library's `logging` to structlog. Any thread."""
 
     def emit(self, record: logging.LogRecord) -> None:
         fields: dict[str, Any] = {"part": record.name, "message": record.getMessage()}

@@ -2,9 +2,9 @@
 
     ek_<id8>_<43 characters: base64url of 32 random bytes>_<crc6: base62 of the CRC-32 of all before it>
 
-The prefix and checksum let secret scanners and typing mistakes be told apart from attacks without a look-up. Only
-id and SHA-256 are kept: a 256-bit random key needs no slow hash, and a slow hash on every request would be a gift
-to whoever wants to keep the processor busy.
+The prefix and checksum let secret scanners and typing mistakes be told apart from attacks without a look-up.
+Only id and SHA-256 are kept: a 256-bit random key needs no slow hash, and a slow hash on every request would
+be a gift to whoever wants to keep the processor busy.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ class KeyRing:
     def verify(self, bearer: str | None) -> str:
         """The id of the key `bearer` (the text after `Bearer `). Raises Unauthenticated.
 
-        Constant time: an unknown id and a wrong secret cost the same; only a malformed text, which an attacker
-        can tell himself, returns earlier.
+        Constant time: an unknown id and a wrong secret cost the same; only a malformed text, which an
+        attacker can tell himself, returns earlier.
         """
         if not bearer:
             raise Unauthenticated(reason="an API key is needed")
@@ -81,7 +81,7 @@ def digest_of(text: str) -> str:
 
 
 def key_id_of(text: str) -> str | None:
-    """The id inside a well-formed key, or None when form or checksum is wrong. Proves nothing about its owner."""
+    """The id inside a well-formed key, or None if it is malformed. Proves nothing about its owner."""
     match = _FORM.fullmatch(text)
     if match is None or not hmac.compare_digest(_checksum(match[1]), match[3]):
         return None

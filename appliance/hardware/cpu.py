@@ -1,7 +1,7 @@
 """Processors of the board: how many big cores this process may use, and who else keeps them busy.
 
-Parsers are pure; `read` and `read_times` take the root of a (perhaps fake) file tree. Threads belong on big cores only:
-a barrier waits for the slowest, so one little core slows all of them (RK3588: 4 of 8).
+Parsers are pure; `read` and `read_times` take the root of a (perhaps fake) file tree. Threads belong on big
+cores only: a barrier waits for the slowest, so one little core slows all of them (RK3588: 4 of 8).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Core:
 
     index: int
     capacity: int | None
-    """The scheduler's relative capacity, 1024 for the greatest; None: the kernel does not say (all are alike)."""
+    """The scheduler's relative capacity, 1024 for the greatest; None: unknown (all are alike)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +64,12 @@ class CoreTimes:
     """Clock ticks of one core since boot."""
 
     busy_ticks: int
-    """All but idle and waiting for I/O; time stolen by the hypervisor counts as busy: it is not ours to use."""
+    """All but idle and waiting for I/O; time stolen by the hypervisor counts as busy."""
     total_ticks: int
 
 
 def read(sysroot: Path = Path("/")) -> CpuFacts:
-    """Read cores, capacities, affinity and cgroup quota of this process. What is absent is unknown, not an error."""
+    """Read cores, capacities, affinity and cgroup quota of this process. What is absent is unknown."""
     allowed = parse_cpus_allowed(_text(sysroot / "proc/self/status"))
     online = parse_cpu_list(_text(sysroot / _CPU_DIR / "online"))
     usable = online & allowed if allowed and online else online or allowed
@@ -80,8 +80,8 @@ def read(sysroot: Path = Path("/")) -> CpuFacts:
 def read_quota(sysroot: Path = Path("/")) -> float | None:
     """The tightest CPU bound over this process's cgroup and its parents, v2 and v1, in cores.
 
-    In a container the path in /proc/self/cgroup may be the host's while /sys/fs/cgroup shows only the container's part:
-    levels that are not there are passed over.
+    In a container the path in /proc/self/cgroup may be the host's while /sys/fs/cgroup shows only the
+    container's part: levels that are not there are passed over.
     """
     quotas: list[float] = []
     for controllers, path in parse_cgroup(_text(sysroot / "proc/self/cgroup")):
@@ -110,7 +110,7 @@ def read_own_ticks(sysroot: Path = Path("/")) -> int | None:
 def busy_fraction(
     before: Mapping[int, CoreTimes], after: Mapping[int, CoreTimes], cores: Iterable[int]
 ) -> float | None:
-    """Share of the time between two readings in which `cores` were busy, 0 to 1; None when no tick has passed."""
+    """Share of the time between two readings in which `cores` were busy, 0 to 1; None: no tick passed."""
     known = [core for core in cores if core in before and core in after]
     total = sum(after[core].total_ticks - before[core].total_ticks for core in known)
     busy = sum(after[core].busy_ticks - before[core].busy_ticks for core in known)
@@ -140,7 +140,7 @@ def parse_cgroup(text: str) -> list[tuple[str, str]]:
 
 
 def parse_cpu_max(text: str) -> float | None:
-    """cgroup v2 `cpu.max`: `QUOTA PERIOD` in microseconds, or `max PERIOD`."""
+    """Version 2 has `cpu.max`: `QUOTA PERIOD` in microseconds, or `max PERIOD`."""
     words = text.split()
     return _cores(words[0], words[1]) if len(words) == 2 else None
 
@@ -159,7 +159,7 @@ def parse_stat(text: str) -> dict[int, CoreTimes]:
 
 
 def parse_process_ticks(text: str) -> int | None:
-    """utime + stime of /proc/PID/stat: fields 14 and 15; the name in field 2 may hold spaces and brackets."""
+    """Sum of utime and stime in /proc/PID/stat: fields 14 and 15, counted behind the name in brackets."""
     fields = text.rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12]) if len(fields) > 12 else None
 

@@ -1,7 +1,9 @@
-"""Memory of the board as the kernel counts it. Parsers are pure; `read` takes the root of a (perhaps fake) file tree.
+"""Memory of the board as the kernel counts it.
 
-`available_bytes`, not `free_bytes`, is what a plan may use: free memory leaves out the page cache that the kernel gives
-back on demand, and on unified-memory boards the GPU's share is the very same bytes.
+Parsers are pure; `read` takes the root of a (perhaps fake) file tree.
+
+`available_bytes`, not `free_bytes`, is what a plan may use: free memory leaves out the page cache that the
+kernel gives back on demand, and on unified-memory boards the GPU's share is the very same bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ def read(sysroot: Path = Path("/")) -> MemoryReading:
 
 
 def parse(text: str) -> MemoryReading:
-    """Parse /proc/meminfo: `Name:  12345 kB`, where the kernel's kB are KiB (Documentation/filesystems/proc)."""
+    """Parse /proc/meminfo: `Name:  12345 kB`, where kB are KiB (proc(5))."""
     sizes = dict(_lines(text))
     return MemoryReading(
         total_bytes=sizes.get("MemTotal"),
