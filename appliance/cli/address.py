@@ -1,0 +1,116 @@
+"""Where the daemon is, in this order:
+
+1. `--host`
+2. `--data DIR`: the address in DIR/daemon.json; no other place is tried, because DIR was named
+3. the variable OUTPOST_HOST
+4. ./.outpost/daemon.json, then daemon.json in the default data directory, each only while its process lives
+5. http://127.0.0.1:11434
+
+`daemon.json` is written by the daemon when it is ready and removed when it stops; after a crash its pid is dead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from appliance.cli.exits import Exit, Failure
+
+DEFAULT_PORT: Final = 11434
+DEFAULT_URL: Final = f"http://127.0.0.1:{DEFAULT_PORT}"
+DEFAULT_DATA: Final = (Path(".outpost"), Path("/var/lib/outpost"))
+
+_ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (read, not bound)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    url: str
+    """Without a slash at the end."""
+    source: str
+    """Where it comes from, for messages."""
+
+
+def discover(
+    *,
+    host: str | None,
+    data: Path | None,
+    environ: Mapping[str, str],
+    defaults: tuple[Path, ...] = DEFAULT_DATA,
+    alive: Callable[[int], bool],
+) -> Target:
+    """Raises Failure when what the caller named is malformed or holds no running daemon."""
+    if host is not None:
+        return Target(to_url(host), "--host")
+    if data is not None:
+        url = running_in(data, alive)
+        if url is None:
+            raise Failure(Exit.UNAVAILABLE, f"no daemon runs in {data}; start one with: outpost serve --data {data}")
+        return Target(url, str(data / "daemon.json"))
+    if environ.get("OUTPOST_HOST"):
+        return Target(to_url(environ["OUTPOST_HOST"]), "OUTPOST_HOST")
+    for directory in defaults:
+        url = running_in(directory, alive)
+        if url is not None:
+            return Target(url, str(directory / "daemon.json"))
+    return Target(DEFAULT_URL, "the default address")
+
+
+def running_in(directory: Path, alive: Callable[[int], bool]) -> str | None:
+    """The URL of the daemon that lives in `directory`, or None."""
+    try:
+        record = json.loads((directory / "daemon.json").read_text())
+        address, pid = record["address"], record["pid"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if not isinstance(address, str) or not isinstance(pid, int) or not alive(pid):
+        return None
+    return to_url(address)
+
+
+def to_url(text: str) -> str:
+    """`host`, `host:port`, `:port`, `[v6]:port` or a URL, as a URL one can connect to."""
+    given = text.strip()
+    if "://" not in given:
+        given = f"http://127.0.0.1{given}" if given.startswith(":") else f"http://{given}"
+    try:
+        parts = urlsplit(given)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or parts.scheme not in ("http", "https"):
+        raise Failure(Exit.USAGE, f"'{text}' is no address; write HOST:PORT, for example 127.0.0.1:{DEFAULT_PORT}, or a URL")
+    host = _ANY_ADDRESS.get(host, host)
+    shown = f"[{host}]" if ":" in host else host
+    if port is None and "://" not in text:
+        port = DEFAULT_PORT
+    path = parts.path.rstrip("/").removesuffix("/v1")
+    return f"{parts.scheme}://{shown}" + (f":{port}" if port is not None else "") + path
+
+
+def process_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return pid < 2**31
+    return True
+
+
+def read_key(key_file: Path | None, environ: Mapping[str, str]) -> str | None:
+    """The API key: the first line of `--key-file`, else OUTPOST_API_KEY, else none."""
+    if key_file is None:
+        return environ.get("OUTPOST_API_KEY") or None
+    try:
+        lines = key_file.read_text().split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(Exit.NO_INPUT, f"cannot read the key file {key_file}: {error}") from error
+    if not lines:
+        raise Failure(Exit.DATA, f"the key file {key_file} is empty")
+    return lines[0]

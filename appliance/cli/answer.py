@@ -1,0 +1,141 @@
+"""One answer: ask, wait for a loading model, show what comes, measure. Used by `run` once and by the REPL in turns."""
+
+from __future__ import annotations
+
+import sys
+import time
+from contextlib import closing
+from typing import Final, TextIO
+
+from appliance.cli import terminal
+from appliance.cli.chat import Json, Piece, Prefill, Reply, Settings, Timings
+from appliance.cli.client import Client, Notice
+from appliance.cli.exits import Failure
+
+_RETRY_S: Final = (0.2, 5.0)
+"""Bounds of the pause between two tries while a model loads."""
+
+
+class Display:
+    """Where an answer goes. Owned by the thread that asks.
+
+    On a terminal text is made safe, wrapped, and reasoning is dimmed. Elsewhere the answer is written as it is, and the
+    reasoning is left out: what a pipe wants is the answer. `silent` shows nothing (for `--json`).
+    """
+
+    def __init__(self, stdout: TextIO, *, wrap: bool, show_reasoning: bool, silent: bool = False) -> None:
+        self._stdout = stdout
+        self._is_terminal = stdout.isatty()
+        self._silent = silent
+        self._show_reasoning = show_reasoning and self._is_terminal
+        self._wrapper = terminal.Wrapper(terminal.columns()) if wrap and self._is_terminal else None
+        self._reasoning = False
+        self._at_line_start = True
+
+    def show(self, piece: Piece) -> None:
+        if self._silent:
+            return
+        if piece.reasoning and self._show_reasoning:
+            if not self._reasoning:
+                self._reasoning = True
+                self._stdout.write(terminal.DIM)
+            self._put(piece.reasoning)
+        if piece.text:
+            self._end_reasoning()
+            self._put(piece.text)
+        self._stdout.flush()
+
+    def end(self) -> None:
+        """Close the answer, also an interrupted one: colours off, the cursor at the start of a line."""
+        self._end_reasoning()
+        if not self._silent and not self._at_line_start:
+            self._stdout.write("\n")
+            self._at_line_start = True
+        self._stdout.flush()
+
+    def _end_reasoning(self) -> None:
+        if self._reasoning:
+            self._reasoning = False
+            self._stdout.write(terminal.PLAIN)
+            self._put("\n\n")
+
+    def _put(self, text: str) -> None:
+        text = terminal.printable(text) if self._is_terminal else text
+        if text:
+            self._stdout.write(self._wrapper.feed(text) if self._wrapper else text)
+            self._at_line_start = text.endswith("\n")
+
+
+def ask(client: Client, settings: Settings, messages: list[Json], *, reply: Reply, display: Display, wait_s: float) -> None:
+    """Fill `reply` and show it. On any exception, KeyboardInterrupt too, `reply` holds what came until then."""
+    began_s = time.monotonic()
+    asked_s = began_s
+    first_s: float | None = None
+    with terminal.Spinner(f"waiting for {settings.model}") as spinner:
+        while True:
+            try:
+                with closing(client.chat(settings.body(messages))) as stream:
+                    for part in stream:
+                        if isinstance(part, Notice):
+                            spinner.stop()
+                            print(f"outpost: warning: {terminal.printable(part.text)}", file=sys.stderr)
+                        elif isinstance(part, Prefill):
+                            spinner.label = f"reading the prompt, {part.done_tokens} of {part.total_tokens} tokens"
+                        else:
+                            if first_s is None and (part.text or part.reasoning or part.tool_calls):
+                                first_s = time.monotonic()
+                                spinner.stop()
+                            reply.add(part)
+                            display.show(part)
+                break
+            except Failure as failure:
+                pause_s = _pause_s(failure, waited_s=time.monotonic() - began_s, wait_s=wait_s)
+                if first_s is not None or pause_s is None:
+                    raise
+                spinner.label = f"loading {settings.model}"
+                time.sleep(pause_s)
+                asked_s = time.monotonic()
+            finally:
+                if first_s is not None:
+                    display.end()
+    reply.timings = Timings(
+        total_s=time.monotonic() - began_s,
+        load_s=asked_s - began_s,
+        first_token_s=None if first_s is None else first_s - asked_s,
+    )
+
+
+def _pause_s(failure: Failure, *, waited_s: float, wait_s: float) -> float | None:
+    """How long to wait for a loading model before the next try; None: do not try again."""
+    if failure.code != "model_loading" or waited_s >= wait_s:
+        return None
+    low, high = _RETRY_S
+    return min(max(failure.retry_after_s or 1.0, low), high, max(wait_s - waited_s, low))
+
+
+def summary(reply: Reply) -> str:
+    """The lines of `--verbose`, labels as in Ollama."""
+    timings, usage = reply.timings, reply.usage
+    if timings is None:
+        return ""
+    rows = [("total duration", terminal.duration(timings.total_s)), ("load duration", terminal.duration(timings.load_s))]
+    if timings.first_token_s is not None:
+        rows.append(("time to first token", terminal.duration(timings.first_token_s)))
+    if usage is not None:
+        cached = f" ({usage.cached_tokens} cached)" if usage.cached_tokens is not None else ""
+        rows.append(("prompt eval count", f"{usage.prompt_tokens} token(s){cached}"))
+        prompt_rate = timings.prompt_rate(usage.prompt_tokens - (usage.cached_tokens or 0))
+        if prompt_rate is not None:
+            rows.append(("prompt eval rate", f"{prompt_rate:.2f} tokens/s"))
+        rows.append(("eval count", f"{usage.completion_tokens} token(s)"))
+        rate = timings.decode_rate(usage.completion_tokens)
+        if rate is not None:
+            rows.append(("eval rate", f"{rate:.2f} tokens/s"))
+    return "\n".join(f"{label + ':':<22}{value}" for label, value in rows)
+
+
+def cut_note(reply: Reply, settings: Settings) -> str | None:
+    """A sentence when the answer ended for lack of room and nobody asked for that."""
+    if reply.finish_reason != "length" or "max_tokens" in settings.parameters:
+        return None
+    return "the answer was cut: the model's context is full; serve it with a larger --ctx, or /clear the conversation"

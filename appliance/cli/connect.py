@@ -1,0 +1,42 @@
+"""From parsed arguments to a client, and from a server's list to the model that is meant."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from appliance.cli.address import discover, process_alive, read_key
+from appliance.cli.client import Client
+from appliance.cli.exits import Exit, Failure
+
+
+def client_of(arguments: argparse.Namespace) -> Client:
+    """Raises Failure when the arguments or the environment name no address, no running daemon or no key file."""
+    target = discover(host=arguments.host, data=arguments.data, environ=os.environ, alive=process_alive)
+    return Client(target, key=read_key(arguments.key_file, os.environ), timeout_s=arguments.timeout)
+
+
+def cards(client: Client) -> list[dict[str, Any]]:
+    """The entries of `/v1/models`."""
+    data = client.get("/v1/models").body.get("data")
+    return [entry for entry in data if isinstance(entry, dict) and isinstance(entry.get("id"), str)] if isinstance(data, list) else []
+
+
+def model_of(client: Client, wanted: str | None) -> str:
+    """`wanted` if the server has it, else the only model it has."""
+    names = [card["id"] for card in cards(client)]
+    if wanted is not None:
+        if wanted not in names:
+            raise Failure(Exit.NO_INPUT, not_found(wanted, names), code="model_not_found")
+        return wanted
+    if not names:
+        raise Failure(Exit.NO_INPUT, f"{client.target.url} has no model; start it with --model NAME=FILE.gguf", code="model_not_found")
+    if len(names) > 1:
+        raise Failure(Exit.USAGE, f"name a model: {', '.join(names)}", code="usage")
+    return str(names[0])
+
+
+def not_found(wanted: str, names: list[str]) -> str:
+    known = f"available: {', '.join(names)}" if names else "the server has none"
+    return f"model '{wanted}' not found; {known}"

@@ -1,0 +1,74 @@
+"""The `outpost` command: parse, run one command, and turn however it ends into one line and an exit code.
+
+Commands are imported on demand: `outpost --help` loads neither httpx nor prompt_toolkit, and nothing but `serve` loads the daemon.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from appliance.cli.exits import Exit, Failure, of_error
+from appliance.cli.parser import parse
+from appliance.errors import OutpostError
+
+_MODULES: Final = {
+    "serve": "appliance.cli.serve",
+    "run": "appliance.cli.run",
+    "ps": "appliance.cli.ps",
+    "bench": "appliance.cli.bench",
+    "health": "appliance.cli.health",
+    "version": "appliance.cli.version",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code. Each command module has `main(arguments) -> int`."""
+    arguments = argparse.Namespace(json=False)
+    try:
+        code = _command(sys.argv[1:] if argv is None else argv, arguments)
+        # A pipe closed by its reader must show here and not in the interpreter's own flush at exit.
+        sys.stdout.flush()
+    except Failure as failure:
+        return _report(failure, as_json=arguments.json)
+    except OutpostError as error:
+        return _report(Failure(of_error(error), error.message, code=type(error).__name__), as_json=arguments.json)
+    except KeyboardInterrupt:
+        return _quiet(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        return _quiet(Exit.PIPE_CLOSED)
+    return code
+
+
+def _command(argv: Sequence[str], arguments: argparse.Namespace) -> int:
+    try:
+        name = parse(argv, arguments)
+    except SystemExit as end:  # --help and --version, after their text is printed
+        return int(end.code or 0)
+    module = importlib.import_module(_MODULES[name])
+    return int(module.main(arguments))
+
+
+def _report(failure: Failure, *, as_json: bool) -> int:
+    """One line on stderr; with `--json` an error object on stdout as well, so that a script always reads JSON."""
+    from appliance.cli.terminal import printable
+
+    try:
+        if as_json:
+            print(json.dumps({"error": {"message": failure.message, "code": failure.code, "exit": int(failure.exit_code)}}))
+        sys.stdout.flush()
+        print(f"outpost: {printable(' '.join(failure.message.split()))}", file=sys.stderr)
+    except BrokenPipeError:
+        return _quiet(Exit.PIPE_CLOSED)
+    return failure.exit_code
+
+
+def _quiet(code: Exit) -> int:
+    """End without a word, even if stdout is a broken pipe with text still in its buffer."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code

@@ -1,0 +1,60 @@
+"""`outpost serve`: flags over the configuration file, then the daemon in this process.
+
+The one command that is no client: it loads the daemon, and nothing else of the CLI does.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from appliance.cli.exits import Exit, Failure
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Returns when the daemon has stopped. Raises ConfigError for a value or combination that cannot be served."""
+    check_files(arguments)
+    from appliance import config as configuration
+    from appliance import daemon
+
+    config = configuration.load(arguments.config, overrides=overrides_of(arguments))
+    configuration.require_keys_for_public_bind(config)
+    unknown = [name for name in arguments.preload if name not in config.models]
+    if unknown:
+        known = ", ".join(config.models) or "none"
+        raise Failure(Exit.USAGE, f"--preload {unknown[0]}: no such model is configured; there are: {known}", code="usage")
+    return daemon.main(config, preload=arguments.preload)
+
+
+def check_files(arguments: argparse.Namespace) -> None:
+    """Raises Failure for a file named on the command line that is not there, before anything heavy is loaded."""
+    names = [name for name, _ in arguments.model]
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    if doubled is not None:
+        raise Failure(Exit.USAGE, f"--model {doubled}=… is given more than once; each name serves one file", code="usage")
+    for name, path in arguments.model:
+        file = path.expanduser()
+        if not file.is_file():
+            raise Failure(Exit.NO_INPUT, f"--model {name}={path}: no such file", code="no_such_file")
+    if arguments.config is not None and not arguments.config.exists():
+        raise Failure(Exit.NO_INPUT, f"--config {arguments.config}: no such file", code="no_such_file")
+
+
+def overrides_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The flags as the dotted keys that `config.load` lays over the file."""
+    flags: dict[str, Any] = {
+        "server.listen": arguments.listen,
+        "data.dir": _absolute(arguments.data),
+        "engine.n_ctx_seq": arguments.ctx,
+        "engine.n_seq_max": arguments.parallel,
+        "engine.n_threads": arguments.threads,
+        "log.level": arguments.log_level,
+        "log.format": arguments.log_format,
+        "models": {name: path for name, path in arguments.model} or None,
+    }
+    return {key: value for key, value in flags.items() if value is not None}
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return None if path is None else path.expanduser().absolute()

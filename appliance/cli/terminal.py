@@ -1,0 +1,155 @@
+"""What is written for eyes: safe text, word wrap, a spinner, tables, quantities. The functions and `Wrapper` are pure.
+
+Model output, model names and error messages come from outside: before a terminal sees them, control characters that could
+move the cursor, set the title or answer for the user are taken out (`printable`). Files and pipes get the bytes as they are.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import unicodedata
+from collections.abc import Sequence
+from typing import TextIO
+
+DIM = "\x1b[2m"
+PLAIN = "\x1b[0m"
+CLEAR_LINE = "\r\x1b[K"
+_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_FRAME_S = 0.1
+
+_UNSAFE = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
+# Bidirectional overrides show text in another order than it has.
+_UNSAFE |= {code: None for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+
+
+def printable(text: str) -> str:
+    return text.translate(_UNSAFE)
+
+
+def width_of(text: str) -> int:
+    """Terminal columns: 2 for wide East Asian characters and emoji, 0 for combining marks."""
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+class Wrapper:
+    """Wraps a stream at words: text may already stand at the line's end when its word turns out too long, so the piece of
+    the word that was shown is wiped and written again on the next line. Owned by the thread that writes.
+    """
+
+    def __init__(self, columns: int) -> None:
+        self._columns = columns
+        self._column = 0
+        self._word = ""
+
+    def feed(self, text: str) -> str:
+        """What to write for `text`."""
+        return "".join(self._put(char) for char in text)
+
+    def _put(self, char: str) -> str:
+        if char == "\n":
+            self._column, self._word = 0, ""
+            return char
+        char = "    " if char == "\t" else char
+        width = width_of(char)
+        if char.isspace():
+            self._word = ""
+            if self._column + width > self._columns:
+                self._column = 0
+                return "\n"
+            self._column += width
+            return char
+        if self._column + width <= self._columns:
+            self._column += width
+            self._word += char
+            return char
+        return self._break(char, width)
+
+    def _break(self, char: str, width: int) -> str:
+        shown = width_of(self._word)
+        if not self._word or shown >= self._column:  # the word is longer than a line, or the break falls between words
+            self._column, self._word = width, char
+            return "\n" + char
+        self._word += char
+        self._column = shown + width
+        return f"\x1b[{shown}D\x1b[K\n" + self._word
+
+
+class Spinner:
+    """A line on stderr that says what is being waited for; silent when stderr is no terminal.
+
+    The thread `outpost-spinner` draws, from `__enter__` to `stop`; `label` may be set by the thread that made it.
+    """
+
+    def __init__(self, label: str, *, stream: TextIO | None = None) -> None:
+        self.label = label
+        self._stream = stream if stream is not None else sys.stderr
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Spinner:
+        if self._stream.isatty():
+            self._thread = threading.Thread(target=self._draw, name="outpost-spinner", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Wipe the line. Idempotent."""
+        if self._thread is None:
+            return
+        self._done.set()
+        self._thread.join(timeout=1.0)
+        self._thread = None
+        self._stream.write(CLEAR_LINE)
+        self._stream.flush()
+
+    def _draw(self) -> None:
+        frame = 0
+        # A short answer should not flicker: nothing is drawn in the first moments.
+        while not self._done.wait(_FRAME_S if frame else 2 * _FRAME_S):
+            self._stream.write(f"{CLEAR_LINE}{_FRAMES[frame % len(_FRAMES)]} {printable(self.label)}")
+            self._stream.flush()
+            frame += 1
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Borderless, left-aligned, as `ollama ps` and `docker ps` do."""
+    lines = [list(header), *([printable(cell) for cell in row] for row in rows)]
+    widths = [max(width_of(line[column]) for line in lines) for column in range(len(header))]
+    return "\n".join(
+        "   ".join(cell + " " * (width - width_of(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def size(size_bytes: int) -> str:
+    """Decimal units, two significant digits and more: 980 B, 91 MB, 2.0 GB."""
+    value = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if value < 999.5 or unit == "TB":
+            return f"{value:.1f} {unit}" if value < 9.95 and unit != "B" else f"{value:.0f} {unit}"
+        value /= 1000
+    raise AssertionError("the last unit takes everything")
+
+
+def duration(seconds: float) -> str:
+    """12.3ms, 1.25s, 3m05s, 2h10m, 5d3h."""
+    if seconds < 1:
+        return f"{seconds * 1000:.1f}ms"
+    if seconds < 60:
+        return f"{seconds:.2f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02d}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours < 24 else f"{hours // 24}d{hours % 24}h"
+
+
+def columns() -> int:
+    return shutil.get_terminal_size().columns
