@@ -1,0 +1,180 @@
+"""The peers we are measured against, built once from the very tree our own wheel is built from, and kept in a
+cache.
+
+    ${XDG_CACHE_HOME:-~/.cache}/outpost/peer/<key>/
+        bin/          llama-server, llama-batched-bench and their shared libraries
+        example/      server.py (llama-cpp-python's examples/server) and a virtual env for it
+        complete      written last; without it the folder is built again
+
+The key is a digest of the sdist, the flags and the compiler. llama.cpp is built with upstream's default
+flags, because that is what people run: OpenMP on, native code for this processor. Only downloads during the
+build are switched off. A lock makes a second caller wait instead of building twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.bench.load import BenchError
+
+VERSION: Final = "0.3.36"
+SDIST_SHA256: Final = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
+CMAKE_FLAGS: Final = ("-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_CURL=OFF")
+"""Those that decide speed; everything else is upstream's default."""
+_BUILD_FLAGS: Final = (
+    "-DLLAMA_USE_PREBUILT_UI=OFF",  # downloads
+    "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_EXAMPLES=OFF",
+    "-DCMAKE_BUILD_RPATH_USE_ORIGIN=ON",  # the result is moved into place
+)
+_TARGETS: Final = ("llama-server", "llama-batched-bench")
+_EXAMPLE_PACKAGES: Final = (
+    "fastapi",
+    "jinja2",
+    "numpy",
+    "openai",
+    "pydantic",
+    "safetensors",
+    "uvicorn",
+    "websockets",
+)
+"""Those of the script's own header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """Where the built peers are."""
+
+    root: Path
+
+    @property
+    def llama_server(self) -> Path:
+        return self.root / "bin" / "llama-server"
+
+    @property
+    def llama_batched_bench(self) -> Path:
+        return self.root / "bin" / "llama-batched-bench"
+
+    @property
+    def library_env(self) -> dict[str, str]:
+        return {"LD_LIBRARY_PATH": str(self.root / "bin")}
+
+    @property
+    def example_server(self) -> Path:
+        return self.root / "example" / "server.py"
+
+    @property
+    def example_python(self) -> Path:
+        return self.root / "example" / "venv" / "bin" / "python"
+
+
+def provide() -> Peers:
+    """The peers, built first when they are missing (minutes; progress goes to the terminal). Raises
+    BenchError.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "outpost"
+    root = cache / "peer" / _key()
+    root.mkdir(parents=True, exist_ok=True)
+    with _locked(root.with_suffix(".lock")):
+        if not (root / "complete").exists():
+            try:
+                _build(root, cache)
+            except subprocess.CalledProcessError as error:
+                raise BenchError(
+                    f"{error.cmd[0]} failed with {error.returncode} while building the peers"
+                ) from error
+            (root / "complete").write_text("\n".join([*CMAKE_FLAGS, *_BUILD_FLAGS, ""]))
+    return Peers(root)
+
+
+def _key() -> str:
+    compiler = subprocess.run(["c++", "--version"], capture_output=True, check=True, text=True).stdout
+    parts = [SDIST_SHA256, *CMAKE_FLAGS, *_EXAMPLE_PACKAGES, compiler.splitlines()[0], os.uname().machine]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting for another process that builds the peers …", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build(root: Path, cache: Path) -> None:
+    source = root / "source"
+    if not (root / "bin" / _TARGETS[-1]).exists() or not (root / "example" / "server.py").exists():
+        _unpack(_sdist(cache), source)
+    if not (root / "bin" / _TARGETS[-1]).exists():
+        _build_llama_cpp(source / "vendor" / "llama.cpp", root)
+    if not (root / "example" / "server.py").exists():
+        (root / "example").mkdir(exist_ok=True)
+        shutil.copy(source / "examples" / "server" / "server.py", root / "example")
+    _build_example_env(root / "example" / "venv")
+    shutil.rmtree(source, ignore_errors=True)
+
+
+def _sdist(cache: Path) -> Path:
+    """The pinned sdist, fetched by name, version and hash."""
+    folder = cache / "sdist"
+    path = folder / f"llama_cpp_python-{VERSION}.tar.gz"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        requirement = folder / "requirement.txt"
+        requirement.write_text(f"llama-cpp-python=={VERSION} --hash=sha256:{SDIST_SHA256}\n")
+        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary=:all:", "--require-hashes"]
+        _run([*pip, "-r", str(requirement), "-d", str(folder)])
+    if hashlib.sha256(path.read_bytes()).hexdigest() != SDIST_SHA256:
+        raise BenchError(f"{path} is not the pinned sdist; delete it and run again")
+    return path
+
+
+def _unpack(sdist: Path, source: Path) -> None:
+    shutil.rmtree(source, ignore_errors=True)
+    with tarfile.open(sdist) as archive:
+        archive.extractall(source.with_suffix(".tmp"), filter="data")
+    (source.with_suffix(".tmp") / f"llama_cpp_python-{VERSION}").rename(source)
+    source.with_suffix(".tmp").rmdir()
+
+
+def _build_llama_cpp(tree: Path, root: Path) -> None:
+    print(f"building {' and '.join(_TARGETS)}: about six minutes on two cores, once", flush=True)
+    build = tree / "build"
+    _run(["cmake", "-S", str(tree), "-B", str(build), *CMAKE_FLAGS, *_BUILD_FLAGS])
+    _run(["cmake", "--build", str(build), "--parallel", str(os.cpu_count() or 1), "--target", *_TARGETS])
+    shutil.copytree(build / "bin", root / "bin", symlinks=True)
+
+
+def _build_example_env(folder: Path) -> None:
+    """A virtual env of its own, with the very wheel of llama-cpp-python that serves us."""
+    venv.create(folder, with_pip=True, clear=True)
+    _run([str(folder / "bin" / "pip"), "install", "--quiet", *_EXAMPLE_PACKAGES, "diskcache"])
+    site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
+    shutil.copytree(_our_llama_cpp(), site / "llama_cpp")
+
+
+def _our_llama_cpp() -> Path:
+    import llama_cpp
+
+    assert llama_cpp.__file__ is not None
+    return Path(llama_cpp.__file__).parent
+
+
+def _run(command: list[str]) -> None:
+    print("+", " ".join(command), flush=True)
+    subprocess.run(command, check=True)
