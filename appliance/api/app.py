@@ -1,0 +1,64 @@
+"""The routes and what stands in front of them: takes its parts, adds routes, owns nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import falcon
+
+from appliance import __version__
+from appliance.access.keys import KeyRing
+from appliance.api import error_responses, health
+from appliance.api.calls import Calls, Limits
+from appliance.api.exchange import Observer
+from appliance.api.middleware import HostMiddleware, KeyMiddleware, OriginMiddleware, RequestMiddleware
+from appliance.api.openai.chat import ChatCompletions
+from appliance.api.openai.completions import Completions
+from appliance.api.openai.embeddings import Embeddings, Reranks
+from appliance.api.openai.models import Model, Models
+from appliance.api.openai.tokens import DetokenizeTokens, TokenizeText
+from appliance.supervisor.inference import Inference
+
+App = falcon.App[falcon.Request, falcon.Response]
+
+
+def create_app(
+    *,
+    inference: Inference,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    keys: KeyRing | None = None,
+    host_names: Sequence[str] = (),
+    allowed_origins: Sequence[str] = (),
+    observer: Observer | None = None,
+    render_metrics: Callable[[], str] | None = None,
+    details: health.Details | None = None,
+) -> App:
+    """The WSGI application. `keys` empty or None: open, which is right on loopback only.
+
+    `host_names`: names beside localhost, `*.local` and addresses by which this Outpost is called. `allowed_origins`:
+    web pages that may use it, as `https://host[:port]`. `observer` and `render_metrics` are usually the two sides of
+    one `telemetry.prometheus.Prometheus`.
+    """
+    app: App = falcon.App(
+        middleware=[
+            RequestMiddleware(observer),
+            HostMiddleware(host_names),
+            OriginMiddleware(allowed_origins),
+            KeyMiddleware(keys or KeyRing({})),
+        ]
+    )
+    error_responses.install(app)
+    calls, fingerprint = Calls(inference, observer), f"fp_outpost_{__version__}"
+    app.add_route("/v1/chat/completions", ChatCompletions(calls, limits, fingerprint=fingerprint))
+    app.add_route("/v1/completions", Completions(calls, limits, fingerprint=fingerprint))
+    app.add_route("/v1/embeddings", Embeddings(calls, limits))
+    app.add_route("/v1/rerank", Reranks(calls, limits))
+    app.add_route("/v1/models", Models(inference))
+    app.add_route("/v1/models/{model:path}", Model(inference))
+    app.add_route("/tokenize", TokenizeText(calls, limits))
+    app.add_route("/detokenize", DetokenizeTokens(calls, limits))
+    app.add_route("/healthz", health.Health(inference, details))
+    app.add_route("/readyz", health.Readiness(inference))
+    if render_metrics is not None:
+        app.add_route("/metrics", health.Metrics(render_metrics))
+    return app

@@ -1,0 +1,45 @@
+"""How handlers ask the supervisor: with the exchange's owner, its client's presence, and its share of the accounts."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from appliance.api.exchange import Exchange, Observer
+from appliance.supervisor.inference import Call, Generation, Inference
+from appliance.wire.messages import Generate, Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds of the door, from the configuration."""
+
+    max_body_bytes: int = 16 * 1024 * 1024
+    heartbeat_s: float = 10.0
+    request_timeout_s: float = 3600.0
+    raw_grammar: bool = True
+
+
+class Calls:
+    """Stateless; any thread."""
+
+    def __init__(self, inference: Inference, observer: Observer | None) -> None:
+        self._inference = inference
+        self._observer = observer
+
+    @property
+    def inference(self) -> Inference:
+        return self._inference
+
+    def generate(self, exchange: Exchange, model: str, request: Generate) -> Generation:
+        """Blocks until `Accepted`. Raises what `Inference.generate` raises. The caller must close what it gets."""
+        exchange.model = model
+        with self._observer.waiting() if self._observer else nullcontext():
+            generation = self._inference.generate(model, request, owner=exchange.owner, gone=exchange.gone)
+        exchange.mark_accepted(generation.accepted)
+        return generation
+
+    def call(self, exchange: Exchange, model: str, request: Call) -> Result:
+        exchange.model = model
+        with self._observer.waiting() if self._observer else nullcontext():
+            return self._inference.call(model, request, owner=exchange.owner, gone=exchange.gone)

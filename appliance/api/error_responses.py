@@ -1,0 +1,163 @@
+"""THE table from error types to HTTP, and the OpenAI error object. No other place knows a status of an error.
+
+    {"error": {"message", "type", "param", "code"}}         always all four keys; null where there is nothing
+
+`tests/unit/api/test_error_responses.py` walks every leaf of `errors.py` and fails on one without a row.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any, Final
+
+import falcon
+import msgspec
+
+from appliance import errors, log
+from appliance.api.exchange import exchange_of
+
+_log = log.logger("api")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    status: int
+    type: str
+    """OpenAI's."""
+    code: str
+    retry: bool = False
+    """Send Retry-After with the error's `retry_after_s`."""
+
+
+TABLE: Final[dict[type[errors.OutpostError], Row]] = {
+    errors.InvalidRequest: Row(400, "invalid_request_error", "invalid_value"),
+    errors.Unsupported: Row(400, "invalid_request_error", "unsupported_parameter"),
+    errors.ContextLengthExceeded: Row(400, "invalid_request_error", "context_length_exceeded"),
+    errors.BodyTooLarge: Row(413, "invalid_request_error", "body_too_large"),
+    errors.ModelNotFound: Row(404, "invalid_request_error", "model_not_found"),
+    errors.Unauthenticated: Row(401, "authentication_error", "invalid_api_key"),
+    errors.NotAllowed: Row(403, "permission_error", "not_allowed"),
+    errors.ClientGone: Row(499, "invalid_request_error", "client_gone"),
+    errors.Overloaded: Row(503, "server_error", "overloaded", retry=True),
+    errors.ModelLoading: Row(503, "server_error", "model_loading", retry=True),
+    errors.DeadlineExceeded: Row(504, "server_error", "deadline_exceeded", retry=True),
+    errors.ShuttingDown: Row(503, "server_error", "shutting_down", retry=True),
+    errors.InsufficientMemory: Row(503, "server_error", "insufficient_memory"),
+    errors.AddressInUse: Row(500, "server_error", "address_in_use"),
+    errors.ModelInvalid: Row(422, "invalid_request_error", "model_invalid"),
+    errors.RunnerStartFailed: Row(503, "server_error", "runner_start_failed", retry=True),
+    errors.RunnerDied: Row(503, "server_error", "runner_died", retry=True),
+    errors.RunnerHung: Row(503, "server_error", "runner_hung", retry=True),
+    errors.ModelQuarantined: Row(503, "server_error", "model_quarantined", retry=True),
+    errors.EngineFault: Row(500, "server_error", "engine_fault", retry=True),
+    errors.ConfigError: Row(500, "server_error", "config_error"),
+}
+
+_INTERNAL: Final = Row(500, "server_error", "internal_error")
+_INTERNAL_MESSAGE: Final = "an internal error; the log of the Outpost has the details under this request's id"
+
+_HTTP_CODES: Final = {
+    404: "unknown_url",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+    431: "headers_too_large",
+    501: "not_implemented",
+}
+"""Codes of the faults that falcon and waitress find themselves."""
+
+_MEANINGS: Final = {404: "there is no such route", 405: "this route does not take that method"}
+_REASONS: Final = {
+    421: "Misdirected Request",
+    431: "Request Header Fields Too Large",
+    499: "Client Closed Request",
+}
+
+
+def status_line(status: int) -> str:
+    return f"{status} {_REASONS.get(status) or HTTPStatus(status).phrase}"
+
+
+def row_of(error: BaseException) -> Row:
+    """The row of `error`, or that of its nearest base; `internal_error` for what is none of ours."""
+    for kind in type(error).__mro__:
+        if kind in TABLE:
+            return TABLE[kind]
+    return _INTERNAL
+
+
+def error_object(error: BaseException) -> dict[str, Any]:
+    """The body for `error`; an error that is not of our tree says nothing about itself."""
+    row = row_of(error)
+    if isinstance(error, errors.OutpostError):
+        return _object(error.message, type_=row.type, param=error.param, code=row.code)
+    return _object(_INTERNAL_MESSAGE, type_=row.type, param=None, code=row.code)
+
+
+def http_error_object(status: int, message: str) -> dict[str, Any]:
+    """The body for a fault found by falcon or waitress."""
+    type_ = "invalid_request_error" if status < 500 else "server_error"
+    return _object(message, type_=type_, param=None, code=_HTTP_CODES.get(status, "bad_request"))
+
+
+def retry_after_s(error: BaseException) -> int | None:
+    """Whole seconds for the Retry-After header, at least 1; None when a retry is pointless."""
+    if not row_of(error).retry:
+        return None
+    seconds = error.retry_after_s if isinstance(error, errors.CapacityError | errors.RunnerError) else 1.0
+    return max(1, math.ceil(seconds))
+
+
+def install(app: falcon.App[falcon.Request, falcon.Response]) -> None:
+    """Make `app` answer every fault from the table; falcon picks the handler by the error's nearest base."""
+    app.add_error_handler(Exception, _answer_unknown)
+    app.add_error_handler(falcon.HTTPError, _answer_http_error)
+    app.add_error_handler(errors.OutpostError, _answer)
+
+
+def _answer(
+    req: falcon.Request, resp: falcon.Response, error: errors.OutpostError, params: dict[str, Any]
+) -> None:
+    row = row_of(error)
+    _fill(resp, row.status, error_object(error))
+    exchange_of(req).error_code = row.code
+    if (seconds := retry_after_s(error)) is not None:
+        resp.set_header("Retry-After", str(seconds))
+    if row.status == 401:
+        resp.set_header("WWW-Authenticate", "Bearer")
+
+
+def _answer_http_error(
+    req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: dict[str, Any]
+) -> None:
+    message = (
+        error.description or f"{req.method} {req.path[:256]}: {_MEANINGS.get(error.status_code, error.title)}"
+    )
+    body = http_error_object(error.status_code, message)
+    _fill(resp, error.status_code, body)
+    exchange_of(req).error_code = body["error"]["code"]
+    for name, value in dict(error.headers or {}).items():
+        resp.set_header(name, value)
+
+
+def _answer_unknown(
+    req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]
+) -> None:
+    """A bug of ours: the caller learns that it is one, the log learns what it is."""
+    _log.error("request_failed", request_id=exchange_of(req).request_id, exc_info=error)
+    _fill(resp, _INTERNAL.status, error_object(error))
+    exchange_of(req).error_code = _INTERNAL.code
+
+
+def _fill(resp: falcon.Response, status: int, body: dict[str, Any]) -> None:
+    resp.status = status_line(status)
+    resp.content_type = "application/json"
+    resp.data = msgspec.json.encode(body)
+    resp.text = None
+    resp.stream = None
+
+
+def _object(message: str, *, type_: str, param: str | None, code: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": type_, "param": param, "code": code}}

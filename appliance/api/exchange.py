@@ -1,0 +1,169 @@
+"""One request and its answer as the log and the metrics see it: who, what, how many tokens, how long, how it ended.
+
+Never holds prompts or outputs. Made by the middleware, filled along flow 1, told to the observer once at the end.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any, Final, Protocol
+
+import falcon
+
+from appliance import log
+from appliance.wire.messages import Accepted, Usage
+
+_log = log.logger("api")
+_SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
+
+
+class Observer(Protocol):
+    """Who counts (`telemetry/prometheus.py`). Called from any thread."""
+
+    def exchange_ended(self, exchange: Exchange) -> None: ...
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Around the wait for `Accepted`."""
+
+
+class Exchange:
+    """Owned by the thread that serves the request; read by the observer when it is over."""
+
+    __slots__ = (
+        "_first_token_s",
+        "_observer",
+        "_queued_s",
+        "_started_s",
+        "_total_s",
+        "accepted",
+        "error_code",
+        "finish_reason",
+        "gone",
+        "is_stream",
+        "method",
+        "model",
+        "owner",
+        "request_id",
+        "route",
+        "scope",
+        "status",
+        "usage",
+        "warnings",
+    )
+
+    def __init__(
+        self, *, request_id: str, method: str, gone: Callable[[], bool], observer: Observer | None
+    ) -> None:
+        self.request_id = request_id
+        self.method = method
+        self.gone = gone
+        """Cheap; True once the client has closed the connection."""
+        self.route: str | None = None
+        self.owner = ""
+        """Whom the queue is fair to: the key's id, or the client's address."""
+        self.scope = ""
+        """Within which prefixes are reused."""
+        self.model: str | None = None
+        self.accepted: Accepted | None = None
+        self.usage: Usage | None = None
+        self.finish_reason: str | None = None
+        self.error_code: str | None = None
+        self.status = 0
+        self.is_stream = False
+        self.warnings: list[str] = []
+        self._observer = observer
+        self._started_s = time.perf_counter()
+        self._queued_s: float | None = None
+        self._first_token_s: float | None = None
+        self._total_s: float | None = None
+
+    @property
+    def queued_s(self) -> float | None:
+        """From the first byte to `Accepted`."""
+        return self._queued_s
+
+    @property
+    def first_token_s(self) -> float | None:
+        return self._first_token_s
+
+    @property
+    def total_s(self) -> float:
+        return self._total_s if self._total_s is not None else self.age_s()
+
+    def age_s(self) -> float:
+        return time.perf_counter() - self._started_s
+
+    def mark_accepted(self, accepted: Accepted) -> None:
+        self.accepted = accepted
+        self._queued_s = self.age_s()
+
+    def mark_token(self) -> None:
+        if self._first_token_s is None:
+            self._first_token_s = self.age_s()
+
+    def warn(self, text: str) -> None:
+        """Name something that was accepted and not honoured; it goes out as `X-Outpost-Warning`."""
+        self.warnings.append(text)
+
+    def end(self) -> None:
+        """Tell the log and the observer. Idempotent."""
+        if self._total_s is not None:
+            return
+        self._total_s = self.age_s()
+        _log.info("request", **{key: value for key, value in self._facts().items() if value is not None})
+        if self._observer is not None:
+            self._observer.exchange_ended(self)
+
+    def _facts(self) -> dict[str, Any]:
+        usage, accepted = self.usage, self.accepted
+        return {
+            "request_id": self.request_id,
+            "method": self.method,
+            "route": self.route or "unmatched",
+            "status": self.status,
+            "error": self.error_code,
+            "client_gone": True if self.gone() else None,
+            "owner": self.owner or None,
+            "model": self.model,
+            "stream": True if self.is_stream else None,
+            "prompt_tokens": usage.prompt_tokens if usage else accepted.prompt_tokens if accepted else None,
+            "cached_tokens": usage.cached_tokens if usage else None,
+            "output_tokens": usage.completion_tokens if usage else None,
+            "queue_ms": _ms(self.queued_s),
+            "first_token_ms": _ms(self.first_token_s),
+            "total_ms": _ms(self.total_s),
+            "finish_reason": self.finish_reason,
+        }
+
+
+def exchange_of(req: falcon.Request, *, observer: Observer | None = None) -> Exchange:
+    """The exchange of `req`, made on first use: falcon refuses some requests before any middleware ran."""
+    found = getattr(req.context, "exchange", None)
+    if isinstance(found, Exchange):
+        return found
+    made = Exchange(
+        request_id=request_id_of(req.get_header("X-Request-Id")),
+        method=req.method,
+        gone=req.env.get("waitress.client_disconnected", _never),
+        observer=observer,
+    )
+    req.context.exchange = made
+    return made
+
+
+def request_id_of(told: str | None) -> str:
+    """The client's own id if it is harmless in a header and a log line, else a new one."""
+    return told if told is not None and _SANE_ID.fullmatch(told) else f"req_{secrets.token_hex(12)}"
+
+
+def _never() -> bool:
+    """Without waitress (tests) no client ever hangs up."""
+    return False
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)

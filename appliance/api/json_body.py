@@ -1,0 +1,140 @@
+"""Strict JSON of request bodies: everything that Python's own reader lets through and that we do not.
+
+Refused, each with the name of what is wrong: NaN, Infinity and numbers too large for a double, nesting past
+`MAX_DEPTH`, duplicate keys, lone surrogates (they cannot be tokenised nor sent back), bytes that are not UTF-8,
+and anything but an object at the top. Stands between waitress and the pydantic models in flow 1.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Final, NoReturn
+
+import falcon
+
+from appliance.errors import BodyTooLarge, InvalidRequest
+
+MAX_DEPTH: Final = 64
+
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
+"""A whole string or one bracket. The closing quote is optional so that the scan stays linear on broken strings."""
+_SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+def read(req: falcon.Request, *, limit_bytes: int) -> dict[str, Any]:
+    """The body of `req` as one JSON object. Raises InvalidRequest, BodyTooLarge, or falcon's 415."""
+    _check_content_type(req)
+    body = req.bounded_stream.read(limit_bytes + 1)
+    if len(body) > limit_bytes:
+        raise BodyTooLarge(size_bytes=req.content_length, limit_bytes=limit_bytes)
+    return parse(body)
+
+
+def parse(body: bytes) -> dict[str, Any]:
+    """`body` as one JSON object. Raises InvalidRequest."""
+    if not body.strip():
+        raise InvalidRequest(reason="the body is empty; send a JSON object")
+    _check_depth(body)
+    try:
+        value = json.loads(
+            body.decode("utf-8"),
+            object_pairs_hook=_object,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_bounded_int,
+        )
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(reason=f"the body is not UTF-8 at byte {error.start}") from error
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(reason=f"the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest(reason="the body must be a JSON object")
+    if _SURROGATE_ESCAPE.search(body):
+        _refuse_surrogates(value, path="")
+    return value
+
+
+def _check_content_type(req: falcon.Request) -> None:
+    """JSON only, and never compressed: a form type would let any web page post here without asking the browser first."""
+    essence = (req.content_type or "").partition(";")[0].strip().lower()
+    if essence != "application/json":
+        raise falcon.HTTPUnsupportedMediaType(description="send Content-Type: application/json")
+    if (req.get_header("Content-Encoding") or "identity").strip().lower() != "identity":
+        raise falcon.HTTPUnsupportedMediaType(
+            description="compressed bodies are not taken; send it without Content-Encoding"
+        )
+
+
+def _check_depth(body: bytes) -> None:
+    """Before the reader sees it: Python's recurses, and 100,000 brackets would end in a RecursionError."""
+    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
+        return
+    depth = 0
+    for token in _TOKEN.finditer(body):
+        first = body[token.start()]
+        if first in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise InvalidRequest(reason=f"the body is nested deeper than {MAX_DEPTH} levels")
+        elif first in b"]}":
+            depth -= 1
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise InvalidRequest(reason="the key stands there twice", param=_printable(key))
+            seen.add(key)
+    return result
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise InvalidRequest(reason=f"{text} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise InvalidRequest(reason=f"the number {text[:40]} is out of range")
+    return value
+
+
+def _bounded_int(text: str) -> int:
+    """64 bits: the wire carries no more, and a longer number costs quadratic time to read."""
+    if len(text) <= 20 and -(1 << 63) <= (value := int(text)) < 1 << 64:
+        return value
+    raise InvalidRequest(reason=f"the number {text[:40]}{'…' if len(text) > 40 else ''} is out of range")
+
+
+def _refuse_surrogates(value: object, *, path: str) -> None:
+    """Depth is bounded by MAX_DEPTH, so recursion is safe."""
+    if isinstance(value, str):
+        if not _encodable(value):
+            raise InvalidRequest(reason="the text holds a lone surrogate", param=path or None)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _refuse_surrogates(item, path=f"{path}.{index}" if path else str(index))
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            inner = f"{path}.{_printable(key)}" if path else _printable(key)
+            if not _encodable(key):
+                raise InvalidRequest(reason="the key holds a lone surrogate", param=inner)
+            _refuse_surrogates(item, path=inner)
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _printable(key: str) -> str:
+    """A key from outside, fit for an error message."""
+    return key.encode("ascii", "backslashreplace").decode()[:128]

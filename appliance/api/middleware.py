@@ -1,0 +1,151 @@
+"""What every request passes before its handler and after it: id, Host, Origin, key; warnings and the one log line.
+
+Order of the checks: the Host first (a page that rebinds DNS must learn nothing), then the Origin, then the key.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+import falcon
+
+from appliance.access.keys import KeyRing, scope_of
+from appliance.api.exchange import Observer, exchange_of
+from appliance.errors import InvalidRequest, NotAllowed
+
+PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz"})
+"""Answered without a key: whoever restarts us must be able to ask."""
+
+_SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_CORS_HEADERS: Final = "authorization, content-type, x-api-key, x-request-id"
+_MAX_WARNING_CHARS: Final = 1024
+
+
+class RequestMiddleware:
+    """Stateless; any thread. Gives every request its `Exchange`, and ends it unless a stream still runs."""
+
+    def __init__(self, observer: Observer | None) -> None:
+        self._observer = observer
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        exchange_of(req, observer=self._observer)
+
+    def process_response(
+        self,
+        req: falcon.Request,
+        resp: falcon.Response,
+        resource: object,
+        req_succeeded: bool,  # noqa: FBT001 - falcon's form
+    ) -> None:
+        exchange = exchange_of(req, observer=self._observer)
+        exchange.route = req.uri_template
+        exchange.status = resp.status_code
+        resp.set_header("X-Request-Id", exchange.request_id)
+        if exchange.warnings:
+            resp.set_header("X-Outpost-Warning", "; ".join(exchange.warnings)[:_MAX_WARNING_CHARS])
+        if resp.stream is None:
+            exchange.end()
+
+
+class HostMiddleware:
+    """Refuses names that a hostile DNS server may have pointed at us, whatever address we are bound to."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = frozenset(name.lower().rstrip(".") for name in names)
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        told = req.env.get("HTTP_HOST")
+        if told is None:
+            if req.env.get("SERVER_PROTOCOL") == "HTTP/1.1":
+                raise InvalidRequest(reason="HTTP/1.1 needs a Host header")
+            return
+        host = host_of(told)
+        if host is None:
+            raise InvalidRequest(reason="the Host header is not one host")
+        if not self.allows(host):
+            raise NotAllowed(
+                reason="this Outpost does not answer to that host name; use its address, or configure the name"
+            )
+
+    def allows(self, host: str) -> bool:
+        """Loopback, IP literals, `*.local` and configured names. A rebinding page can be none of these."""
+        if host in {"localhost", *self._names} or host.endswith((".local", ".localhost")):
+            return True
+        try:
+            ipaddress.ip_address(host)
+        except ValueError:
+            return False
+        return True
+
+
+class OriginMiddleware:
+    """Lets pages of listed origins in, and keeps the browser of a user from posting for any other page."""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self._allowed = frozenset(allowed)
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        origin = req.get_header("Origin")
+        if origin is None:
+            return
+        if origin in self._allowed:
+            self._admit(req, resp, origin)
+        elif req.method not in _SAFE_METHODS and not _is_same(origin, req):
+            raise NotAllowed(
+                reason="pages of this origin may not use this Outpost; list the origin in its configuration"
+            )
+
+    def _admit(self, req: falcon.Request, resp: falcon.Response, origin: str) -> None:
+        resp.set_header("Access-Control-Allow-Origin", origin)
+        resp.set_header("Access-Control-Expose-Headers", "x-request-id, x-outpost-warning, retry-after")
+        resp.append_header("Vary", "Origin")
+        if req.method == "OPTIONS":
+            resp.set_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+            resp.set_header(
+                "Access-Control-Allow-Headers",
+                req.get_header("Access-Control-Request-Headers") or _CORS_HEADERS,
+            )
+            resp.set_header("Access-Control-Max-Age", "600")
+            resp.status = falcon.HTTP_204
+            resp.complete = True
+
+
+class KeyMiddleware:
+    """Asks for a key, when there are any; without one only loopback is ever bound, and this machine is trusted."""
+
+    def __init__(self, keys: KeyRing) -> None:
+        self._keys = keys
+
+    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+        exchange = exchange_of(req)
+        exchange.owner = str(req.env.get("REMOTE_ADDR", ""))
+        if not self._keys or req.path in PUBLIC_PATHS:
+            return
+        key_id = self._keys.verify(_bearer(req))
+        exchange.owner, exchange.scope = key_id, scope_of(key_id)
+
+
+def host_of(header: str) -> str | None:
+    """The host in a Host header without its port, in lower case; None when it is not exactly one host."""
+    if any(character in header for character in ", /\\@\t"):
+        return None
+    try:
+        host = urlsplit(f"//{header}").hostname
+    except ValueError:
+        return None
+    return host.rstrip(".") if host else None
+
+
+def _is_same(origin: str, req: falcon.Request) -> bool:
+    return origin.partition("://")[2].lower() == str(req.env.get("HTTP_HOST", "")).lower()
+
+
+def _bearer(req: falcon.Request) -> str | None:
+    """The key as `Authorization: Bearer` has it, or else `X-Api-Key`."""
+    scheme, _, key = (req.get_header("Authorization") or "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    return req.get_header("X-Api-Key")

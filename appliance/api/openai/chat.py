@@ -1,0 +1,167 @@
+"""POST /v1/chat/completions: flow 1 from the body to the last byte."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+import falcon
+
+from appliance.api import json_body, sse
+from appliance.api.calls import Calls, Limits
+from appliance.api.exchange import exchange_of
+from appliance.api.openai import chat_request
+from appliance.api.openai.chunks import Envelope, encode
+from appliance.api.openai.collect import Choice, collect
+from appliance.api.openai.schema import ChatBody
+from appliance.api.openai.usage import chat_logprobs, timings_object, usage_object
+from appliance.api.openai.validation import validated
+from appliance.wire.messages import Delta, ToolCallDelta, Usage
+
+
+class ChatCompletions:
+    """Stateless; any thread."""
+
+    def __init__(self, calls: Calls, limits: Limits, *, fingerprint: str) -> None:
+        self._calls = calls
+        self._limits = limits
+        self._fingerprint = fingerprint
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        exchange = exchange_of(req)
+        body = validated(ChatBody, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange)
+        request = chat_request.request_of(body, scope=exchange.scope, raw_grammar=self._limits.raw_grammar)
+        id_, created_s = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
+        generation = self._calls.generate(exchange, body.model, request)
+        if body.stream:
+            exchange.is_stream = True
+            envelope = Envelope(
+                id_=id_,
+                object_="chat.completion.chunk",
+                created_s=created_s,
+                model=body.model,
+                fingerprint=self._fingerprint,
+                with_usage=body.wants_usage_chunk,
+            )
+            writer = ChatChunkWriter(envelope, n=request.n, with_usage=body.wants_usage_chunk)
+            sse.answer(
+                resp,
+                sse.EventStream(
+                    generation,
+                    writer,
+                    exchange,
+                    heartbeat_s=self._limits.heartbeat_s,
+                    timeout_s=self._limits.request_timeout_s,
+                ),
+            )
+            return
+        try:
+            choices, usage = collect(
+                generation, exchange, n=request.n, timeout_s=self._limits.request_timeout_s
+            )
+        finally:
+            generation.close()
+        with_logprobs = request.top_logprobs is not None
+        resp.content_type = "application/json"
+        resp.data = encode(
+            {
+                "id": id_,
+                "object": "chat.completion",
+                "created": created_s,
+                "model": body.model,
+                "system_fingerprint": self._fingerprint,
+                "choices": [_choice_object(choice, with_logprobs=with_logprobs) for choice in choices],
+                "usage": usage_object(usage),
+                "timings": timings_object(usage),
+            }
+        )
+
+
+def _choice_object(choice: Choice, *, with_logprobs: bool) -> dict[str, Any]:
+    text, reasoning = "".join(choice.text), "".join(choice.reasoning)
+    message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+    if choice.tool_calls:
+        message["content"] = text or None
+        message["tool_calls"] = [choice.tool_calls[index] for index in sorted(choice.tool_calls)]
+    if reasoning:
+        message |= {"reasoning_content": reasoning, "reasoning": reasoning}
+    return {
+        "index": choice.index,
+        "message": message,
+        "logprobs": chat_logprobs(choice.logprobs) if with_logprobs else None,
+        "finish_reason": choice.finish_reason,
+    }
+
+
+class ChatChunkWriter:
+    """Chunks of one chat stream. Owned by the thread that streams."""
+
+    def __init__(self, envelope: Envelope, *, n: int, with_usage: bool) -> None:
+        self._envelope = envelope
+        self._with_usage = with_usage
+        self._usage: Usage | None = None
+        self._heads = [envelope.choice_head(index, b'"delta":{') for index in range(n)]
+        self._tail = b'},"logprobs":null,"finish_reason":null}' + envelope.tail
+
+    def opening(self) -> bytes:
+        """The role of each choice: sent as soon as the request is accepted, and so with the true status."""
+        return b"".join(head + b'"role":"assistant","content":""' + self._tail for head in self._heads)
+
+    def chunk(self, delta: Delta) -> bytes:
+        if delta.finish_reason is None and not (delta.logprobs or delta.reasoning or delta.tool_calls):
+            if not delta.text:
+                return b""
+            return self._heads[delta.choice] + b'"content":' + encode(delta.text) + self._tail
+        return self._rare(delta)
+
+    def closing(self) -> bytes:
+        if not self._with_usage or self._usage is None:
+            return b""
+        return self._envelope.usage(self._usage)
+
+    def _rare(self, delta: Delta) -> bytes:
+        """Everything but plain text: one event for the gain, then one for the end."""
+        event = b""
+        gain = _gain(delta)
+        if gain or delta.logprobs:
+            logprobs = b"null" if not delta.logprobs else encode(chat_logprobs(delta.logprobs))
+            tail = b'},"logprobs":' + logprobs + b',"finish_reason":null}' + self._envelope.tail
+            event = self._heads[delta.choice] + encode(gain)[1:-1] + tail
+        if delta.finish_reason is None:
+            return event
+        return event + self._end(delta)
+
+    def _end(self, delta: Delta) -> bytes:
+        """An empty delta with the reason; the last one of the request also has the timings."""
+        tail = self._envelope.tail
+        if delta.usage is not None:
+            self._usage = delta.usage
+            tail = self._envelope.tail_with(timings_object(delta.usage))
+        return (
+            self._heads[delta.choice]
+            + b'},"logprobs":null,"finish_reason":'
+            + encode(delta.finish_reason)
+            + b"}"
+            + tail
+        )
+
+
+def _gain(delta: Delta) -> dict[str, Any]:
+    """What the message gained, as OpenAI's `delta`."""
+    gain: dict[str, Any] = {}
+    if delta.reasoning:
+        gain |= {"reasoning_content": delta.reasoning, "reasoning": delta.reasoning}
+    if delta.text:
+        gain["content"] = delta.text
+    if delta.tool_calls:
+        gain["tool_calls"] = [_call_object(call) for call in delta.tool_calls]
+    return gain
+
+
+def _call_object(call: ToolCallDelta) -> dict[str, Any]:
+    function: dict[str, str] = {"arguments": call.arguments}
+    if call.call_id is None:
+        return {"index": call.index, "function": function}
+    function = {"name": call.name or "", **function}
+    return {"index": call.index, "id": call.call_id, "type": "function", "function": function}

@@ -1,0 +1,125 @@
+"""POST /v1/completions: text in, text out; one or several prompts."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+import falcon
+
+from appliance.api import json_body, sse
+from appliance.api.calls import Calls, Limits
+from appliance.api.exchange import exchange_of
+from appliance.api.openai import completion_request
+from appliance.api.openai.batch import generate_all
+from appliance.api.openai.chunks import Envelope, encode
+from appliance.api.openai.collect import Choice, collect
+from appliance.api.openai.schema import CompletionBody
+from appliance.api.openai.usage import CompletionLogprobs, timings_object, usage_object
+from appliance.api.openai.validation import validated
+from appliance.wire.messages import Delta, Usage
+
+
+class Completions:
+    """Stateless; any thread."""
+
+    def __init__(self, calls: Calls, limits: Limits, *, fingerprint: str) -> None:
+        self._calls = calls
+        self._limits = limits
+        self._fingerprint = fingerprint
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        exchange = exchange_of(req)
+        body = validated(
+            CompletionBody, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange
+        )
+        requests = completion_request.requests_of(
+            body, scope=exchange.scope, raw_grammar=self._limits.raw_grammar
+        )
+        n = sum(request.n for request in requests)
+        id_, created_s = f"cmpl-{secrets.token_hex(12)}", int(time.time())
+        generation = generate_all(self._calls, exchange, body.model, requests)
+        if body.stream:
+            exchange.is_stream = True
+            envelope = Envelope(
+                id_=id_,
+                object_="text_completion",
+                created_s=created_s,
+                model=body.model,
+                fingerprint=self._fingerprint,
+                with_usage=body.wants_usage_chunk,
+            )
+            writer = CompletionChunkWriter(envelope, n=n, with_usage=body.wants_usage_chunk)
+            sse.answer(
+                resp,
+                sse.EventStream(
+                    generation,
+                    writer,
+                    exchange,
+                    heartbeat_s=self._limits.heartbeat_s,
+                    timeout_s=self._limits.request_timeout_s,
+                ),
+            )
+            return
+        try:
+            choices, usage = collect(generation, exchange, n=n, timeout_s=self._limits.request_timeout_s)
+        finally:
+            generation.close()
+        resp.content_type = "application/json"
+        resp.data = encode(
+            {
+                "id": id_,
+                "object": "text_completion",
+                "created": created_s,
+                "model": body.model,
+                "system_fingerprint": self._fingerprint,
+                "choices": [
+                    _choice_object(choice, with_logprobs=body.logprobs is not None) for choice in choices
+                ],
+                "usage": usage_object(usage),
+                "timings": timings_object(usage),
+            }
+        )
+
+
+def _choice_object(choice: Choice, *, with_logprobs: bool) -> dict[str, Any]:
+    return {
+        "index": choice.index,
+        "text": "".join(choice.text),
+        "logprobs": CompletionLogprobs().object_of(choice.logprobs) if with_logprobs else None,
+        "finish_reason": choice.finish_reason,
+    }
+
+
+class CompletionChunkWriter:
+    """Chunks of one completion stream. Owned by the thread that streams."""
+
+    def __init__(self, envelope: Envelope, *, n: int, with_usage: bool) -> None:
+        self._envelope = envelope
+        self._with_usage = with_usage
+        self._usage: Usage | None = None
+        self._heads = [envelope.choice_head(index, b'"text":') for index in range(n)]
+        self._logprobs = [CompletionLogprobs() for _ in range(n)]
+        self._tail = b',"logprobs":null,"finish_reason":null}' + envelope.tail
+
+    def opening(self) -> bytes:
+        return b""
+
+    def chunk(self, delta: Delta) -> bytes:
+        if delta.finish_reason is None and not delta.logprobs:
+            if not delta.text:
+                return b""
+            return self._heads[delta.choice] + encode(delta.text) + self._tail
+        logprobs = self._logprobs[delta.choice].object_of(delta.logprobs) if delta.logprobs else None
+        tail = self._envelope.tail
+        if delta.usage is not None:
+            self._usage = delta.usage
+            tail = self._envelope.tail_with(timings_object(delta.usage))
+        end = b',"logprobs":' + encode(logprobs) + b',"finish_reason":' + encode(delta.finish_reason) + b"}"
+        return self._heads[delta.choice] + encode(delta.text) + end + tail
+
+    def closing(self) -> bytes:
+        if not self._with_usage or self._usage is None:
+            return b""
+        return self._envelope.usage(self._usage)

@@ -1,0 +1,126 @@
+"""POST /v1/embeddings and /v1/rerank (the form of Jina and Cohere, and TEI's `texts`)."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from typing import Any
+
+import falcon
+
+from appliance.api import json_body
+from appliance.api.calls import Calls, Limits
+from appliance.api.exchange import exchange_of
+from appliance.api.openai.chunks import encode
+from appliance.api.openai.schema import EmbeddingBody, RerankBody, inputs_of
+from appliance.api.openai.validation import validated
+from appliance.errors import EngineFault, InvalidRequest, Unsupported
+from appliance.wire.messages import Embed, Rerank, Usage
+
+_FLOAT_BYTES = 4
+
+
+class Embeddings:
+    """Stateless; any thread."""
+
+    def __init__(self, calls: Calls, limits: Limits) -> None:
+        self._calls = calls
+        self._limits = limits
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        exchange = exchange_of(req)
+        body = validated(
+            EmbeddingBody, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange
+        )
+        inputs = _inputs_of(body)
+        result = self._calls.call(
+            exchange, body.model, Embed(id=0, inputs=inputs, truncate=bool(body.truncate))
+        )
+        if len(result.vectors) != len(inputs):
+            raise EngineFault(reason=f"{len(result.vectors)} vectors came for {len(inputs)} inputs")
+        _check_dimensions(body.dimensions, result.vectors)
+        exchange.usage = Usage(prompt_tokens=result.prompt_tokens, cached_tokens=0, completion_tokens=0)
+        resp.content_type = "application/json"
+        resp.data = encode(
+            {
+                "object": "list",
+                "data": [
+                    {
+                        "object": "embedding",
+                        "index": index,
+                        "embedding": _embedding(vector, body.encoding_format),
+                    }
+                    for index, vector in enumerate(result.vectors)
+                ],
+                "model": body.model,
+                "usage": _usage(result.prompt_tokens),
+            }
+        )
+
+
+class Reranks:
+    """Stateless; any thread."""
+
+    def __init__(self, calls: Calls, limits: Limits) -> None:
+        self._calls = calls
+        self._limits = limits
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        exchange = exchange_of(req)
+        body = validated(RerankBody, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange)
+        documents = _documents_of(body)
+        result = self._calls.call(exchange, body.model, Rerank(id=0, query=body.query, documents=documents))
+        if len(result.scores) != len(documents):
+            raise EngineFault(reason=f"{len(result.scores)} scores came for {len(documents)} documents")
+        exchange.usage = Usage(prompt_tokens=result.prompt_tokens, cached_tokens=0, completion_tokens=0)
+        ranked = sorted(enumerate(result.scores), key=lambda entry: (-entry[1], entry[0]))[: body.top_n]
+        resp.content_type = "application/json"
+        resp.data = encode(
+            {
+                "model": body.model,
+                "object": "list",
+                "results": [_ranked(index, score, documents, body) for index, score in ranked],
+                "usage": _usage(result.prompt_tokens),
+            }
+        )
+
+
+def _inputs_of(body: EmbeddingBody) -> list[str | list[int]]:
+    inputs = inputs_of(body.input)
+    for index, item in enumerate(inputs):
+        if not item:
+            param = "input" if isinstance(body.input, str) else f"input.{index}"
+            raise InvalidRequest(reason="an input is empty", param=param)
+    return inputs
+
+
+def _check_dimensions(asked: int | None, vectors: list[bytes]) -> None:
+    """The vectors here are whole: cutting them is only right for models trained for it, and we cannot tell which."""
+    has = len(vectors[0]) // _FLOAT_BYTES
+    if asked is not None and asked != has:
+        raise Unsupported(
+            feature=f"'dimensions': {asked}", reason=f"this model has {has}", param="dimensions"
+        )
+
+
+def _embedding(vector: bytes, encoding: str | None) -> str | list[float]:
+    if encoding == "base64":
+        return base64.b64encode(vector).decode()
+    return list(struct.unpack(f"<{len(vector) // _FLOAT_BYTES}f", vector))
+
+
+def _documents_of(body: RerankBody) -> list[str]:
+    if (body.documents is None) == (body.texts is None):
+        raise InvalidRequest(reason="give either 'documents' or 'texts'", param="documents")
+    return [item if isinstance(item, str) else item.text for item in body.documents or body.texts or []]
+
+
+def _ranked(index: int, score: float, documents: list[str], body: RerankBody) -> dict[str, Any]:
+    told: dict[str, Any] = {"index": index, "relevance_score": score}
+    if body.return_documents:
+        told["document"] = {"text": documents[index]}
+    return told
+
+
+def _usage(prompt_tokens: int) -> dict[str, int]:
+    return {"prompt_tokens": prompt_tokens, "total_tokens": prompt_tokens}

@@ -1,0 +1,63 @@
+"""GET /v1/models and /v1/models/{id}: OpenAI's list, with llama-server's `meta` and our state."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+
+from appliance.api.openai.chunks import encode
+from appliance.errors import ModelNotFound
+from appliance.supervisor.inference import Inference, ModelCard
+
+
+class Models:
+    """Stateless; any thread."""
+
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        resp.content_type = "application/json"
+        resp.data = encode({"object": "list", "data": [_object(card) for card in self._inference.models()]})
+
+
+class Model:
+    """Stateless; any thread. Ids hold `/` and `:`, raw or percent-encoded: the rest of the path is the id."""
+
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, model: str) -> None:
+        cards = self._inference.models()
+        for card in cards:
+            if card.name == model:
+                resp.content_type = "application/json"
+                resp.data = encode(_object(card))
+                return
+        raise ModelNotFound(model=model[:256], available=[card.name for card in cards])
+
+
+def _object(card: ModelCard) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "id": card.name,
+        "object": "model",
+        "created": card.created_s,
+        "owned_by": "outpost",
+        "state": card.state,
+        "reason": card.reason,
+        "meta": {"size": card.size_bytes},
+    }
+    if card.facts is not None:
+        facts = card.facts
+        told["meta"] |= {
+            "n_ctx": facts.n_ctx_seq,
+            "n_ctx_train": facts.n_ctx_train,
+            "n_vocab": facts.n_vocab,
+            "n_embd": facts.n_embd,
+            "n_params": facts.n_params,
+            "description": facts.description,
+            "pooling": facts.pooling,
+            "generates": facts.generates,
+        }
+    return told

@@ -1,0 +1,179 @@
+"""The request bodies of the OpenAI routes, and of those llama-server adds. Strict: see `fields.Body`.
+
+Checks that need more than one field, or that answer "not supported" rather than "wrong", are in `chat_request.py` and
+its siblings: they turn these models into messages of the wire.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal, cast
+
+from pydantic import Field, StringConstraints
+
+from appliance.api.openai.fields import Body, GenerationFields, MaxTokens, ModelName, Text, TokenId
+
+MAX_MESSAGES: Final = 4096
+MAX_TOOLS: Final = 128
+MAX_INPUTS: Final = 2048
+MAX_PROMPTS: Final = 128
+MAX_PROMPT_TOKENS: Final = 1 << 20
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
+TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_PROMPT_TOKENS)]
+
+
+class CalledFunction(Body):
+    name: Name
+    arguments: Text
+
+
+class ToolCallField(Body):
+    """A call that an earlier assistant message made."""
+
+    id: Annotated[str, StringConstraints(max_length=256)]
+    type: Literal["function"] = "function"
+    function: CalledFunction
+    index: int | None = None
+    """Left by clients that glue stream deltas together; without meaning here."""
+
+
+class Message(Body):
+    """One message; which fields a role may have is checked in `chat_request.py`.
+
+    `annotations`, `audio`, `function_call` and `refusal` are in our and OpenAI's answers, and clients send answers back.
+    """
+
+    role: Literal["developer", "system", "user", "assistant", "tool"]
+    content: Text | list[dict[str, Any]] | None = None
+    name: Annotated[str, StringConstraints(max_length=256)] | None = None
+    tool_calls: Annotated[list[ToolCallField], Field(max_length=MAX_TOOLS)] | None = None
+    tool_call_id: Annotated[str, StringConstraints(max_length=256)] | None = None
+    reasoning_content: Text | None = None
+    reasoning: Text | None = None
+    refusal: Text | None = None
+    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
+    audio: None = None
+    function_call: None = None
+
+
+class FunctionField(Body):
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    description: Text | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolField(Body):
+    type: Literal["function"]
+    function: FunctionField
+
+
+class NamedFunction(Body):
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class NamedTool(Body):
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class AllowedTools(Body):
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedTool], Field(min_length=1, max_length=MAX_TOOLS)]
+
+
+class AllowedToolsChoice(Body):
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
+class NamedSchema(Body):
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+    description: Text | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Body):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: NamedSchema | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    """llama-server's form: a schema beside `json_object`."""
+
+
+class ChatBody(GenerationFields):
+    messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    max_completion_tokens: MaxTokens | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    response_format: ResponseFormat | None = None
+    tools: Annotated[list[ToolField], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedToolsChoice | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    reasoning_format: Literal["none", "auto", "deepseek"] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
+    modalities: list[Literal["text"]] | None = None
+
+
+class CompletionBody(GenerationFields):
+    prompt: (
+        Text
+        | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS)]
+        | TokenIds
+        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
+    )
+    suffix: Text | None = None
+    echo: bool | None = None
+    best_of: Annotated[int, Field(ge=1, le=16)] | None = None
+    logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+
+
+class EmbeddingBody(Body):
+    model: ModelName
+    input: (
+        Text
+        | Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
+        | TokenIds
+        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_INPUTS)]
+    )
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
+    truncate: bool | None = None
+
+
+class DocumentField(Body):
+    text: Text
+
+
+class RerankBody(Body):
+    model: ModelName
+    query: Text
+    documents: Annotated[list[Text | DocumentField], Field(min_length=1, max_length=MAX_INPUTS)] | None = None
+    texts: Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)] | None = None
+    top_n: Annotated[int, Field(ge=1, le=MAX_INPUTS)] | None = None
+    return_documents: bool | None = None
+
+
+class TokenizeBody(Body):
+    model: ModelName | None = None
+    content: Text
+    add_special: bool | None = None
+    parse_special: bool | None = None
+    with_pieces: bool | None = None
+
+
+class DetokenizeBody(Body):
+    model: ModelName | None = None
+    tokens: Annotated[list[TokenId], Field(max_length=MAX_PROMPT_TOKENS)]
+
+
+def inputs_of(told: str | list[str] | list[int] | list[list[int]]) -> list[str | list[int]]:
+    """OpenAI's four forms of a prompt or input as one list of texts and token lists."""
+    if isinstance(told, str):
+        return [told]
+    if isinstance(told[0], int):
+        return [cast("list[int]", told)]
+    return list(cast("list[str | list[int]]", told))

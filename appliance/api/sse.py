@@ -1,0 +1,163 @@
+"""A generation as server-sent events. The last part of flow 1: mailbox → SSE bytes → waitress.
+
+    data: {…}\\n\\n            a chunk, written by the endpoint's `ChunkWriter`
+    : prefill 512/8192 6%    a comment while the prompt is computed, at least every 2 s
+    : ping                   a comment after `heartbeat_s` of silence
+    data: {"error":{…}}      a fault in mid-stream, from the one table; then the stream ends without [DONE]
+    data: [DONE]
+
+Falcon's error handlers and log do not reach a body that is being iterated, so this is a top of its own: it answers
+every error, gives the lease back, and ends the exchange, whatever happens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, Protocol
+
+import falcon
+import msgspec
+
+from appliance import log
+from appliance.api.error_responses import error_object, row_of
+from appliance.api.exchange import Exchange
+from appliance.errors import DeadlineExceeded, EngineFault, OutpostError
+from appliance.supervisor.inference import Generation
+from appliance.wire.messages import Delta, FinishReason, Progress
+
+_log = log.logger("api")
+
+POLL_S: Final = 0.25
+"""How soon a closed connection is noticed while nothing is written: a step of the engine."""
+PREFILL_NOTE_S: Final = 2.0
+PING: Final = b": ping\n\n"
+DONE: Final = b"data: [DONE]\n\n"
+
+
+class ChunkWriter(Protocol):
+    """Turns what the engine says into the events of one endpoint. Used by one thread."""
+
+    def opening(self) -> bytes:
+        """Before the first token; may be empty."""
+
+    def chunk(self, delta: Delta) -> bytes: ...
+
+    def closing(self) -> bytes:
+        """After the last delta, before [DONE]; may be empty."""
+
+
+class EventStream:
+    """The body of one streamed answer. Owned by the waitress thread that iterates and closes it."""
+
+    def __init__(
+        self,
+        generation: Generation,
+        writer: ChunkWriter,
+        exchange: Exchange,
+        *,
+        heartbeat_s: float,
+        timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._generation = generation
+        self._writer = writer
+        self._exchange = exchange
+        self._heartbeat_s = heartbeat_s
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._progress: Progress | None = None
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            # waitress sends the header with the first bytes: a comment will do where the endpoint has nothing to say.
+            yield self._writer.opening() or PING
+            yield from self._events()
+            yield self._writer.closing() + DONE
+        except OutpostError as error:
+            yield self._error_event(error)
+        except _Gone:
+            return
+        except Exception as error:  # noqa: BLE001 - nobody above would answer it
+            _log.error("stream_failed", request_id=self._exchange.request_id, exc_info=error)
+            yield self._error_event(error)
+
+    def close(self) -> None:
+        """Called by waitress in every case, also when the client vanished before the first byte."""
+        self._generation.close()
+        self._exchange.end()
+
+    def _events(self) -> Iterator[bytes]:
+        """All events between opening and closing; returns after the last delta."""
+        clock, writer, exchange, generation = self._clock, self._writer, self._exchange, self._generation
+        written_s = clock()
+        while True:
+            items = generation.next(min(POLL_S, self._heartbeat_s))
+            if exchange.gone():
+                raise _Gone
+            if items:
+                event, is_last = self._encode(items, writer)
+                if event:
+                    written_s = clock()
+                    yield event
+                if is_last:
+                    return
+            if not items or self._progress is not None:
+                if exchange.age_s() > self._timeout_s:
+                    raise DeadlineExceeded(limit_s=self._timeout_s)
+                if clock() - written_s >= self._silence_s():
+                    written_s = clock()
+                    yield self._comment()
+
+    def _encode(self, items: list[Delta | Progress], writer: ChunkWriter) -> tuple[bytes, bool]:
+        """One write for all that came in one step."""
+        parts = []
+        is_last = False
+        for item in items:
+            if isinstance(item, Progress):
+                self._progress = item
+                continue
+            self._progress = None
+            self._exchange.mark_token()
+            parts.append(writer.chunk(checked(item)))
+            if item.usage is not None:
+                self._exchange.usage = item.usage
+                self._exchange.finish_reason = item.finish_reason
+                is_last = True
+        return (parts[0] if len(parts) == 1 else b"".join(parts)), is_last
+
+    def _silence_s(self) -> float:
+        """How long nothing may be said: short until the first token, when people wonder whether anything happens."""
+        if self._exchange.first_token_s is None:
+            return min(self._heartbeat_s, PREFILL_NOTE_S)
+        return self._heartbeat_s
+
+    def _comment(self) -> bytes:
+        progress = self._progress
+        if progress is None or progress.total_tokens <= 0:
+            return PING
+        percent = 100 * progress.done_tokens // progress.total_tokens
+        return f": prefill {progress.done_tokens}/{progress.total_tokens} {percent}%\n\n".encode()
+
+    def _error_event(self, error: Exception) -> bytes:
+        self._exchange.error_code = row_of(error).code
+        return b"data: " + msgspec.json.encode(error_object(error)) + b"\n\n"
+
+
+class _Gone(Exception):
+    """The client closed the connection: stop without a word."""
+
+
+def answer(resp: falcon.Response, stream: EventStream) -> None:
+    """Make `stream` the answer. No proxy may hold back, store or compress it."""
+    resp.content_type = "text/event-stream; charset=utf-8"
+    resp.set_header("Cache-Control", "no-cache")
+    resp.set_header("X-Accel-Buffering", "no")
+    resp.stream = stream
+
+
+def checked(delta: Delta) -> Delta:
+    """`delta`, unless it says "cancelled": nobody cancelled whom we still answer, so that is a fault."""
+    if delta.finish_reason is FinishReason.CANCELLED:
+        raise EngineFault(reason="the generation was cancelled")
+    return delta
