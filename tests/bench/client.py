@@ -38,7 +38,8 @@ class _Stream:
         body = json.dumps(ask.body).encode()
         self._request = (
             f"POST {load.path} HTTP/1.1\r\nHost: {load.host}:{load.port}\r\n"
-            f"Content-Type: application/json\r\nAccept: text/event-stream\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+            f"Content-Type: application/json\r\nAccept: text/event-stream\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         ).encode() + body
         self._tail = b""
 

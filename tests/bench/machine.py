@@ -30,7 +30,8 @@ def describe() -> dict[str, Any]:
 def sentence(machine: dict[str, Any]) -> str:
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
-        f"Linux {machine['kernel']}, Python {machine['python']}, llama.cpp of llama-cpp-python {machine['llama_cpp_python']}"
+        f"Linux {machine['kernel']}, Python {machine['python']}, "
+        f"llama.cpp of llama-cpp-python {machine['llama_cpp_python']}"
     )
 
 

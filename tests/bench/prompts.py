@@ -68,9 +68,10 @@ STREAM_TOKENS: Final = 6000
 
 
 def short(round_number: int, client: int, *, max_tokens: int = SHORT_TOKENS) -> dict[str, Any]:
-    """A different short prompt for each client."""
+    """A different short prompt for each client: about 40 words, as people write them."""
     topic, form = _TOPICS[client % len(_TOPICS)], _FORMS[client // len(_TOPICS) % len(_FORMS)]
-    text = f"[{_number(round_number, client)}] Write {form} about {topic}."
+    background = prose(28, seed=round_number * 1000 + client)
+    text = f"[{_number(round_number, client)}] Write {form} about {topic}. Keep in mind: {background}"
     return _body([_message("user", text)], max_tokens=max_tokens, ignore_eos=True)
 
 
