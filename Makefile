@@ -1,0 +1,54 @@
+# Every target sets up what it needs first. PYTHON=… chooses the interpreter, LISTEN=HOST:PORT the address of `run`.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+START := provision/bootstrap/start
+BIN := .venv/bin
+TESTS ?=
+
+.PHONY: help run stop test unit check fix bench docs lock clean
+
+help: ## print this help
+	@echo "Outpost: language models on this machine, with no internet. Targets:"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## set up all that is missing, start the daemon with the starter model, print examples
+	@$(START) run $(if $(LISTEN),--listen $(LISTEN))
+
+stop: ## stop the daemon that `make run` started
+	@$(START) stop
+
+test: ## run all tests: unit, integration, end to end (TESTS=… for some of them)
+	@$(START) setup
+	@$(BIN)/pytest -m "not bench" $(TESTS)
+
+unit: ## run the unit tests: no model, no compiler needed
+	@$(START) tools
+	@$(BIN)/pytest $(TESTS)
+
+check: ## format, lint, types, import contracts, unit tests: under a minute
+	@$(START) tools
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/pytest --quiet
+
+fix: ## format, and repair what the linter can
+	@$(START) tools
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+
+bench: ## measure against llama-server (ARGS=… goes to the benchmark)
+	@$(START) setup
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+docs: ## write docs/configuration.md and configs/appliance.toml from the code
+	@$(START) tools
+	@$(BIN)/python -m appliance.config_reference
+
+lock: ## write the hash-pinned locks anew from pyproject.toml
+	@$(START) lock
+
+clean: ## remove the environment and all caches of this clone (built wheels and models stay)
+	@$(START) stop
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

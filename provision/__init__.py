@@ -1,0 +1,1 @@
+"""Setting up: this clone (`bootstrap/`), later whole boards."""

@@ -1,0 +1,66 @@
+"""The commands behind the Makefile's targets."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Final
+
+from provision.bootstrap import background, debian, environment, examples, llama, locks, starter_model
+from provision.bootstrap.steps import BootstrapError, say
+
+_EX_UNAVAILABLE: Final = 69
+_DEFAULT_ADDRESS: Final = "127.0.0.1:11434"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="provision/bootstrap/start", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="set up, start the daemon, wait until it is ready, print examples")
+    run.add_argument("--listen", default=_DEFAULT_ADDRESS, metavar="HOST:PORT")
+    commands.add_parser("stop", help="stop the daemon")
+    commands.add_parser("setup", help="all that tests need: environment, llama.cpp, starter model")
+    commands.add_parser("tools", help="the environment for checks and unit tests: neither compiler nor model")
+    commands.add_parser("lock", help="write the locks anew")
+    arguments = parser.parse_args()
+    try:
+        if arguments.command == "run":
+            _run(arguments.listen)
+        else:
+            {"stop": background.stop, "setup": _setup, "tools": _tools, "lock": locks.write}[
+                arguments.command
+            ]()
+    except BootstrapError as error:
+        sys.stdout.flush()
+        print(f"error: {error}\n  → {error.hint}", file=sys.stderr)
+        return _EX_UNAVAILABLE
+    return 0
+
+
+def _run(address: str) -> None:
+    _prepare("run")
+    background.start(address, starter_model.ensure())
+    say(examples.render(address=address, model=starter_model.NAME))
+
+
+def _setup() -> None:
+    _prepare("dev")
+    starter_model.ensure()
+
+
+def _tools() -> None:
+    debian.ensure(debian.TO_RUN)
+    environment.ensure("dev")
+
+
+def _prepare(level: environment.Level) -> None:
+    debian.ensure(debian.TO_RUN)
+    environment.ensure(level)
+    environment.ensure_wheel(*llama.ensure())
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

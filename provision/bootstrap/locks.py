@@ -1,0 +1,42 @@
+"""`make lock`: write the hash-pinned locks anew from pyproject.toml, for all supported Pythons at once.
+
+llama-cpp-python is left out: it is built by `llama.py`, from the sdist that llama-cpp-python.lock pins.
+"""
+
+from __future__ import annotations
+
+import venv
+from typing import Final
+
+from provision.bootstrap import places
+from provision.bootstrap.steps import run, step
+
+_UV: Final = "uv==0.13.9"
+_HINT: Final = "look at the network and at [project] and [dependency-groups] in pyproject.toml"
+_COMMON: Final = (
+    "--quiet",
+    "--universal",
+    "--python-version=3.11",
+    "--generate-hashes",
+    "--no-header",
+    "--no-annotate",
+    "--no-emit-package=llama-cpp-python",
+)
+_PYPROJECT: Final = str(places.ROOT / "pyproject.toml")
+
+
+def write() -> None:
+    """Write the three locks. requirements-dev.lock holds all; the other two are cut from its versions."""
+    tool = places.ROOT / ".cache/uv"
+    with step(f"getting {_UV}"):
+        venv.create(tool, with_pip=True)
+        run([str(tool / "bin/pip"), "install", "--quiet", _UV], hint=_HINT)
+    everything = str(places.ROOT / "requirements-dev.lock")
+    compile_lock = [str(tool / "bin/uv"), "pip", "compile", *_COMMON]
+    for name, source in (
+        ("requirements-dev.lock", [_PYPROJECT, "--group=dev"]),
+        ("requirements.lock", [_PYPROJECT, f"--constraints={everything}"]),
+        ("requirements-tools.lock", [f"--group={_PYPROJECT}:tools", f"--constraints={everything}"]),
+    ):
+        with step(f"locking {name}"):
+            run([*compile_lock, *source, f"--output-file={places.ROOT / name}"], hint=_HINT)
