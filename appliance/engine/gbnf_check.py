@@ -61,7 +61,9 @@ def _nullable(grammar: Grammar) -> list[bool]:
     todo = list(range(len(grammar.rules)))
     while todo:
         number = todo.pop()
-        if nullable[number] or not any(_empty(alternative, nullable) for alternative in grammar.rules[number]):
+        if nullable[number] or not any(
+            _empty(alternative, nullable) for alternative in grammar.rules[number]
+        ):
             continue
         nullable[number] = True
         todo.extend(used_in[number])
@@ -86,7 +88,9 @@ def _leading(alternative: Alternative, nullable: list[bool]) -> list[int]:
 
 def _leftmost_first(grammar: Grammar, nullable: list[bool], param: str) -> list[int]:
     """All rules, each after the rules that may begin it. Raises on a cycle: left recursion. No Python recursion."""
-    edges = [[ref for alternative in rule for ref in _leading(alternative, nullable)] for rule in grammar.rules]
+    edges = [
+        [ref for alternative in rule for ref in _leading(alternative, nullable)] for rule in grammar.rules
+    ]
     state = bytearray(len(edges))  # 0 new, 1 on the path, 2 done
     order: list[int] = []
     for start in range(len(edges)):
@@ -132,7 +136,9 @@ def _bound_choice(grammar: Grammar, order: list[int], nullable: list[bool], para
     """How many terminals may come next at the start of a rule, and after each of its elements, counted with repeats."""
     choice = [0] * len(grammar.rules)
     for number in order:
-        choice[number] = sum(_choice(alternative, choice, nullable)[0] for alternative in grammar.rules[number])
+        choice[number] = sum(
+            _choice(alternative, choice, nullable)[0] for alternative in grammar.rules[number]
+        )
         if choice[number] > _MAX_CHOICE:
             raise _refused(f"more than {_MAX_CHOICE} alternatives begin at one place", param)
     for rule in grammar.rules:

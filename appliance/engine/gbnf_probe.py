@@ -137,7 +137,10 @@ def _self_embedding(grammar: Grammar) -> list[int]:
 
 def _components(grammar: Grammar) -> list[int]:
     """The strongly connected component of each rule (Tarjan, without recursion)."""
-    edges = [sorted({e for alternative in rule for e in alternative if isinstance(e, int)}) for rule in grammar.rules]
+    edges = [
+        sorted({e for alternative in rule for e in alternative if isinstance(e, int)})
+        for rule in grammar.rules
+    ]
     index: dict[int, int] = {}
     low: dict[int, int] = {}
     component = [-1] * len(edges)

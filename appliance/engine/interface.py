@@ -34,7 +34,9 @@ Said = Union[Accepted, Failed, Result, Step]
 class EngineCore(Protocol):
     facts: ModelFacts
 
-    def prepare(self, request: Union[Generate, Embed, Rerank, Tokenize, Detokenize, ApplyTemplate]) -> Prepared | Result:
+    def prepare(
+        self, request: Union[Generate, Embed, Rerank, Tokenize, Detokenize, ApplyTemplate]
+    ) -> Prepared | Result:
         """Any thread. A Result when the request needs no step (tokenize …). Raises `errors.OutpostError`."""
 
     def submit(self, prepared: Prepared) -> Sequence[Said]:
