@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from provision.bootstrap.steps import BootstrapError
 from tests.bench import machine, peers, report
 from tests.bench.goals import Row
 from tests.bench.load import BenchError
@@ -44,7 +45,7 @@ def main() -> int:
         report.write_json(arguments.json, rows=rows, facts=facts)
         if arguments.update_readme:
             report.update_readme(_ROOT / "README.md", rows=rows, facts=facts)
-    except BenchError as error:
+    except (BenchError, BootstrapError) as error:
         print(f"benchmark failed: {error}", file=sys.stderr)
         return 1
     print(f"\n{machine.sentence(facts['machine'])}\n\n{report.table(rows)}\n\nwritten to {arguments.json}")

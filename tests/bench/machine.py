@@ -10,7 +10,8 @@ from typing import Any
 
 import psutil
 
-from tests.bench.peers import CMAKE_FLAGS, VERSION
+from provision.bootstrap import llama
+from tests.bench.peers import CMAKE_FLAGS
 
 
 def describe() -> dict[str, Any]:
@@ -20,7 +21,7 @@ def describe() -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "llama_cpp_python": VERSION,
+        "llama_cpp_python": llama.VERSION,
         "peer_build": " ".join(CMAKE_FLAGS),
         "commit": _commit(),
         "load_before": round(os.getloadavg()[0], 2),

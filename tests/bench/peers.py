@@ -6,31 +6,27 @@ cache.
         example/      server.py (llama-cpp-python's examples/server) and a virtual env for it
         complete      written last; without it the folder is built again
 
-The key is a digest of the sdist, the flags and the compiler. llama.cpp is built with upstream's default
-flags, because that is what people run: OpenMP on, native code for this processor. Only downloads during the
-build are switched off. A lock makes a second caller wait instead of building twice.
+The key is a digest of the sdist, the flags, the processor and the compiler. llama.cpp is built with
+upstream's default flags, because that is what people run: OpenMP on, native code for this processor. Only
+downloads during the build are switched off. A lock makes a second caller wait instead of building twice.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
 import venv
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from provision.bootstrap import debian, llama, places
+from provision.bootstrap.environment import digest_of
 from tests.bench.load import BenchError
 
-VERSION: Final = "0.3.36"
-SDIST_SHA256: Final = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 CMAKE_FLAGS: Final = ("-DCMAKE_BUILD_TYPE=Release", "-DGGML_NATIVE=ON", "-DLLAMA_CURL=OFF")
 """Those that decide speed; everything else is upstream's default."""
 _BUILD_FLAGS: Final = (
@@ -84,13 +80,13 @@ def provide() -> Peers:
     """The peers, built first when they are missing (minutes; progress goes to the terminal). Raises
     BenchError.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "outpost"
-    root = cache / "peer" / _key()
+    debian.ensure(debian.TO_BUILD)
+    root = places.cache() / "peer" / _key()
     root.mkdir(parents=True, exist_ok=True)
-    with _locked(root.with_suffix(".lock")):
+    with places.exclusive(root.with_suffix(".lock"), doing="building the benchmark's peers"):
         if not (root / "complete").exists():
             try:
-                _build(root, cache)
+                _build(root)
             except subprocess.CalledProcessError as error:
                 raise BenchError(
                     f"{error.cmd[0]} failed with {error.returncode} while building the peers"
@@ -100,26 +96,22 @@ def provide() -> Peers:
 
 
 def _key() -> str:
-    compiler = subprocess.run(["c++", "--version"], capture_output=True, check=True, text=True).stdout
-    parts = [SDIST_SHA256, *CMAKE_FLAGS, *_EXAMPLE_PACKAGES, compiler.splitlines()[0], os.uname().machine]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    facts = llama.read_facts()
+    parts = [
+        facts.sdist_lock,
+        facts.cpu_features,
+        facts.libc,
+        str(facts.compiler),
+        *CMAKE_FLAGS,
+        *_EXAMPLE_PACKAGES,
+    ]
+    return f"llama.cpp-{facts.version}-{facts.machine}-{digest_of([part.encode() for part in parts])[:16]}"
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print("waiting for another process that builds the peers …", flush=True)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _build(root: Path, cache: Path) -> None:
+def _build(root: Path) -> None:
     source = root / "source"
     if not (root / "bin" / _TARGETS[-1]).exists() or not (root / "example" / "server.py").exists():
-        _unpack(_sdist(cache), source)
+        _unpack(_sdist(root / "sdist"), source)
     if not (root / "bin" / _TARGETS[-1]).exists():
         _build_llama_cpp(source / "vendor" / "llama.cpp", root)
     if not (root / "example" / "server.py").exists():
@@ -127,20 +119,15 @@ def _build(root: Path, cache: Path) -> None:
         shutil.copy(source / "examples" / "server" / "server.py", root / "example")
     _build_example_env(root / "example" / "venv")
     shutil.rmtree(source, ignore_errors=True)
+    shutil.rmtree(root / "sdist", ignore_errors=True)
 
 
-def _sdist(cache: Path) -> Path:
-    """The pinned sdist, fetched by name, version and hash."""
-    folder = cache / "sdist"
-    path = folder / f"llama_cpp_python-{VERSION}.tar.gz"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        requirement = folder / "requirement.txt"
-        requirement.write_text(f"llama-cpp-python=={VERSION} --hash=sha256:{SDIST_SHA256}\n")
-        pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary=:all:", "--require-hashes"]
-        _run([*pip, "-r", str(requirement), "-d", str(folder)])
-    if hashlib.sha256(path.read_bytes()).hexdigest() != SDIST_SHA256:
-        raise BenchError(f"{path} is not the pinned sdist; delete it and run again")
+def _sdist(folder: Path) -> Path:
+    """The pinned sdist, fetched by name, version and hash. Its metadata needs no build."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pip = [str(places.PYTHON), "-m", "pip", "download", "--no-deps", "--no-binary=:all:", "--require-hashes"]
+    _run([*pip, "--no-build-isolation", "-r", str(places.HERE / "llama-cpp-python.lock"), "-d", str(folder)])
+    (path,) = folder.glob("*.tar.gz")
     return path
 
 
@@ -148,14 +135,14 @@ def _unpack(sdist: Path, source: Path) -> None:
     shutil.rmtree(source, ignore_errors=True)
     with tarfile.open(sdist) as archive:
         archive.extractall(source.with_suffix(".tmp"), filter="data")
-    (source.with_suffix(".tmp") / f"llama_cpp_python-{VERSION}").rename(source)
+    (source.with_suffix(".tmp") / f"llama_cpp_python-{llama.VERSION}").rename(source)
     source.with_suffix(".tmp").rmdir()
 
 
 def _build_llama_cpp(tree: Path, root: Path) -> None:
     print(f"building {' and '.join(_TARGETS)}: about six minutes on two cores, once", flush=True)
     build = tree / "build"
-    _run(["cmake", "-S", str(tree), "-B", str(build), *CMAKE_FLAGS, *_BUILD_FLAGS])
+    _run(["cmake", "-G", "Ninja", "-S", str(tree), "-B", str(build), *CMAKE_FLAGS, *_BUILD_FLAGS])
     _run(["cmake", "--build", str(build), "--parallel", str(os.cpu_count() or 1), "--target", *_TARGETS])
     shutil.copytree(build / "bin", root / "bin", symlinks=True)
 
