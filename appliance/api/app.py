@@ -35,9 +35,9 @@ def create_app(
 ) -> App:
     """The WSGI application. `keys` empty or None: open, which is right on loopback only.
 
-    `host_names`: names beside localhost, `*.local` and addresses by which this Outpost is called. `allowed_origins`:
-    web pages that may use it, as `https://host[:port]`. `observer` and `render_metrics` are usually the two sides of
-    one `telemetry.prometheus.Prometheus`.
+    `host_names`: names beside localhost, `*.local` and addresses by which this Outpost is called.
+    `allowed_origins`: web pages that may use it, as `https://host[:port]`. `observer` and `render_metrics`
+    are usually the two sides of one `telemetry.prometheus.Prometheus`.
     """
     app: App = falcon.App(
         middleware=[

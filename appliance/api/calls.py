@@ -1,4 +1,6 @@
-"""How handlers ask the supervisor: with the exchange's owner, its client's presence, and its share of the accounts."""
+"""How handlers ask the supervisor: with the exchange's owner, its client's presence, and its share of the
+accounts.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class Calls:
         return self._inference
 
     def generate(self, exchange: Exchange, model: str, request: Generate) -> Generation:
-        """Blocks until `Accepted`. Raises what `Inference.generate` raises. The caller must close what it gets."""
+        """Blocks until `Accepted`. Raises what `Inference.generate` raises. The caller must close what it
+        gets.
+        """
         exchange.model = model
         with self._observer.waiting() if self._observer else nullcontext():
             generation = self._inference.generate(model, request, owner=exchange.owner, gone=exchange.gone)

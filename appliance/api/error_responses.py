@@ -118,7 +118,7 @@ def install(app: falcon.App[falcon.Request, falcon.Response]) -> None:
 
 
 def _answer(
-    req: falcon.Request, resp: falcon.Response, error: errors.OutpostError, params: dict[str, Any]
+    req: falcon.Request, resp: falcon.Response, error: errors.OutpostError, _params: dict[str, Any]
 ) -> None:
     row = row_of(error)
     _fill(resp, row.status, error_object(error))
@@ -130,7 +130,7 @@ def _answer(
 
 
 def _answer_http_error(
-    req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, params: dict[str, Any]
+    req: falcon.Request, resp: falcon.Response, error: falcon.HTTPError, _params: dict[str, Any]
 ) -> None:
     message = (
         error.description or f"{req.method} {req.path[:256]}: {_MEANINGS.get(error.status_code, error.title)}"
@@ -143,7 +143,7 @@ def _answer_http_error(
 
 
 def _answer_unknown(
-    req: falcon.Request, resp: falcon.Response, error: Exception, params: dict[str, Any]
+    req: falcon.Request, resp: falcon.Response, error: Exception, _params: dict[str, Any]
 ) -> None:
     """A bug of ours: the caller learns that it is one, the log learns what it is."""
     _log.error("request_failed", request_id=exchange_of(req).request_id, exc_info=error)

@@ -1,6 +1,8 @@
-"""One request and its answer as the log and the metrics see it: who, what, how many tokens, how long, how it ended.
+"""One request and its answer as the log and the metrics see it: who, what, how many tokens, how long, how it
+ended.
 
-Never holds prompts or outputs. Made by the middleware, filled along flow 1, told to the observer once at the end.
+Never holds prompts or outputs. Made by the middleware, filled along flow 1, told to the observer once at the
+end.
 """
 
 from __future__ import annotations

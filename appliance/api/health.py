@@ -24,7 +24,7 @@ class Health:
         self._inference = inference
         self._details = details
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         told = {"status": "ok", "models": [_state(card) for card in self._inference.models()]}
         resp.content_type = "application/json"
         resp.data = encode({**(self._details() if self._details else {}), **told})
@@ -36,7 +36,7 @@ class Readiness:
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         cards = self._inference.models()
         is_ready = any(card.state in _SERVABLE for card in cards)
         resp.status = falcon.HTTP_200 if is_ready else falcon.HTTP_503
@@ -52,7 +52,7 @@ class Metrics:
     def __init__(self, render: Callable[[], str]) -> None:
         self._render = render
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = METRICS_TYPE
         resp.data = self._render().encode()
 

@@ -1,8 +1,8 @@
 """Strict JSON of request bodies: everything that Python's own reader lets through and that we do not.
 
 Refused, each with the name of what is wrong: NaN, Infinity and numbers too large for a double, nesting past
-`MAX_DEPTH`, duplicate keys, lone surrogates (they cannot be tokenised nor sent back), bytes that are not UTF-8,
-and anything but an object at the top. Stands between waitress and the pydantic models in flow 1.
+`MAX_DEPTH`, duplicate keys, lone surrogates (they cannot be tokenised nor sent back), bytes that are not
+UTF-8, and anything but an object at the top. Stands between waitress and the pydantic models in flow 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from appliance.errors import BodyTooLarge, InvalidRequest
 MAX_DEPTH: Final = 64
 
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
-"""A whole string or one bracket. The closing quote is optional so that the scan stays linear on broken strings."""
+"""A whole string or one bracket. The closing quote is optional so that the scan stays linear on broken
+strings."""
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -57,7 +58,9 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def _check_content_type(req: falcon.Request) -> None:
-    """JSON only, and never compressed: a form type would let any web page post here without asking the browser first."""
+    """JSON only, and never compressed: a form type would let any web page post here without asking the
+    browser first.
+    """
     essence = (req.content_type or "").partition(";")[0].strip().lower()
     if essence != "application/json":
         raise falcon.HTTPUnsupportedMediaType(description="send Content-Type: application/json")

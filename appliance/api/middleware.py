@@ -1,6 +1,8 @@
-"""What every request passes before its handler and after it: id, Host, Origin, key; warnings and the one log line.
+"""What every request passes before its handler and after it: id, Host, Origin, key; warnings and the one log
+line.
 
-Order of the checks: the Host first (a page that rebinds DNS must learn nothing), then the Origin, then the key.
+Order of the checks: the Host first (a page that rebinds DNS must learn nothing), then the Origin, then the
+key.
 """
 
 from __future__ import annotations
@@ -30,15 +32,15 @@ class RequestMiddleware:
     def __init__(self, observer: Observer | None) -> None:
         self._observer = observer
 
-    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         exchange_of(req, observer=self._observer)
 
     def process_response(
         self,
         req: falcon.Request,
         resp: falcon.Response,
-        resource: object,
-        req_succeeded: bool,  # noqa: FBT001 - falcon's form
+        _resource: object,
+        _succeeded: bool,  # noqa: FBT001 - falcon's form
     ) -> None:
         exchange = exchange_of(req, observer=self._observer)
         exchange.route = req.uri_template
@@ -56,7 +58,7 @@ class HostMiddleware:
     def __init__(self, names: Sequence[str]) -> None:
         self._names = frozenset(name.lower().rstrip(".") for name in names)
 
-    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         told = req.env.get("HTTP_HOST")
         if told is None:
             if req.env.get("SERVER_PROTOCOL") == "HTTP/1.1":
@@ -114,12 +116,14 @@ class OriginMiddleware:
 
 
 class KeyMiddleware:
-    """Asks for a key, when there are any; without one only loopback is ever bound, and this machine is trusted."""
+    """Asks for a key, when there are any; without one only loopback is ever bound, and this machine is
+    trusted.
+    """
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
 
-    def process_request(self, req: falcon.Request, resp: falcon.Response) -> None:
+    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         exchange = exchange_of(req)
         exchange.owner = str(req.env.get("REMOTE_ADDR", ""))
         if not self._keys or req.path in PUBLIC_PATHS:

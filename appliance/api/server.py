@@ -1,22 +1,24 @@
-"""The one door to waitress: its settings, the on-demand threads, JSON for the faults it finds itself, deadlines it lacks.
+"""The one door to waitress: its settings, the on-demand threads, JSON for the faults it finds itself,
+deadlines it lacks.
 
     client ⇄ socket ⇄ Channel (loop thread: reads, polls, flushes what was left over)
                          └ task ⇄ worker thread: app, and writes straight to the socket while it takes them
 
-A streamed answer holds a worker to its end. Workers are made on demand up to `max_threads`, which is above what the
-queue admits, so that the request to be refused finds a free one at once. A reader that is slow is waited for at
-`MAX_UNSENT_BYTES`, and cut off when nothing of it could be sent for `stall_s`.
+A streamed answer holds a worker to its end. Workers are made on demand up to `max_threads`, which is above
+what the queue admits, so that the request to be refused finds a free one at once. A reader that is slow is
+waited for at `MAX_UNSENT_BYTES`, and cut off when nothing of it could be sent for `stall_s`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 from waitress import wasyncore
@@ -65,13 +67,17 @@ class ServerLimits:
 
 def serve(
     app: Callable[..., Any], *, listen: tuple[str, int], limits: ServerLimits = ServerLimits()
-) -> Server:  # noqa: B008
-    """Bind, start the loop in its own thread, and return. Raises AddressInUse or ConfigError. Port 0: any free one."""
+) -> Server:
+    """Bind, start the loop in its own thread, and return. Raises AddressInUse or ConfigError. Port 0: any
+    free one.
+    """
     return Server(app, listen=listen, limits=limits)
 
 
 class Server:
-    """A running door. `close` belongs to whoever called `serve`; the rest to the loop thread and its workers."""
+    """A running door. `close` belongs to whoever called `serve`; the rest to the loop thread and its
+    workers.
+    """
 
     def __init__(self, app: Callable[..., Any], *, listen: tuple[str, int], limits: ServerLimits) -> None:
         self._map: dict[int, Any] = {}
@@ -94,7 +100,9 @@ class Server:
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
     def close(self, *, grace_s: float = 5.0) -> None:
-        """Take no more connections, let running answers end for `grace_s`, cut the rest, join all threads. Idempotent."""
+        """Take no more connections, let running answers end for `grace_s`, cut the rest, join all threads.
+        Idempotent.
+        """
         if self._is_closing:
             return
         self._is_closing = True
@@ -105,7 +113,7 @@ class Server:
         self._wsgi.pull_trigger_with(self._end_loop)
         self._thread.join(grace_s)
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -164,7 +172,7 @@ def _bind(
 
 
 def _adjustments(limits: ServerLimits) -> Adjustments:
-    """waitress's settings; each differs from its default for the reason beside it."""
+    """Waitress's settings; each differs from its default for the reason beside it."""
     return Adjustments(
         listen="127.0.0.1:0",  # unused: the socket is ours
         threads=limits.max_threads,
@@ -208,7 +216,9 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
-    """One connection. waitress's own rules say which thread may call what; here only the loop thread's part grows."""
+    """One connection. waitress's own rules say which thread may call what; here only the loop thread's part
+    grows.
+    """
 
     error_task_class = _JsonErrorTask
     reading_since_s: float | None = None
@@ -245,10 +255,8 @@ class _WsgiServer(TcpWSGIServer):  # type: ignore[misc]
 
     def pull_trigger_with(self, thunk: Callable[[], None]) -> None:
         """Any thread: have the loop thread call `thunk`."""
-        try:
+        with contextlib.suppress(OSError):  # the loop has ended: there is nothing left to tell it
             self.trigger.pull_trigger(thunk)
-        except OSError:
-            pass  # the loop has ended: there is nothing left to tell it
 
     def maintenance(self, now: float) -> None:
         super().maintenance(now)
@@ -300,7 +308,8 @@ class _Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
             time.sleep(0.02)
         return False
 
-    def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:  # noqa: FBT001, FBT002 - waitress's form
+    def shutdown(self, cancel_pending: bool = True, timeout: float = 5) -> bool:  # noqa: FBT001, FBT002
+        """In the form of waitress."""
         with self.lock:
             self._is_over = True
         return bool(super().shutdown(cancel_pending, timeout))

@@ -1,4 +1,4 @@
-"""A generation as server-sent events. The last part of flow 1: mailbox → SSE bytes → waitress.
+r"""A generation as server-sent events. The last part of flow 1: mailbox → SSE bytes → waitress.
 
     data: {…}\\n\\n            a chunk, written by the endpoint's `ChunkWriter`
     : prefill 512/8192 6%    a comment while the prompt is computed, at least every 2 s
@@ -6,8 +6,8 @@
     data: {"error":{…}}      a fault in mid-stream, from the one table; then the stream ends without [DONE]
     data: [DONE]
 
-Falcon's error handlers and log do not reach a body that is being iterated, so this is a top of its own: it answers
-every error, gives the lease back, and ends the exchange, whatever happens.
+Falcon's error handlers and log do not reach a body that is being iterated, so this is a top of its own: it
+answers every error, gives the lease back, and ends the exchange, whatever happens.
 """
 
 from __future__ import annotations
@@ -30,6 +30,10 @@ _log = log.logger("api")
 
 POLL_S: Final = 0.25
 """How soon a closed connection is noticed while nothing is written: a step of the engine."""
+FLOWING_POLL_S: Final = 1.0
+"""The same once tokens flow: the next one finds the connection closed anyway, and at three steps a second on
+fifty streams every look in vain would cost as much as a token.
+"""
 PREFILL_NOTE_S: Final = 2.0
 PING: Final = b": ping\n\n"
 DONE: Final = b"data: [DONE]\n\n"
@@ -70,7 +74,7 @@ class EventStream:
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            # waitress sends the header with the first bytes: a comment will do where the endpoint has nothing to say.
+            # waitress sends the header with the first bytes, so there must be some.
             yield self._writer.opening() or PING
             yield from self._events()
             yield self._writer.closing() + DONE
@@ -90,24 +94,22 @@ class EventStream:
     def _events(self) -> Iterator[bytes]:
         """All events between opening and closing; returns after the last delta."""
         clock, writer, exchange, generation = self._clock, self._writer, self._exchange, self._generation
-        written_s = clock()
+        written_s, poll_s = clock(), POLL_S
         while True:
-            items = generation.next(min(POLL_S, self._heartbeat_s))
+            items = generation.next(min(poll_s, self._heartbeat_s))
             if exchange.gone():
                 raise _Gone
-            if items:
-                event, is_last = self._encode(items, writer)
-                if event:
-                    written_s = clock()
-                    yield event
-                if is_last:
-                    return
-            if not items or self._progress is not None:
-                if exchange.age_s() > self._timeout_s:
-                    raise DeadlineExceeded(limit_s=self._timeout_s)
-                if clock() - written_s >= self._silence_s():
-                    written_s = clock()
-                    yield self._comment()
+            if exchange.age_s() > self._timeout_s:
+                raise DeadlineExceeded(limit_s=self._timeout_s)
+            event, is_last = self._encode(items, writer) if items else (b"", False)
+            if event:
+                written_s, poll_s = clock(), FLOWING_POLL_S
+                yield event
+            if is_last:
+                return
+            if clock() - written_s >= self._silence_s():
+                written_s = clock()
+                yield self._comment()
 
     def _encode(self, items: list[Delta | Progress], writer: ChunkWriter) -> tuple[bytes, bool]:
         """One write for all that came in one step."""
@@ -127,7 +129,9 @@ class EventStream:
         return (parts[0] if len(parts) == 1 else b"".join(parts)), is_last
 
     def _silence_s(self) -> float:
-        """How long nothing may be said: short until the first token, when people wonder whether anything happens."""
+        """How long nothing may be said; less until the first token, when people wonder if anything
+        happens.
+        """
         if self._exchange.first_token_s is None:
             return min(self._heartbeat_s, PREFILL_NOTE_S)
         return self._heartbeat_s

@@ -1,4 +1,4 @@
-"""An `Inference` without models: says what a script tells it to, notes what it was asked and when it was let go."""
+"""An `Inference` without models: says what a script tells, notes what it was asked and when it was let go."""
 
 from __future__ import annotations
 
@@ -53,18 +53,10 @@ def text_of(*pieces: str, n: int = 1, prompt_tokens: int = 7, cached_tokens: int
         prefill_s=0.25,
         decode_s=0.5,
     )
-    for choice in range(n):
-        lines.append(
-            Delta(
-                id=1,
-                choice=choice,
-                text="",
-                tokens=0,
-                finish_reason=FinishReason.STOP,
-                usage=usage if choice == n - 1 else None,
-            )
-        )
-    return lines
+    return lines + [
+        Delta(id=1, choice=choice, text="", tokens=0, finish_reason=FinishReason.STOP, usage=last)
+        for choice, last in ((choice, usage if choice == n - 1 else None) for choice in range(n))
+    ]
 
 
 def echo(request: Generate) -> list[Line]:
@@ -98,7 +90,8 @@ class FakeGeneration:
             elif isinstance(line, Exception):
                 raise line
             else:
-                return self._be_silent(line, timeout_s)
+                self._be_silent(line, timeout_s)
+                return None
             self._taken += 1
         assert told, "asked again after the last delta"
         return told
@@ -120,7 +113,7 @@ class FakeGeneration:
 
 @dataclass
 class FakeInference:
-    """Any thread. `capacity` None: never full. `queue`: cleared, requests wait for it before they are accepted."""
+    """Any thread. `capacity` None: never full. `queue` cleared: requests wait for it before `Accepted`."""
 
     script: Script = echo
     capacity: int | None = None

@@ -1,7 +1,8 @@
 """Several prompts of one request as one generation, with the choices numbered through.
 
-Each prompt has its own thread while it is worked on, `WIDTH` at most: a thread holds one lease and reads it itself,
-so that no request ever holds a place in the queue while it waits for another (fifty such requests would wait for ever).
+Each prompt has its own thread while it is worked on, `WIDTH` at most: a thread holds one lease and reads it
+itself, so that no request ever holds a place in the queue while it waits for another (fifty such requests
+would wait for ever).
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ _Item = list[Delta | Progress] | Accepted | Exception
 
 
 class Batch:
-    """A `Generation` over several. Owned by the request's thread; its reader threads only touch the two queues and `_stop`."""
+    """A `Generation` over several. Owned by the request's thread; its reader threads only touch the two
+    queues and `_stop`.
+    """
 
     def __init__(self, calls: Calls, exchange: Exchange, model: str, requests: Sequence[Generate]) -> None:
         """Returns once every prompt of the first wave is accepted. Raises the first fault known before."""
@@ -104,7 +107,8 @@ class Batch:
                 told.append(item)
         return told
 
-    # ── reader threads ─────────────────────────────────────────────────────────────────────────────────────────────
+    # ── reader threads
+    # ─────────────────────────────────────────────────────────────────────────────────────────────
 
     def _read(self) -> None:
         """Top of a reader thread: prompt after prompt until none is left."""
@@ -117,7 +121,7 @@ class Batch:
                 self._read_one(position, request)
         except OutpostError as error:
             self._say(error)
-        except Exception as error:  # noqa: BLE001 - top of a thread: the request's own thread answers and logs it
+        except Exception as error:  # noqa: BLE001 - thread top; the request answers it
             self._say(error)
 
     def _read_one(self, position: int, request: Generate) -> None:
@@ -153,7 +157,9 @@ class Batch:
 
 
 def generate_all(calls: Calls, exchange: Exchange, model: str, requests: Sequence[Generate]) -> Generation:
-    """One generation, or a batch of them. Raises what `Inference.generate` raises; the caller must close it."""
+    """One generation, or a batch of them. Raises what `Inference.generate` raises; the caller must close
+    it.
+    """
     if len(requests) == 1:
         return calls.generate(exchange, model, requests[0])
     exchange.model = model

@@ -1,4 +1,6 @@
-"""The envelope of streamed chunks, made once per stream, so that a token costs one small encoding and one join."""
+"""The envelope of streamed chunks, made once per stream, so that a token costs one small encoding and one
+join.
+"""
 
 from __future__ import annotations
 

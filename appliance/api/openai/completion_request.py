@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from appliance.api.openai import generation_request
-from appliance.api.openai.fields import MAX_CHOICES
-from appliance.api.openai.schema import CompletionBody
+from appliance.api.openai.schema import CompletionBody, inputs_of
 from appliance.errors import InvalidRequest, Unsupported
 from appliance.wire.messages import Generate, TextPrompt, TokensPrompt
 
 DEFAULT_MAX_TOKENS: Final = 16
 """OpenAI's."""
+MAX_ANSWERS: Final = 256
 
 
 def requests_of(body: CompletionBody, *, scope: str, raw_grammar: bool) -> list[Generate]:
@@ -25,14 +25,14 @@ def requests_of(body: CompletionBody, *, scope: str, raw_grammar: bool) -> list[
     return [
         Generate(
             id=0,
-            prompt=prompt,
+            prompt=_prompt_of(told, body.suffix),
             max_tokens=max_tokens,
             constraint=constraint,
             top_logprobs=body.logprobs,
             echo=bool(body.echo),
             **common,
         )
-        for prompt in _prompts_of(body)
+        for told in inputs_of(body.prompt)
     ]
 
 
@@ -49,32 +49,13 @@ def _check(body: CompletionBody) -> None:
         )
     if body.echo and body.suffix is not None:
         raise InvalidRequest(reason="excludes 'suffix'", param="echo")
-    if (
-        isinstance(body.prompt, list)
-        and len(body.prompt) * (body.n or 1) > MAX_CHOICES * 8
-        and _is_batch(body.prompt)
-    ):
-        raise InvalidRequest(reason=f"prompts times 'n' is at most {MAX_CHOICES * 8}", param="n")
+    if len(inputs_of(body.prompt)) * (body.n or 1) > MAX_ANSWERS:
+        raise InvalidRequest(reason=f"prompts times 'n' is at most {MAX_ANSWERS}", param="n")
 
 
-def _prompts_of(body: CompletionBody) -> list[TextPrompt | TokensPrompt]:
-    told = body.prompt
+def _prompt_of(told: str | list[int], suffix: str | None) -> TextPrompt | TokensPrompt:
     if isinstance(told, str):
-        return [TextPrompt(text=told, suffix=body.suffix)]
-    if isinstance(told[0], int):
-        return [_tokens_of([token for token in told if isinstance(token, int)], body)]
-    return [
-        TextPrompt(text=item, suffix=body.suffix) if isinstance(item, str) else _tokens_of(item, body)
-        for item in told
-        if not isinstance(item, int)
-    ]
-
-
-def _tokens_of(tokens: list[int], body: CompletionBody) -> TokensPrompt:
-    if body.suffix is not None:
+        return TextPrompt(text=told, suffix=suffix)
+    if suffix is not None:
         raise Unsupported(feature="'suffix' with token ids", reason="send the prompt as text", param="suffix")
-    return TokensPrompt(tokens=tokens)
-
-
-def _is_batch(prompt: list[str] | list[int] | list[list[int]]) -> bool:
-    return not isinstance(prompt[0], int)
+    return TokensPrompt(tokens=told)

@@ -95,7 +95,9 @@ def _inputs_of(body: EmbeddingBody) -> list[str | list[int]]:
 
 
 def _check_dimensions(asked: int | None, vectors: list[bytes]) -> None:
-    """The vectors here are whole: cutting them is only right for models trained for it, and we cannot tell which."""
+    """The vectors here are whole: cutting them is only right for models trained for it, and we cannot tell
+    which.
+    """
     has = len(vectors[0]) // _FLOAT_BYTES
     if asked is not None and asked != has:
         raise Unsupported(

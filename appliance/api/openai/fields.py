@@ -1,6 +1,8 @@
-"""Fields that several endpoints share: sampling, stop strings, adapters. Ranges here are those of the docs (`docs/api.md`).
+"""Fields that several endpoints share: sampling, stop strings, adapters. Ranges here are those of the docs
+(`docs/api.md`).
 
-The numbers are checked before they reach the runner: a request parameter once reached pointer arithmetic in llama.cpp.
+The numbers are checked before they reach the runner: a request parameter once reached pointer arithmetic in
+llama.cpp.
 """
 
 from __future__ import annotations

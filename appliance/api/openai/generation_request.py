@@ -1,4 +1,6 @@
-"""What chat and completions share on the way from a body to a `Generate`: sampling, constraint, adapters. Pure."""
+"""What chat and completions share on the way from a body to a `Generate`: sampling, constraint, adapters.
+Pure.
+"""
 
 from __future__ import annotations
 

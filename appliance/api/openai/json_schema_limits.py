@@ -1,7 +1,8 @@
 """Bounds of a client's JSON schema, checked before it goes to the runner. Pure.
 
-Schemas were measured as weapons: `enum` of 100,000, nested repetition in `pattern` and `$ref` cycles hang the converter
-or silently become "any JSON". The runner compiles under a deadline; this keeps the obvious ones out of it.
+Schemas were measured as weapons: `enum` of 100,000, nested repetition in `pattern` and `$ref` cycles hang the
+converter or silently become "any JSON". The runner compiles under a deadline; this keeps the obvious ones out
+of it.
 """
 
 from __future__ import annotations

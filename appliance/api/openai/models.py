@@ -17,7 +17,7 @@ class Models:
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = "application/json"
         resp.data = encode({"object": "list", "data": [_object(card) for card in self._inference.models()]})
 
@@ -28,7 +28,7 @@ class Model:
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
 
-    def on_get(self, req: falcon.Request, resp: falcon.Response, model: str) -> None:
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, model: str) -> None:
         cards = self._inference.models()
         for card in cards:
             if card.name == model:

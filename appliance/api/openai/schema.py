@@ -1,7 +1,7 @@
 """The request bodies of the OpenAI routes, and of those llama-server adds. Strict: see `fields.Body`.
 
-Checks that need more than one field, or that answer "not supported" rather than "wrong", are in `chat_request.py` and
-its siblings: they turn these models into messages of the wire.
+Checks that need more than one field, or that answer "not supported" rather than "wrong", are in
+`chat_request.py` and its siblings: they turn these models into messages of the wire.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class ToolCallField(Body):
 class Message(Body):
     """One message; which fields a role may have is checked in `chat_request.py`.
 
-    `annotations`, `audio`, `function_call` and `refusal` are in our and OpenAI's answers, and clients send answers back.
+    `annotations`, `audio`, `function_call` and `refusal` are in our and OpenAI's answers, and clients send
+    answers back.
     """
 
     role: Literal["developer", "system", "user", "assistant", "tool"]
@@ -175,5 +176,5 @@ def inputs_of(told: str | list[str] | list[int] | list[list[int]]) -> list[str |
     if isinstance(told, str):
         return [told]
     if isinstance(told[0], int):
-        return [cast("list[int]", told)]
+        return [told]
     return list(cast("list[str | list[int]]", told))

@@ -1,4 +1,6 @@
-"""POST /tokenize and /detokenize, with llama-server's bodies. The model may be left out where there is only one."""
+"""POST /tokenize and /detokenize, with llama-server's bodies. The model may be left out where there is only
+one.
+"""
 
 from __future__ import annotations
 

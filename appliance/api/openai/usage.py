@@ -43,7 +43,9 @@ def _rates(name: str, tokens: int, seconds: float) -> dict[str, float | int]:
 
 
 def chat_logprobs(tokens: list[TokenLogprob]) -> dict[str, Any]:
-    """OpenAI's chat form. `bytes` is exact where a token is only part of a character and its string is not."""
+    """OpenAI's chat form. `bytes` is exact where a token is only part of a character and its string is
+    not.
+    """
     content = [{**_entry(token), "top_logprobs": [_entry(other) for other in token.top]} for token in tokens]
     return {"content": content, "refusal": None}
 

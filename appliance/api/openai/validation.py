@@ -1,7 +1,9 @@
-"""From a JSON object to a checked request model: fields that are ignored, refused or unknown, and the first fault's path.
+"""From a JSON object to a checked request model: fields that are ignored, refused or unknown, and the first
+fault's path.
 
-Nothing is dropped silently: a field is honoured (it is in the model), or named in `X-Outpost-Warning` (`IGNORED`), or
-refused by name. A fault names its path in the body as the caller wrote it (`messages.0.content`).
+Nothing is dropped silently: a field is honoured (it is in the model), or named in `X-Outpost-Warning`
+(`IGNORED`), or refused by name. A fault names its path in the body as the caller wrote it
+(`messages.0.content`).
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ IGNORED: Final[Mapping[str, Sequence[object]]] = {
     "prompt_cache_options": (),
     "prompt_cache_retention": (),
 }
-"""OpenAI's fields that change nothing here → the values that ask for nothing and so need no warning (null never does)."""
+"""OpenAI's fields that change nothing here → the values that ask for nothing and so need no warning (null
+never does)."""
 
 REFUSED: Final[Mapping[str, str]] = {
     "functions": "it is deprecated; send 'tools'",
@@ -57,7 +60,9 @@ _MESSAGES: Final = {
 
 
 def validated(model: type[Model], body: dict[str, Any], exchange: Exchange) -> Model:
-    """`body` as a `model`. Raises InvalidRequest or Unsupported for the first fault; warns of what is ignored."""
+    """`body` as a `model`. Raises InvalidRequest or Unsupported for the first fault; warns of what is
+    ignored.
+    """
     told = _without_ignored(model, body, exchange)
     try:
         return model.model_validate(told)
@@ -86,7 +91,9 @@ def _without_ignored(
 
 
 def _fault(error: pydantic.ValidationError, body: dict[str, Any]) -> InvalidRequest | Unsupported:
-    """One error of pydantic's many: of a union's branches the one that got deepest knows best what was meant."""
+    """One error of pydantic's many: of a union's branches the one that got deepest knows best what was
+    meant.
+    """
     details = error.errors(include_url=False, include_context=True, include_input=False)
     paths = [_path(detail, body) for detail in details]
     chosen = max(range(len(details)), key=lambda index: (len(paths[index]), -index))
@@ -100,19 +107,27 @@ def _fault(error: pydantic.ValidationError, body: dict[str, Any]) -> InvalidRequ
 
 
 def _path(detail: ErrorDetails, body: dict[str, Any]) -> list[str]:
-    """pydantic's location without the names of union branches: only steps that exist in the body, and a missing field."""
+    """Pydantic's location without the names of union branches: only steps that exist in the body, and a
+    missing field.
+    """
     path: list[str] = []
     here: Any = body
     steps = detail["loc"]
     for position, step in enumerate(steps):
-        if isinstance(here, dict) and step in here:
+        is_last = position == len(steps) - 1
+        if not _has(here, step):
+            if not (is_last and detail["type"] == "missing"):
+                continue
+        elif not is_last:
             here = here[step]
-        elif isinstance(here, list) and isinstance(step, int) and step < len(here):
-            here = here[step]
-        elif not (detail["type"] == "missing" and position == len(steps) - 1):
-            continue
         path.append(_shown(str(step)))
     return path
+
+
+def _has(here: object, step: int | str) -> bool:
+    if isinstance(here, dict):
+        return step in here
+    return isinstance(here, list) and isinstance(step, int) and step < len(here)
 
 
 def _reason(detail: ErrorDetails) -> str:
