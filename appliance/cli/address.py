@@ -1,4 +1,4 @@
-"""Where the daemon is, in this order:
+"""Where the daemon is, looked up in this order.
 
 1. `--host`
 2. `--data DIR`: the address in DIR/daemon.json; no other place is tried, because DIR was named
@@ -6,7 +6,7 @@
 4. ./.outpost/daemon.json, then daemon.json in the default data directory, each only while its process lives
 5. http://127.0.0.1:11434
 
-`daemon.json` is written by the daemon when it is ready and removed when it stops; after a crash its pid is dead.
+The daemon writes `daemon.json` when it is ready and removes it when it stops; after a crash its pid is dead.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def discover(
     if data is not None:
         url = running_in(data, alive)
         if url is None:
-            raise Failure(Exit.UNAVAILABLE, f"no daemon runs in {data}; start one with: outpost serve --data {data}")
+            raise Failure(
+                Exit.UNAVAILABLE, f"no daemon runs in {data}; start one with: outpost serve --data {data}"
+            )
         return Target(url, str(data / "daemon.json"))
     if environ.get("OUTPOST_HOST"):
         return Target(to_url(environ["OUTPOST_HOST"]), "OUTPOST_HOST")
@@ -78,13 +80,14 @@ def to_url(text: str) -> str:
     given = text.strip()
     if "://" not in given:
         given = f"http://127.0.0.1{given}" if given.startswith(":") else f"http://{given}"
+    hint = f"write HOST:PORT, for example 127.0.0.1:{DEFAULT_PORT}, or a URL"
     try:
         parts = urlsplit(given)
         host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port = None, None
-    if host is None or parts.scheme not in ("http", "https"):
-        raise Failure(Exit.USAGE, f"'{text}' is no address; write HOST:PORT, for example 127.0.0.1:{DEFAULT_PORT}, or a URL")
+    except ValueError as error:
+        raise Failure(Exit.USAGE, f"'{text}' is no address ({error}); {hint}") from error
+    if host is None or parts.scheme not in {"http", "https"}:
+        raise Failure(Exit.USAGE, f"'{text}' is no address; {hint}")
     host = _ANY_ADDRESS.get(host, host)
     shown = f"[{host}]" if ":" in host else host
     if port is None and "://" not in text:

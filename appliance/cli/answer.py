@@ -1,4 +1,6 @@
-"""One answer: ask, wait for a loading model, show what comes, measure. Used by `run` once and by the REPL in turns."""
+"""One answer: ask, wait for a loading model, show what comes, measure. Used by `run` once and by the REPL in
+turns.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ _RETRY_S: Final = (0.2, 5.0)
 class Display:
     """Where an answer goes. Owned by the thread that asks.
 
-    On a terminal text is made safe, wrapped, and reasoning is dimmed. Elsewhere the answer is written as it is, and the
-    reasoning is left out: what a pipe wants is the answer. `silent` shows nothing (for `--json`).
+    On a terminal text is made safe, wrapped, and reasoning is dimmed. Elsewhere the answer is written as it
+    is, and the reasoning is left out: what a pipe wants is the answer. `silent` shows nothing (for `--json`).
     """
 
     def __init__(self, stdout: TextIO, *, wrap: bool, show_reasoning: bool, silent: bool = False) -> None:
@@ -66,8 +68,10 @@ class Display:
             self._at_line_start = text.endswith("\n")
 
 
-def ask(client: Client, settings: Settings, messages: list[Json], *, reply: Reply, display: Display, wait_s: float) -> None:
-    """Fill `reply` and show it. On any exception, KeyboardInterrupt too, `reply` holds what came until then."""
+def ask(
+    client: Client, settings: Settings, messages: list[Json], *, reply: Reply, display: Display, wait_s: float
+) -> None:
+    """Fill `reply` and show it. On any exception, also KeyboardInterrupt, it holds what came until then."""
     began_s = time.monotonic()
     asked_s = began_s
     first_s: float | None = None
@@ -80,7 +84,9 @@ def ask(client: Client, settings: Settings, messages: list[Json], *, reply: Repl
                             spinner.stop()
                             print(f"outpost: warning: {terminal.printable(part.text)}", file=sys.stderr)
                         elif isinstance(part, Prefill):
-                            spinner.label = f"reading the prompt, {part.done_tokens} of {part.total_tokens} tokens"
+                            spinner.label = (
+                                f"reading the prompt, {part.done_tokens} of {part.total_tokens} tokens"
+                            )
                         else:
                             if first_s is None and (part.text or part.reasoning or part.tool_calls):
                                 first_s = time.monotonic()
@@ -110,7 +116,8 @@ def _pause_s(failure: Failure, *, waited_s: float, wait_s: float) -> float | Non
     if failure.code != "model_loading" or waited_s >= wait_s:
         return None
     low, high = _RETRY_S
-    return min(max(failure.retry_after_s or 1.0, low), high, max(wait_s - waited_s, low))
+    wished_s = 1.0 if failure.retry_after_s is None else failure.retry_after_s
+    return min(max(wished_s, low), high, max(wait_s - waited_s, low))
 
 
 def summary(reply: Reply) -> str:
@@ -118,7 +125,10 @@ def summary(reply: Reply) -> str:
     timings, usage = reply.timings, reply.usage
     if timings is None:
         return ""
-    rows = [("total duration", terminal.duration(timings.total_s)), ("load duration", terminal.duration(timings.load_s))]
+    rows = [
+        ("total duration", terminal.duration(timings.total_s)),
+        ("load duration", terminal.duration(timings.load_s)),
+    ]
     if timings.first_token_s is not None:
         rows.append(("time to first token", terminal.duration(timings.first_token_s)))
     if usage is not None:
@@ -138,4 +148,4 @@ def cut_note(reply: Reply, settings: Settings) -> str | None:
     """A sentence when the answer ended for lack of room and nobody asked for that."""
     if reply.finish_reason != "length" or "max_tokens" in settings.parameters:
         return None
-    return "the answer was cut: the model's context is full; serve it with a larger --ctx, or /clear the conversation"
+    return "the answer was cut: the context is full; serve the model with a larger --ctx, or ask for less"

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from contextlib import closing
+from itertools import pairwise
 from typing import Any, Final
 
 from appliance.cli import terminal
@@ -35,7 +36,8 @@ def main(arguments: argparse.Namespace) -> int:
             rows.append(medians(runs))
     report(rows, client=client, model=model, arguments=arguments)
     if bench.fault is not None:
-        print(f"outpost: warning: some requests failed, the first with: {terminal.printable(bench.fault.message)}", file=sys.stderr)
+        warning = f"some requests failed, the first with: {bench.fault.message}"
+        print(f"outpost: warning: {terminal.printable(warning)}", file=sys.stderr)
     return Exit.OK
 
 
@@ -68,7 +70,9 @@ def report(rows: list[Figures], *, client: Client, model: str, arguments: argpar
 
 
 class Bench:
-    """Owned by the main thread; each run's client threads only append to lists, which the main thread reads after joining."""
+    """Owned by the main thread; each run's client threads only append to lists, which the main thread reads
+    after joining.
+    """
 
     def __init__(self, client: Client, model: str, *, tokens: int, prompt_words: int) -> None:
         self._client = client
@@ -106,7 +110,8 @@ class Bench:
                 failures.append(failure)
 
         threads = [
-            threading.Thread(target=work, args=(self._prompt(),), name=f"bench-{index}", daemon=True) for index in range(clients)
+            threading.Thread(target=work, args=(self._prompt(),), name=f"bench-{index}", daemon=True)
+            for index in range(clients)
         ]
         for thread in threads:
             thread.start()
@@ -146,10 +151,12 @@ class Bench:
                 if part.usage is not None:
                     tokens = part.usage.completion_tokens
         if not times:
-            raise Failure(Exit.PROTOCOL, "the server sent an answer without any token; nothing can be measured")
+            raise Failure(
+                Exit.PROTOCOL, "the server sent an answer without any token; nothing can be measured"
+            )
         return Stream(
             first_token_s=times[0] - began_s,
-            gaps_s=tuple(after - before for before, after in zip(times, times[1:], strict=False)),
+            gaps_s=tuple(after - before for before, after in pairwise(times)),
             total_s=times[-1] - began_s,
             # A server that sends no usage sends one token per event.
             tokens=tokens if tokens is not None else len(times),

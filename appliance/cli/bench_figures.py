@@ -10,9 +10,34 @@ from statistics import median
 from typing import Any, Final
 
 _WORDS: Final = (
-    "river stone lamp winter garden copper signal mountain paper engine harbour window forest letter market bridge "
-    "cloud island mirror silver kettle meadow ladder carpet rocket pepper candle violin anchor blanket desert orchard"
-).split()
+    *(
+        "river",
+        "stone",
+        "lamp",
+        "winter",
+        "garden",
+        "copper",
+        "signal",
+        "mountain",
+        "paper",
+        "engine",
+        "harbour",
+    ),
+    *(
+        "window",
+        "forest",
+        "letter",
+        "market",
+        "bridge",
+        "cloud",
+        "island",
+        "mirror",
+        "silver",
+        "kettle",
+        "meadow",
+    ),
+    *("ladder", "carpet", "rocket", "pepper", "candle", "violin", "anchor", "blanket", "desert", "orchard"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,5 @@
-"""What a chat is to the CLI: the request it sends, the pieces of the answer it reads, the figures it shows. Pure.
+"""What a chat is to the CLI: the request it sends, the pieces of the answer it reads, the figures it shows.
+Pure.
 
 Flow 1 seen from outside. `client.py` does the talking, `answer.py` the showing.
 """
@@ -146,8 +147,12 @@ class Reply:
             "completion_tokens": usage.completion_tokens if usage else None,
             "total_s": round(timings.total_s, 4) if timings else None,
             "load_s": round(timings.load_s, 4) if timings else None,
-            "first_token_s": round(timings.first_token_s, 4) if timings and timings.first_token_s is not None else None,
-            "tokens_per_s": _rounded(timings.decode_rate(usage.completion_tokens)) if timings and usage else None,
+            "first_token_s": round(timings.first_token_s, 4)
+            if timings and timings.first_token_s is not None
+            else None,
+            "tokens_per_s": _rounded(timings.decode_rate(usage.completion_tokens))
+            if timings and usage
+            else None,
         }
 
 
@@ -156,7 +161,9 @@ def _rounded(value: float | None) -> float | None:
 
 
 def piece_of(chunk: Json) -> Piece:
-    """Read one `chat.completion.chunk`. Servers differ in what they leave out, so every key may be missing or null."""
+    """Read one `chat.completion.chunk`. Servers differ in what they leave out, so every key may be missing or
+    null.
+    """
     choices = chunk.get("choices") or [{}]
     choice = choices[0]
     delta = choice.get("delta") or {}
@@ -177,7 +184,7 @@ def prefill_of(comment: str) -> Prefill | None:
 
 
 def user_message(prompt: str, piped: str | None) -> Json:
-    """Piped text comes first, as in Ollama, so that the question stands at the end where models look for it."""
+    """Piped text comes first, as in Ollama: models heed best what stands at the end."""
     content = f"{piped}\n\n{prompt}" if piped and prompt else piped or prompt
     return {"role": "user", "content": content}
 
@@ -192,7 +199,9 @@ def compact(value: object) -> str:
 
 def _tool_call(call: Json) -> ToolCall:
     function = call.get("function") or {}
-    return ToolCall(index=call.get("index") or 0, name=function.get("name"), arguments=function.get("arguments") or "")
+    return ToolCall(
+        index=call.get("index") or 0, name=function.get("name"), arguments=function.get("arguments") or ""
+    )
 
 
 def _usage(usage: Json | None) -> Usage | None:

@@ -1,7 +1,8 @@
 """The httpx door: the CLI's one way to a server. Flow 1 from outside.
 
-Every fault leaves as a `Failure` whose sentence names the next step. A connection serves one request: a streamed answer
-closes it anyway, and an interrupted one must (that is how the daemon learns that nobody listens).
+Every fault leaves as a `Failure` whose sentence names the next step. A connection serves one request: a
+streamed answer closes it anyway, and an interrupted one must (that is how the daemon learns that nobody
+listens).
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Answer:
 
 
 class Client:
-    """Used by one thread. `timeout_s` bounds each silence of the server, not the whole answer: it sends signs of life."""
+    """Used by one thread. `timeout_s` bounds each silence of the server, not the whole answer: it sends signs
+    of life.
+    """
 
     def __init__(self, target: Target, *, key: str | None, timeout_s: float) -> None:
         self.target = target
@@ -59,15 +62,19 @@ class Client:
     def chat(self, body: Json) -> Generator[Piece | Prefill | Notice]:
         """Stream one chat. Closing the generator closes the connection, which cancels the request.
 
-        Raises Failure for a refusal, an error event, a stream that breaks off, and a server silent for `timeout_s`.
+        Raises Failure for a refusal, an error event, a stream that breaks off, and a server silent for
+        `timeout_s`.
         """
-        with self._faults(), self._session() as session:
-            with session.stream("POST", "/v1/chat/completions", json=body) as response:
-                if response.status_code != 200:
-                    raise failure_of(response.status_code, response.headers, _at_most(response, MAX_ERROR_BYTES))
-                for text in response.headers.get_list("x-outpost-warning"):
-                    yield Notice(text)
-                yield from self._pieces(response.iter_lines())
+        with (
+            self._faults(),
+            self._session() as session,
+            session.stream("POST", "/v1/chat/completions", json=body) as response,
+        ):
+            if response.status_code != 200:
+                raise failure_of(response.status_code, response.headers, _at_most(response, MAX_ERROR_BYTES))
+            for text in response.headers.get_list("x-outpost-warning"):
+                yield Notice(text)
+            yield from self._pieces(response.iter_lines())
 
     def _pieces(self, lines: Iterator[str]) -> Iterator[Piece | Prefill]:
         for event in events(lines):
@@ -82,13 +89,19 @@ class Client:
             if "error" in chunk:
                 raise _failure_of_error(None, chunk["error"], retry_after_s=None)
             yield piece_of(chunk)
-        raise Failure(Exit.TEMPORARY, f"{self.target.url} broke off in mid-answer; try again", code="stream_broken")
+        raise Failure(
+            Exit.TEMPORARY, f"{self.target.url} broke off in mid-answer; try again", code="stream_broken"
+        )
 
     def _session(self) -> httpx.Client:
-        # trust_env=False: a proxy variable meant for the internet must not catch requests to a device on the LAN.
+        # trust_env=False: a proxy meant for the internet must not catch requests to a device on the LAN.
         verify = ssl.create_default_context() if self.target.url.startswith("https:") else False
         return httpx.Client(
-            base_url=self.target.url, headers=self._headers, timeout=self._timeout, verify=verify, trust_env=False
+            base_url=self.target.url,
+            headers=self._headers,
+            timeout=self._timeout,
+            verify=verify,
+            trust_env=False,
         )
 
     def _object(self, data: str | bytes) -> Json:
@@ -97,7 +110,10 @@ class Client:
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise Failure(Exit.PROTOCOL, f"{self.target.url} does not speak the OpenAI API; check the address ({self.target.source})")
+            raise Failure(
+                Exit.PROTOCOL,
+                f"{self.target.url} does not speak the OpenAI API; check the address ({self.target.source})",
+            )
         return value
 
     @contextmanager
@@ -107,18 +123,31 @@ class Client:
         try:
             yield
         except httpx.ConnectTimeout as error:
-            raise Failure(Exit.UNAVAILABLE, f"{url} ({self.target.source}) does not answer; check the address") from error
+            raise Failure(
+                Exit.UNAVAILABLE, f"{url} ({self.target.source}) does not answer; check the address"
+            ) from error
         except httpx.ConnectError as error:
             raise Failure(Exit.UNAVAILABLE, self._not_running(error), code="not_running") from error
         except httpx.TimeoutException as error:
-            raise Failure(Exit.TEMPORARY, f"{url} was silent for {self._timeout.read:.0f} s; try again or raise --timeout") from error
+            raise Failure(
+                Exit.TEMPORARY,
+                f"{url} was silent for {self._timeout.read:.0f} s; try again or raise --timeout",
+            ) from error
         except (httpx.RemoteProtocolError, httpx.DecodingError) as error:
             # A peer that vanished and one that speaks something else raise the same type.
             if "incomplete" in str(error) or "disconnected" in str(error):
-                raise Failure(Exit.TEMPORARY, f"{url} closed the connection in mid-answer; try again", code="stream_broken") from error
-            raise Failure(Exit.PROTOCOL, f"{url} does not speak HTTP; check the address ({self.target.source})") from error
+                raise Failure(
+                    Exit.TEMPORARY,
+                    f"{url} closed the connection in mid-answer; try again",
+                    code="stream_broken",
+                ) from error
+            raise Failure(
+                Exit.PROTOCOL, f"{url} does not speak HTTP; check the address ({self.target.source})"
+            ) from error
         except httpx.TransportError as error:
-            raise Failure(Exit.TEMPORARY, f"the connection to {url} broke ({error}); try again", code="stream_broken") from error
+            raise Failure(
+                Exit.TEMPORARY, f"the connection to {url} broke ({error}); try again", code="stream_broken"
+            ) from error
 
     def _not_running(self, error: httpx.ConnectError) -> str:
         if "CERTIFICATE" in str(error):
@@ -144,7 +173,12 @@ def _failure_of_error(status: int | None, error: Any, *, retry_after_s: float | 
     exit_code = of_reply(status, code)
     if exit_code is Exit.NOT_ALLOWED and status == 401:
         message += " (outpost reads the key from OUTPOST_API_KEY or --key-file)"
-    if exit_code is Exit.TEMPORARY and retry_after_s is not None and "retry" not in message and "tried again" not in message:
+    if (
+        exit_code is Exit.TEMPORARY
+        and retry_after_s is not None
+        and "retry" not in message
+        and "tried again" not in message
+    ):
         message += f"; retry in {retry_after_s:.0f} s"
     return Failure(exit_code, message, code=code, retry_after_s=retry_after_s)
 

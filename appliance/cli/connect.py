@@ -12,7 +12,7 @@ from appliance.cli.exits import Exit, Failure
 
 
 def client_of(arguments: argparse.Namespace) -> Client:
-    """Raises Failure when the arguments or the environment name no address, no running daemon or no key file."""
+    """Raises Failure when what the arguments or the environment name is no address, daemon or key file."""
     target = discover(host=arguments.host, data=arguments.data, environ=os.environ, alive=process_alive)
     return Client(target, key=read_key(arguments.key_file, os.environ), timeout_s=arguments.timeout)
 
@@ -20,7 +20,11 @@ def client_of(arguments: argparse.Namespace) -> Client:
 def cards(client: Client) -> list[dict[str, Any]]:
     """The entries of `/v1/models`."""
     data = client.get("/v1/models").body.get("data")
-    return [entry for entry in data if isinstance(entry, dict) and isinstance(entry.get("id"), str)] if isinstance(data, list) else []
+    return (
+        [entry for entry in data if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+        if isinstance(data, list)
+        else []
+    )
 
 
 def model_of(client: Client, wanted: str | None) -> str:
@@ -31,7 +35,11 @@ def model_of(client: Client, wanted: str | None) -> str:
             raise Failure(Exit.NO_INPUT, not_found(wanted, names), code="model_not_found")
         return wanted
     if not names:
-        raise Failure(Exit.NO_INPUT, f"{client.target.url} has no model; start it with --model NAME=FILE.gguf", code="model_not_found")
+        raise Failure(
+            Exit.NO_INPUT,
+            f"{client.target.url} has no model; start it with --model NAME=FILE.gguf",
+            code="model_not_found",
+        )
     if len(names) > 1:
         raise Failure(Exit.USAGE, f"name a model: {', '.join(names)}", code="usage")
     return str(names[0])

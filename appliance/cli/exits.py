@@ -1,7 +1,8 @@
 """How a command ends: sysexits codes, the `Failure` that carries one, and the two tables that choose it.
 
-Exit codes are the CLI's words as statuses are HTTP's, so they live here and not in `errors.py`. What a daemon reports over
-HTTP is mapped by its error code first and its status second; what `serve` raises itself is mapped by its type.
+Exit codes are the CLI's words as statuses are HTTP's, so they live here and not in `errors.py`. What a daemon
+reports over HTTP is mapped by its error code first and its status second; what `serve` raises itself is
+mapped by its type.
 """
 
 from __future__ import annotations
@@ -47,9 +48,13 @@ MEANING: Final[dict[Exit, str]] = {
 
 
 class Failure(Exception):
-    """The end of a command: one sentence with the next step in it, an exit code, and the error's code for `--json`."""
+    """The end of a command: one sentence with the next step in it, an exit code, and the error's code for
+    `--json`.
+    """
 
-    def __init__(self, exit_code: Exit, message: str, *, code: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self, exit_code: Exit, message: str, *, code: str | None = None, retry_after_s: float | None = None
+    ) -> None:
         super().__init__(message)
         self.exit_code = exit_code
         self.message = message
@@ -94,7 +99,9 @@ _BY_STATUS: Final[dict[int, Exit]] = {
 
 
 def of_reply(status: int | None, code: str | None) -> Exit:
-    """The exit code for an error a server reported. `status` is None for an error event in the middle of a stream."""
+    """The exit code for an error a server reported. `status` is None for an error event in the middle of a
+    stream.
+    """
     if code in _BY_CODE:
         return _BY_CODE[code]
     if status is None:

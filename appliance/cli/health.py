@@ -1,4 +1,6 @@
-"""`outpost health`: is the daemon ready to answer. The report is the daemon's own (`/healthz`); the verdict is `/readyz`."""
+"""`outpost health`: is the daemon ready to answer. The report is the daemon's own (`/healthz`); the verdict
+is `/readyz`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from appliance.cli.terminal import printable
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Returns 0 when ready, 69 when the daemon answers but is not; one that does not answer is a Failure with 69 too."""
+    """Returns 0 when ready, 69 when the daemon answers but is not; one that does not answer is a Failure with
+    69 too.
+    """
     client = client_of(arguments)
     # An unready daemon answers 503 with its reasons: that is an answer here and no failure.
     ready = client.get("/readyz", accept=(200, 503))

@@ -1,6 +1,7 @@
 """The `outpost` command: parse, run one command, and turn however it ends into one line and an exit code.
 
-Commands are imported on demand: `outpost --help` loads neither httpx nor prompt_toolkit, and nothing but `serve` loads the daemon.
+Commands are imported on demand: `outpost --help` loads neither httpx nor prompt_toolkit, and nothing but
+`serve` loads the daemon.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Final
 
 from appliance.cli.exits import Exit, Failure, of_error
 from appliance.cli.parser import parse
+from appliance.cli.terminal import printable
 from appliance.errors import OutpostError
 
 _MODULES: Final = {
@@ -37,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Failure as failure:
         return _report(failure, as_json=arguments.json)
     except OutpostError as error:
-        return _report(Failure(of_error(error), error.message, code=type(error).__name__), as_json=arguments.json)
+        return _report(
+            Failure(of_error(error), error.message, code=type(error).__name__), as_json=arguments.json
+        )
     except KeyboardInterrupt:
         return _quiet(Exit.INTERRUPTED)
     except BrokenPipeError:
@@ -55,12 +59,22 @@ def _command(argv: Sequence[str], arguments: argparse.Namespace) -> int:
 
 
 def _report(failure: Failure, *, as_json: bool) -> int:
-    """One line on stderr; with `--json` an error object on stdout as well, so that a script always reads JSON."""
-    from appliance.cli.terminal import printable
-
+    """One line on stderr; with `--json` an error object on stdout as well, so that a script always reads
+    JSON.
+    """
     try:
         if as_json:
-            print(json.dumps({"error": {"message": failure.message, "code": failure.code, "exit": int(failure.exit_code)}}))
+            print(
+                json.dumps(
+                    {
+                        "error": {
+                            "message": failure.message,
+                            "code": failure.code,
+                            "exit": int(failure.exit_code),
+                        }
+                    }
+                )
+            )
         sys.stdout.flush()
         print(f"outpost: {printable(' '.join(failure.message.split()))}", file=sys.stderr)
     except BrokenPipeError:

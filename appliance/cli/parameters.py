@@ -1,10 +1,13 @@
-"""The sampling parameters a user may name, declared once: they make the flags of `run` and the words of `/set parameter`.
+"""The sampling parameters a user may name, declared once: they make the flags of `run` and the words of `/set
+parameter`.
 
-The bounds are the daemon's to check; here a value only gets its type, so that a typo is caught before a request is made.
+The bounds are the daemon's to check; here a value only gets its type, so that a typo is caught before a
+request is made.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -37,7 +40,7 @@ class Parameter:
 
 def _number(text: str) -> float:
     value = float(text)
-    if value != value or value in (float("inf"), float("-inf")):
+    if not math.isfinite(value):
         raise ValueError(text)
     return value
 
@@ -48,10 +51,18 @@ PARAMETERS: Final = {
         Parameter(name="temperature", kind=_number, text="randomness; 0 always takes the likeliest token"),
         Parameter(name="top_p", kind=_number, text="keep the likeliest tokens up to this total probability"),
         Parameter(name="top_k", kind=int, text="keep this many of the likeliest tokens"),
-        Parameter(name="min_p", kind=_number, text="drop tokens less likely than this share of the likeliest"),
+        Parameter(
+            name="min_p", kind=_number, text="drop tokens less likely than this share of the likeliest"
+        ),
         Parameter(name="seed", kind=int, text="same seed, same answer"),
         Parameter(name="max_tokens", kind=int, text="end the answer after so many tokens"),
-        Parameter(name="stop", kind=str, text="end the answer before this text; may be repeated", metavar="TEXT", many=True),
+        Parameter(
+            name="stop",
+            kind=str,
+            text="end the answer before this text; may be repeated",
+            metavar="TEXT",
+            many=True,
+        ),
         Parameter(name="repeat_penalty", kind=_number, text="above 1: avoid tokens that came lately"),
         Parameter(name="presence_penalty", kind=_number, text="above 0: avoid tokens that came at all"),
         Parameter(name="frequency_penalty", kind=_number, text="above 0: avoid tokens the more they came"),
@@ -62,10 +73,15 @@ _OTHER_NAMES: Final = {"num_predict": "max_tokens"}
 
 
 def changed(parameters: Mapping[str, Any], name: str, values: list[str]) -> dict[str, Any]:
-    """`parameters` with one more set, as `/set parameter NAME VALUE…` asks. Raises Failure with the sentence to show."""
+    """`parameters` with one more set, as `/set parameter NAME VALUE…` asks. Raises Failure with the sentence
+    to show.
+    """
     parameter = PARAMETERS.get(_OTHER_NAMES.get(name, name))
     if name == "num_ctx":
-        raise Failure(Exit.USAGE, "the context is fixed when a model is loaded; start the daemon with: outpost serve --ctx N")
+        raise Failure(
+            Exit.USAGE,
+            "the context is fixed when a model is loaded; start the daemon with: outpost serve --ctx N",
+        )
     if parameter is None:
         raise Failure(Exit.USAGE, f"no parameter '{name}'; there are: {', '.join(PARAMETERS)}")
     if not values or (len(values) > 1 and not parameter.many):

@@ -1,11 +1,13 @@
 """The conversation: read a message, show the answer, again. The prompt_toolkit door.
 
-While the prompt is open prompt_toolkit has the terminal, and Ctrl-C drops the line. While an answer streams the terminal is
-its normal self, Ctrl-C is SIGINT, and the KeyboardInterrupt closes the connection: the daemon stops computing.
+While the prompt is open prompt_toolkit has the terminal, and Ctrl-C drops the line. While an answer streams
+the terminal is its normal self, Ctrl-C is SIGINT, and the KeyboardInterrupt closes the connection: the daemon
+stops computing.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import replace
@@ -31,7 +33,17 @@ from appliance.cli.slash import Act, Outcome, Session, execute, unquoted, wants_
 from appliance.cli.terminal import printable
 
 _WORDS: Final = (
-    *("/help", "/bye", "/clear", "/list", "/load", "/show info", "/show parameters", "/show system", "/show messages"),
+    *(
+        "/help",
+        "/bye",
+        "/clear",
+        "/list",
+        "/load",
+        "/show info",
+        "/show parameters",
+        "/show system",
+        "/show messages",
+    ),
     *("/set parameter", "/set system", "/set format json", "/set noformat", "/set think", "/set nothink"),
     *("/set verbose", "/set quiet", "/set wordwrap", "/set nowordwrap", "/set history", "/set nohistory"),
 )
@@ -98,18 +110,25 @@ class Conversation:
             case Act.SHOW_INFO:
                 print(printable(info(self._client, self._session.settings.model)))
             case Act.SHOW_MESSAGES:
-                import json
-
                 print(printable(json.dumps(self._messages, ensure_ascii=False, indent=2)))
 
     def _ask(self, text: str) -> None:
-        """One turn. An interrupted answer stays in the conversation as far as it came; a failed turn leaves no trace."""
+        """One turn. An interrupted answer stays in the conversation as far as it came; a failed turn leaves
+        no trace.
+        """
         session = self._session
         turn = {"role": "user", "content": text}
         reply = Reply(session.settings.model)
         display = Display(sys.stdout, wrap=session.wordwrap, show_reasoning=session.show_thinking)
         try:
-            ask(self._client, session.settings, [*self._messages, turn], reply=reply, display=display, wait_s=self._wait_s)
+            ask(
+                self._client,
+                session.settings,
+                [*self._messages, turn],
+                reply=reply,
+                display=display,
+                wait_s=self._wait_s,
+            )
         except KeyboardInterrupt:
             display.end()
             print("(stopped)")
@@ -141,7 +160,7 @@ def info(client: Client, model: str) -> str:
     return "\n".join(lines)
 
 
-# ── prompt_toolkit ─────────────────────────────────────────────────────────────────────────────────────────────────
+# ── prompt_toolkit ──────────────────────────────────────────────────────────────────────────────────────────
 
 
 class SwitchedHistory(FileHistory):
@@ -177,8 +196,8 @@ def prompt_session(history: History) -> PromptSession[str]:
 
 def state_dir() -> Path:
     """Where the XDG base directory specification puts what a program remembers."""
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base and os.path.isabs(base) else Path.home() / ".local" / "state") / "outpost"
+    base = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return (base if base.is_absolute() else Path.home() / ".local" / "state") / "outpost"
 
 
 def open_history(path: Path) -> History:
@@ -200,6 +219,6 @@ def _halve(path: Path) -> None:
     """Keep the newer half; entries begin with an empty line."""
     data = path.read_bytes()[-MAX_HISTORY_BYTES // 2 :]
     aside = path.with_suffix(".new")
-    with open(os.open(aside, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o600), "wb") as file:
-        file.write(data[max(data.find(b"\n\n"), 0) :])
+    aside.touch(mode=0o600)
+    aside.write_bytes(data[max(data.find(b"\n\n"), 0) :])
     aside.replace(path)

@@ -14,6 +14,7 @@ from appliance.cli.client import Client
 from appliance.cli.connect import client_of, model_of
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.parameters import PARAMETERS
+from appliance.cli.slash import Session
 
 MAX_PIPED_BYTES: Final = 64 * 1024 * 1024
 
@@ -29,9 +30,10 @@ def main(arguments: argparse.Namespace) -> int:
         settings = settings_of(arguments, model=model, response_format=response_format)
         return answer_once(client, settings, user_message(prompt, piped), arguments)
     if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()) or arguments.json:
-        raise Failure(Exit.USAGE, 'no prompt; write one, as in: outpost run MODEL "Why is the sky blue?"', code="usage")
-    from appliance.cli.repl import converse
-    from appliance.cli.slash import Session
+        raise Failure(
+            Exit.USAGE, 'no prompt; write one, as in: outpost run MODEL "Why is the sky blue?"', code="usage"
+        )
+    from appliance.cli.repl import converse  # noqa: PLC0415 - prompt_toolkit is for conversations only
 
     settings = settings_of(arguments, model=model_of(client, wanted), response_format=response_format)
     session = Session(
@@ -46,7 +48,10 @@ def main(arguments: argparse.Namespace) -> int:
 def answer_once(client: Client, settings: Settings, message: Json, arguments: argparse.Namespace) -> int:
     reply = Reply(settings.model)
     display = Display(
-        sys.stdout, wrap=not arguments.nowordwrap, show_reasoning=not arguments.hidethinking, silent=arguments.json
+        sys.stdout,
+        wrap=not arguments.nowordwrap,
+        show_reasoning=not arguments.hidethinking,
+        silent=arguments.json,
     )
     ask(client, settings, [message], reply=reply, display=display, wait_s=arguments.wait)
     if arguments.json:
@@ -92,7 +97,9 @@ def read_format(text: str | None) -> Json | None:
     try:
         schema = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise Failure(Exit.NO_INPUT, f"--format: cannot read {path}: {error.strerror}; give 'json' or a schema file") from error
+        raise Failure(
+            Exit.NO_INPUT, f"--format: cannot read {path}: {error.strerror}; give 'json' or a schema file"
+        ) from error
     except ValueError as error:
         raise Failure(Exit.DATA, f"--format: {path} is not JSON: {error}") from error
     if not isinstance(schema, dict):

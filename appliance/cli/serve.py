@@ -13,26 +13,37 @@ from appliance.cli.exits import Exit, Failure
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Returns when the daemon has stopped. Raises ConfigError for a value or combination that cannot be served."""
+    """Returns when the daemon has stopped. Raises ConfigError for a value or combination that cannot be
+    served.
+    """
     check_files(arguments)
-    from appliance import config as configuration
-    from appliance import daemon
+    # The daemon's imports cost a second on a small board: the other commands and `--help` go without them.
+    from appliance import config as configuration  # noqa: PLC0415
+    from appliance import daemon  # noqa: PLC0415
 
     config = configuration.load(arguments.config, overrides=overrides_of(arguments))
     configuration.require_keys_for_public_bind(config)
     unknown = [name for name in arguments.preload if name not in config.models]
     if unknown:
         known = ", ".join(config.models) or "none"
-        raise Failure(Exit.USAGE, f"--preload {unknown[0]}: no such model is configured; there are: {known}", code="usage")
+        raise Failure(
+            Exit.USAGE,
+            f"--preload {unknown[0]}: no such model is configured; there are: {known}",
+            code="usage",
+        )
     return daemon.main(config, preload=arguments.preload)
 
 
 def check_files(arguments: argparse.Namespace) -> None:
-    """Raises Failure for a file named on the command line that is not there, before anything heavy is loaded."""
+    """Raises Failure for a file that is named and not there, before anything heavy is loaded."""
     names = [name for name, _ in arguments.model]
     doubled = next((name for name in names if names.count(name) > 1), None)
     if doubled is not None:
-        raise Failure(Exit.USAGE, f"--model {doubled}=… is given more than once; each name serves one file", code="usage")
+        raise Failure(
+            Exit.USAGE,
+            f"--model {doubled}=… is given more than once; each name serves one file",
+            code="usage",
+        )
     for name, path in arguments.model:
         file = path.expanduser()
         if not file.is_file():
@@ -51,7 +62,7 @@ def overrides_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "engine.n_threads": arguments.threads,
         "log.level": arguments.log_level,
         "log.format": arguments.log_format,
-        "models": {name: path for name, path in arguments.model} or None,
+        "models": dict(arguments.model) or None,
     }
     return {key: value for key, value in flags.items() if value is not None}
 

@@ -1,5 +1,5 @@
-"""The commands of the REPL: a line that starts with `/` and the session before it give the session after it. Pure, but
-for `/set format FILE`, which reads the schema.
+"""The commands of the REPL: a line that starts with `/` and the session before it give the session after it.
+Pure, but for `/set format FILE`, which reads the schema.
 """
 
 from __future__ import annotations
@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from appliance.cli.chat import Json, Settings, compact
 from appliance.cli.exits import Failure
@@ -89,7 +89,9 @@ ReadFormat = Callable[[str], Json | None]
 
 
 def wants_more(text: str) -> bool:
-    """Whether a message with an opening `\"\"\"` still lacks its closing one, so that Enter begins a new line."""
+    """Whether a message with an opening `\"\"\"` still lacks its closing one, so that Enter begins a new
+    line.
+    """
     begins = text.lstrip()
     return begins.startswith((QUOTES, "/set system")) and text.count(QUOTES) % 2 == 1
 
@@ -104,41 +106,46 @@ def unquoted(text: str) -> str:
     return text
 
 
+_PLAIN: Final = {
+    "/bye": (Act.LEAVE, ""),
+    "/exit": (Act.LEAVE, ""),
+    "/clear": (Act.CLEAR, "The conversation is forgotten."),
+    "/list": (Act.LIST, ""),
+}
+
+
 def execute(line: str, session: Session, read_format: ReadFormat) -> Outcome:
     """Never raises: what is wrong becomes the text to show."""
     word, _, rest = line.strip().partition(" ")
     rest = rest.strip()
-    match word:
-        case "/bye" | "/exit":
-            return Outcome(session=session, act=Act.LEAVE)
-        case "/clear":
-            return Outcome(session=session, text="The conversation is forgotten.", act=Act.CLEAR)
-        case "/list":
-            return Outcome(session=session, act=Act.LIST)
-        case "/load" if rest:
-            return Outcome(session=session, act=Act.LOAD, argument=rest)
-        case "/load":
-            return Outcome(session=session, text="usage: /load MODEL")
-        case "/help" | "/?":
-            return Outcome(session=session, text=_help(rest))
-        case "/show":
-            return _show(rest, session)
-        case "/set":
-            try:
-                return _set(rest, session, read_format)
-            except Failure as failure:
-                return Outcome(session=session, text=failure.message)
+    if word in _PLAIN:
+        act, text = _PLAIN[word]
+        return Outcome(session=session, act=act, text=text)
+    if word == "/set":
+        try:
+            return _set(rest, session, read_format)
+        except Failure as failure:
+            return Outcome(session=session, text=failure.message)
+    by_word = {"/load": _load, "/show": _show, "/help": _help, "/?": _help}
+    if word in by_word:
+        return by_word[word](rest, session)
     return Outcome(session=session, text=f"no command '{word}'; /help lists them all")
 
 
-def _help(topic: str) -> str:
+def _load(model: str, session: Session) -> Outcome:
+    if not model:
+        return Outcome(session=session, text="usage: /load MODEL")
+    return Outcome(session=session, act=Act.LOAD, argument=model)
+
+
+def _help(topic: str, session: Session) -> Outcome:
     texts = {
         "set": HELP_SET.format(names=", ".join(PARAMETERS)),
         "show": HELP_SHOW,
         "keys": HELP_KEYS,
         "shortcuts": HELP_KEYS,
     }
-    return texts.get(topic.removeprefix("/"), HELP)
+    return Outcome(session=session, text=texts.get(topic.removeprefix("/"), HELP))
 
 
 def _show(what: str, session: Session) -> Outcome:
@@ -166,23 +173,26 @@ def _parameters(settings: Settings) -> str:
 def _set(rest: str, session: Session, read_format: ReadFormat) -> Outcome:
     word, _, value = rest.partition(" ")
     value = value.strip()
+    if word == "parameter":
+        return _set_parameter(value, session)
+    if word == "format" and not value:
+        return Outcome(session=session, text="usage: /set format json|FILE")
+    changes: dict[str, Any]
     match word:
-        case "parameter":
-            return _set_parameter(value, session)
         case "system":
-            system = unquoted(value) or None
-            return _settings(session, "System message set." if system else "No system message.", system=system)
-        case "format" if value:
-            return _settings(session, f"Format is {value}.", response_format=read_format(value))
+            changes = {"system": unquoted(value) or None}
+            text = "System message set." if changes["system"] else "No system message."
         case "format":
-            return Outcome(session=session, text="usage: /set format json|FILE")
+            text, changes = f"Format is {value}.", {"response_format": read_format(value)}
         case "noformat":
-            return _settings(session, "The answer's form is free.", response_format=None)
+            text, changes = "The answer's form is free.", {"response_format": None}
         case "think":
-            return _settings(session, "The model may reason first.", think=True)
+            text, changes = "The model may reason first.", {"think": True}
         case "nothink":
-            return _settings(session, "The model answers at once.", think=False)
-    return _set_switch(word, session)
+            text, changes = "The model answers at once.", {"think": False}
+        case _:
+            return _set_switch(word, session)
+    return _with_settings(session, text, changes)
 
 
 def _set_parameter(text: str, session: Session) -> Outcome:
@@ -190,11 +200,11 @@ def _set_parameter(text: str, session: Session) -> Outcome:
     if name == "stop" and len(text.split(maxsplit=1)) > 1:
         values = [unquoted(text.split(maxsplit=1)[1])]  # a stop text may contain spaces
     parameters = changed(session.settings.parameters, name, values)
-    return _settings(session, f"Parameter {name} is {' '.join(values)}.", parameters=parameters)
+    return _with_settings(session, f"Parameter {name} is {' '.join(values)}.", {"parameters": parameters})
 
 
-def _settings(session: Session, text: str, **changes: object) -> Outcome:
-    return Outcome(session=replace(session, settings=replace(session.settings, **changes)), text=text)  # type: ignore[arg-type]
+def _with_settings(session: Session, text: str, changes: dict[str, Any]) -> Outcome:
+    return Outcome(session=replace(session, settings=replace(session.settings, **changes)), text=text)
 
 
 def _set_switch(word: str, session: Session) -> Outcome:
@@ -207,6 +217,6 @@ def _set_switch(word: str, session: Session) -> Outcome:
         "nohistory": (replace(session, history=False), "What you type is not remembered."),
     }
     if word not in switches:
-        return Outcome(session=session, text=_help("set"))
+        return Outcome(session=session, text=HELP_SET.format(names=", ".join(PARAMETERS)))
     changed_session, text = switches[word]
     return Outcome(session=changed_session, text=text)

@@ -1,8 +1,8 @@
 """Server-sent events out of lines (WHATWG HTML, 9.2): the part a chat stream uses. Pure.
 
-    data: {"choices": ...}      one event; several data lines join with a newline
-    : prefill 512/8000          a comment: a sign of life, sometimes with progress
-    (empty line)                ends the event
+data: {"choices": ...}      one event; several data lines join with a newline
+: prefill 512/8000          a comment: a sign of life, sometimes with progress
+(empty line)                ends the event
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ class Comment:
 
 
 def events(lines: Iterable[str]) -> Iterator[Event | Comment]:
-    """Lines come without their line ends. An event that the end of the stream cut off is dropped, as the standard says."""
+    """Lines come without their line ends. An event that the end of the stream cut off is dropped, as the
+    standard says.
+    """
     data: list[str] = []
     name = "message"
     for line in lines:

@@ -1,7 +1,9 @@
-"""What is written for eyes: safe text, word wrap, a spinner, tables, quantities. The functions and `Wrapper` are pure.
+"""What is written for eyes: safe text, word wrap, a spinner, tables, quantities. The functions and `Wrapper`
+are pure.
 
-Model output, model names and error messages come from outside: before a terminal sees them, control characters that could
-move the cursor, set the title or answer for the user are taken out (`printable`). Files and pipes get the bytes as they are.
+Model output, model names and error messages come from outside: before a terminal sees them, control
+characters that could move the cursor, set the title or answer for the user are taken out (`printable`). Files
+and pipes get the bytes as they are.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import sys
 import threading
 import unicodedata
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Self, TextIO
 
 DIM = "\x1b[2m"
 PLAIN = "\x1b[0m"
@@ -21,7 +23,7 @@ _FRAME_S = 0.1
 
 _UNSAFE = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 # Bidirectional overrides show text in another order than it has.
-_UNSAFE |= {code: None for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
+_UNSAFE |= dict.fromkeys((*range(8234, 8239), *range(8294, 8298)))
 
 
 def printable(text: str) -> str:
@@ -31,13 +33,15 @@ def printable(text: str) -> str:
 def width_of(text: str) -> int:
     """Terminal columns: 2 for wide East Asian characters and emoji, 0 for combining marks."""
     return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
     )
 
 
 class Wrapper:
-    """Wraps a stream at words: text may already stand at the line's end when its word turns out too long, so the piece of
-    the word that was shown is wiped and written again on the next line. Owned by the thread that writes.
+    """Wraps a stream at words: text may already stand at the line's end when its word turns out too long, so
+    the piece of the word that was shown is wiped and written again on the next line. Owned by the thread that
+    writes.
     """
 
     def __init__(self, columns: int) -> None:
@@ -70,7 +74,9 @@ class Wrapper:
 
     def _break(self, char: str, width: int) -> str:
         shown = width_of(self._word)
-        if not self._word or shown >= self._column:  # the word is longer than a line, or the break falls between words
+        if (
+            not self._word or shown >= self._column
+        ):  # the word is longer than a line, or the break falls between words
             self._column, self._word = width, char
             return "\n" + char
         self._word += char
@@ -81,7 +87,8 @@ class Wrapper:
 class Spinner:
     """A line on stderr that says what is being waited for; silent when stderr is no terminal.
 
-    The thread `outpost-spinner` draws, from `__enter__` to `stop`; `label` may be set by the thread that made it.
+    The thread `outpost-spinner` draws, from `__enter__` to `stop`; `label` may be set by the thread that made
+    it.
     """
 
     def __init__(self, label: str, *, stream: TextIO | None = None) -> None:
@@ -90,7 +97,7 @@ class Spinner:
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> Spinner:
+    def __enter__(self) -> Self:
         if self._stream.isatty():
             self._thread = threading.Thread(target=self._draw, name="outpost-spinner", daemon=True)
             self._thread.start()
@@ -123,7 +130,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [list(header), *([printable(cell) for cell in row] for row in rows)]
     widths = [max(width_of(line[column]) for line in lines) for column in range(len(header))]
     return "\n".join(
-        "   ".join(cell + " " * (width - width_of(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
+        "   ".join(
+            cell + " " * (width - width_of(cell)) for cell, width in zip(line, widths, strict=True)
+        ).rstrip()
         for line in lines
     )
 

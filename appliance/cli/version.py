@@ -12,7 +12,11 @@ from appliance.cli.exits import Exit
 
 def main(arguments: argparse.Namespace) -> int:
     if arguments.json:
-        print(json.dumps({"version": __version__, "python": platform.python_version(), "machine": platform.machine()}))
+        print(
+            json.dumps(
+                {"version": __version__, "python": platform.python_version(), "machine": platform.machine()}
+            )
+        )
     else:
         print(f"outpost {__version__}")
     return Exit.OK
