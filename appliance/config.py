@@ -210,7 +210,7 @@ class EngineSettings(Section):
 
 
 class ModelSettings(Section):
-    """One entry of `[models]`."""
+    """The models to serve: NAME = path of a GGUF, or NAME = { path = …, with any of these }."""
 
     path: FilePath = Field(description="The GGUF file.")
     draft: FilePath | None = _setting(None, "GGUF of a draft model with the same vocabulary.")

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from appliance import config_reference
+from appliance.config import (
+    Config,
+    ModelSettings,
+    is_loopback,
+    load,
+    parse_listen,
+    require_keys_for_public_bind,
+)
+from appliance.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+SHA256 = "ab" * 32
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "outpost.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path | None = None, **overrides: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(path, overrides={key.replace("__", "."): value for key, value in overrides.items()})
+    return caught.value.message
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    assert load(written(tmp_path, "")) == Config()
+
+
+def test_the_shipped_file_is_equal_to_the_defaults() -> None:
+    assert load(ROOT / "configs/appliance.toml") == Config()
+
+
+def test_the_shipped_file_names_every_setting() -> None:
+    shipped = tomllib.loads((ROOT / "configs/appliance.toml").read_text(encoding="utf-8"))
+    assert {name: set(table) for name, table in shipped.items() if name != "models"} == {
+        name: set(type(getattr(Config(), name)).model_fields)
+        for name in Config.model_fields
+        if name != "models"
+    }
+
+
+def test_shipped_file_and_documentation_are_what_make_docs_writes() -> None:
+    assert (ROOT / "configs/appliance.toml").read_text(encoding="utf-8") == config_reference.toml()
+    assert (ROOT / "docs/configuration.md").read_text(encoding="utf-8") == config_reference.markdown()
+
+
+def test_every_setting_has_a_text() -> None:
+    tables = [type(getattr(Config(), name)) for name in Config.model_fields if name != "models"]
+    settings = [
+        setting for table in [*tables, ModelSettings] for setting in config_reference.settings_of(table)
+    ]
+    assert [setting.key for setting in settings if not setting.text.endswith(".")] == []
+
+
+def test_the_file_is_read(tmp_path: Path) -> None:
+    config = load(written(tmp_path, '[server]\nlisten = "[::1]:80"\n[queue]\nmax_running = 3\n'))
+    assert (config.server.host, config.server.port, config.queue.max_running) == ("::1", 80, 3)
+
+
+def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, "[queue]\nmax_running = 3\nmax_waiting = 4\n")
+    config = load(path, overrides={"queue.max_running": 5})
+    assert (config.queue.max_running, config.queue.max_waiting) == (5, 4)
+
+
+def test_a_model_is_a_path_or_a_table(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        '[models]\na = "a.gguf"\n"b:1.5" = { path = "/m/b.gguf", draft = "d.gguf", adapters = { x = "x.gguf" } }\n',
+    )
+    models = load(path).models
+    assert models["a"] == ModelSettings(path=tmp_path / "a.gguf")
+    assert models["b:1.5"] == ModelSettings(
+        path=Path("/m/b.gguf"), draft=tmp_path / "d.gguf", adapters={"x": tmp_path / "x.gguf"}
+    )
+
+
+def test_models_of_the_command_line_join_those_of_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, '[models]\na = "/a.gguf"\nb = "/b.gguf"\n')
+    models = load(path, overrides={"models": {"b": "/other.gguf", "c": Path("/c.gguf")}}).models
+    assert {name: str(entry.path) for name, entry in models.items()} == {
+        "a": "/a.gguf",
+        "b": "/other.gguf",
+        "c": "/c.gguf",
+    }
+
+
+def test_relative_paths_of_the_command_line_are_relative_to_the_working_directory(tmp_path: Path) -> None:
+    config = load(written(tmp_path, ""), overrides={"data.dir": Path("here"), "models": {"a": "a.gguf"}})
+    assert config.data.dir == Path.cwd() / "here"
+    assert config.models["a"].path == Path.cwd() / "a.gguf"
+
+
+def test_a_missing_file_that_was_named_is_an_error(tmp_path: Path) -> None:
+    assert "expected a readable file (No such file or directory)" in refusal(tmp_path / "none.toml")
+
+
+@pytest.mark.parametrize("text", [b"[server", b"\xff\xfe", b"a = 1\na = 2"])
+def test_what_is_not_toml_is_an_error_with_the_file(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "outpost.toml"
+    path.write_bytes(text)
+    assert refusal(path).startswith(f"{path}: (file) = 'outpost.toml': expected TOML (")
+
+
+def test_an_unknown_key_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:
+    path = written(tmp_path, "[queue]\nmax_runing = 3\n")
+    assert refusal(path) == (
+        f"{path}: queue.max_runing = 3: expected no such key; known: max_running, max_waiting, patience_s"
+    )
+
+
+def test_an_unknown_table_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:
+    path = written(tmp_path, "[serve]\nx = 1\n")
+    assert refusal(path).endswith(
+        "expected no such key; known: server, queue, runner, engine, models, access, log, data"
+    )
+
+
+def test_an_unknown_key_of_a_model_lists_those_of_a_model() -> None:
+    message = refusal(models={"a": {"path": "/a", "pth": "/b"}})
+    assert message == (
+        "command line: models.a.pth = '/b': expected no such key; known: path, draft, adapters, n_ctx_seq, pooling"
+    )
+
+
+def test_a_value_out_of_bounds_names_the_bound_and_the_source(tmp_path: Path) -> None:
+    path = written(tmp_path, "[engine]\nn_ubatch = 3\n")
+    assert refusal(path) == f"{path}: engine.n_ubatch = 3: expected greater than or equal to 32"
+    assert refusal(engine__n_ubatch=3).startswith("command line: engine.n_ubatch = 3:")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("server__listen", "localhost"),
+        ("server__listen", "127.0.0.1:70000"),
+        ("server__listen", ":80"),
+        ("queue__max_running", "5"),
+        ("queue__max_running", 5.0),
+        ("queue__max_running", True),
+        ("queue__patience_s", float("nan")),
+        ("queue__patience_s", float("inf")),
+        ("engine__speculation", 1),
+        ("engine__type_k", "q9"),
+        ("runner__sandbox", "yes"),
+        ("models", {"-a": "/a"}),
+        ("models", {"a": ""}),
+        ("models", {"a": 3}),
+        ("models", {"a": {"draft": "/d"}}),
+        ("models", 3),
+        ("access__keys", {"short": SHA256}),
+        ("access__keys", {"abcd1234": "ek_abcd1234_secret"}),
+        ("data__dir", ""),
+        ("log__level", "loud"),
+    ],
+)
+def test_a_wrong_value_is_an_error_with_its_key(key: str, value: object) -> None:
+    assert refusal(**{key: value}).startswith(f"command line: {key.replace('__', '.')}")
+
+
+def test_a_configuration_never_changes() -> None:
+    config = Config()
+    with pytest.raises(ValidationError):
+        config.server.listen = "0.0.0.0:1"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:11434", ("::1", 11434)), ("localhost:80", ("localhost", 80))],
+)
+def test_an_address_is_split_into_host_and_port(text: str, parts: tuple[str, int]) -> None:
+    assert parse_listen(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("host", "private"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.1.4", False),
+        ("board.local", False),
+    ],
+)
+def test_only_loopback_counts_as_private(host: str, private: bool) -> None:
+    assert is_loopback(host) is private
+
+
+def test_a_public_bind_without_keys_is_refused() -> None:
+    with pytest.raises(ConfigError, match="has no keys"):
+        require_keys_for_public_bind(load(overrides={"server.listen": "0.0.0.0:80"}))
+
+
+def test_a_public_bind_with_a_key_is_allowed() -> None:
+    require_keys_for_public_bind(
+        load(overrides={"server.listen": "0.0.0.0:80", "access.keys": {"abcd1234": SHA256}})
+    )
+
+
+def test_loopback_needs_no_key() -> None:
+    require_keys_for_public_bind(Config())
