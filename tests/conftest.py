@@ -62,5 +62,5 @@ def _layer_of(item: pytest.Item) -> str:
     for layer in reversed(_LAYERS[1:]):
         if item.get_closest_marker(layer) is not None:
             return layer
-    parts: tuple[str, ...] = item.path.relative_to(Path(__file__).parent).parts
-    return parts[0] if parts[0] in _LAYERS else "unit"
+    folder = str(item.path.relative_to(Path(__file__).parent).parts[0])
+    return folder if folder in _LAYERS else "unit"
