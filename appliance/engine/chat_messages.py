@@ -1,7 +1,9 @@
-"""Messages as templates expect them: OpenAI's objects in, Hugging Face's conventions out. Pure; part of flow 1 (chat).
+"""Messages as templates expect them: OpenAI's objects in, Hugging Face's conventions out. Pure; part of flow
+1 (chat).
 
-Templates want `content` to be a string, call arguments to be a mapping, and know no `developer` role. Where a template does
-not know tools, calls and results become plain text in Hermes' form, and a system message describes the tools.
+Templates want `content` to be a string, call arguments to be a mapping, and know no `developer` role. Where a
+template does not know tools, calls and results become plain text in Hermes' form, and a system message
+describes the tools.
 """
 
 from __future__ import annotations

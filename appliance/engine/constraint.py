@@ -1,8 +1,10 @@
-"""What an answer must look like, as one checked grammar. Pure; part of flow 1 (chat), before a sequence is made.
+"""What an answer must look like, as one checked grammar. Pure; part of flow 1 (chat), before a sequence is
+made.
 
-A grammar is needed for `response_format`, for raw GBNF, and for `tool_choice` required or named: then it admits nothing but
-a call of one of the functions, in the model's own format. With `tool_choice` auto alone the model is free. Reasoning stays
-possible: a block the prompt has opened is let run to its end first, and one the model may open is optional.
+A grammar is needed for `response_format`, for raw GBNF, and for `tool_choice` required or named: then it
+admits nothing but a call of one of the functions, in the model's own format. With `tool_choice` auto alone
+the model is free. Reasoning stays possible: a block the prompt has opened is let run to its end first, and
+one the model may open is optional.
 """
 
 from __future__ import annotations
@@ -138,7 +140,7 @@ def _compiled(key: str) -> str:
     return text
 
 
-# ── tool calls ─────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── tool calls ──────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _calls(
@@ -188,11 +190,13 @@ def _arguments(schema: Any, grammar: GrammarText, param: str) -> str:
     return schema_rule(schema if combined else {**schema, "type": "object"}, grammar, param=param)
 
 
-# ── reasoning ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── reasoning ───────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _after_reasoning(answer: str, tags: ReasoningTags, grammar: GrammarText, *, opened: bool) -> str:
-    """The answer, after the rest of an opened reasoning block, or after a block of its own if the model wants one."""
+    """The answer, after the rest of an opened reasoning block, or after a block of its own if the model wants
+    one.
+    """
     rest = f"{_until(tags.close, grammar)} [ \\n]{{0,3}}"
     if opened:
         return f"{rest} ({answer})"

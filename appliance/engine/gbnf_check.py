@@ -1,7 +1,8 @@
-"""Decides whether a grammar may be given to llama.cpp. Pure; measured against it in `tests/integration/test_grammars.py`.
+"""Decides whether a grammar may be given to llama.cpp. Pure; measured against it in
+`tests/integration/test_grammars.py`.
 
-llama.cpp returns NULL for a faulty grammar, overflows its stack on deep nesting, and runs without end on grammars that are
-left-recursive in ways it does not see, or ambiguous. So each grammar passes, in this order:
+llama.cpp returns NULL for a faulty grammar, overflows its stack on deep nesting, and runs without end on
+grammars that are left-recursive in ways it does not see, or ambiguous. So each grammar passes, in this order:
 
  1. size, text that is valid UTF-8 without NUL, nesting, repetition bounds (`gbnf_parse.py`)
  2. no undefined rule, no rule defined twice, a root
@@ -87,7 +88,9 @@ def _leading(alternative: Alternative, nullable: list[bool]) -> list[int]:
 
 
 def _leftmost_first(grammar: Grammar, nullable: list[bool], param: str) -> list[int]:
-    """All rules, each after the rules that may begin it. Raises on a cycle: left recursion. No Python recursion."""
+    """All rules, each after the rules that may begin it. Raises on a cycle: left recursion. No Python
+    recursion.
+    """
     edges = [
         [ref for alternative in rule for ref in _leading(alternative, nullable)] for rule in grammar.rules
     ]
@@ -115,7 +118,8 @@ def _leftmost_first(grammar: Grammar, nullable: list[bool], param: str) -> list[
 
 
 def _bound_search(grammar: Grammar, order: list[int], param: str) -> None:
-    """`llama_grammar_detect_left_recursion` does not remember what it has seen below a rule: sum what it will walk.
+    """`llama_grammar_detect_left_recursion` does not remember what it has seen below a rule: sum what it will
+    walk.
 
     It takes for empty only a rule with an empty alternative, so this does too.
     """
@@ -133,7 +137,9 @@ def _bound_search(grammar: Grammar, order: list[int], param: str) -> None:
 
 
 def _bound_choice(grammar: Grammar, order: list[int], nullable: list[bool], param: str) -> None:
-    """How many terminals may come next at the start of a rule, and after each of its elements, counted with repeats."""
+    """How many terminals may come next at the start of a rule, and after each of its elements, counted with
+    repeats.
+    """
     choice = [0] * len(grammar.rules)
     for number in order:
         choice[number] = sum(

@@ -1,8 +1,9 @@
 """Reads GBNF as llama.cpp does, into rules that `gbnf_check.py` can reason about. Pure.
 
-It follows `src/llama-grammar.cpp` (`llama_grammar_parser`) step by step, repetition rewriting and its symbol count included,
-because the point is to know beforehand what that parser will refuse. Where llama.cpp is silent (a rule defined twice, a
-repetition bound above 2,000 that becomes "unlimited", an empty character class) this one refuses.
+It follows `src/llama-grammar.cpp` (`llama_grammar_parser`) step by step, repetition rewriting and its symbol
+count included, because the point is to know beforehand what that parser will refuse. Where llama.cpp is
+silent (a rule defined twice, a repetition bound above 2,000 that becomes "unlimited", an empty character
+class) this one refuses.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _HEX = re.compile(r"[0-9a-fA-F]*")
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """One character out of `ranges` (inclusive code points), or, without any, one named token of the vocabulary."""
+    """One character out of `ranges` (inclusive code points), or, without any, one named token of the
+    vocabulary.
+    """
 
     ranges: tuple[tuple[int, int], ...]
 
@@ -252,7 +255,9 @@ class _Parser:
         weight: int,
         at: int,
     ) -> int:
-        """Rewrite the last item as llama.cpp does; returns the new weight of the item (the rules it stands for)."""
+        """Rewrite the last item as llama.cpp does; returns the new weight of the item (the rules it stands
+        for).
+        """
         low, high = bounds
         item = tuple(sequence[start:])
         if not item:

@@ -1,9 +1,10 @@
 """Tries a grammar on the text that confuses it most. Pure; the last step of `gbnf_check.py`.
 
-llama.cpp reads with one stack of positions per way in which the text so far can be understood. A grammar such as
-`s ::= "x" s "y" | "x" s "z" | "w"` doubles them with each character, and no bound on its size shows that. This probe runs the
-same stack machine and greedily feeds the character after which most stacks stand, from every rule that contains itself.
-It is a search with a budget, not a proof: what it misses, the engine's watchdog still ends.
+llama.cpp reads with one stack of positions per way in which the text so far can be understood. A grammar such
+as `s ::= "x" s "y" | "x" s "z" | "w"` doubles them with each character, and no bound on its size shows that.
+This probe runs the same stack machine and greedily feeds the character after which most stacks stand, from
+every rule that contains itself. It is a search with a budget, not a proof: what it misses, the engine's
+watchdog still ends.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def _grows(machine: _Machine, start: int, budget: int) -> bool:
 class _Machine:
     """The stack machine of `llama_grammar_advance_stack`. Owned by the caller's thread.
 
-    Positions are numbered over the whole grammar: `elements[p]` is what stands at p, None after an alternative's last element.
+    Positions are numbered over the whole grammar: `elements[p]` is what stands at p, None after an
+    alternative's last element.
     """
 
     def __init__(self, grammar: Grammar) -> None:

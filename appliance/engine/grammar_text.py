@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 BLOCK: Final = 64
-"""Long repetitions count in blocks: llama.cpp writes a rule per optional repetition, and takes at most 2,000."""
+"""Long repetitions count in blocks: llama.cpp writes a rule per optional repetition, and takes at most 2,000.
+"""
 
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _HEX: Final = "[0-9a-fA-F]"

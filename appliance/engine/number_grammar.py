@@ -10,7 +10,9 @@ _NO_FRACTION = '("." "0"{1,9})?'
 
 
 def integer_body(low: int | None, high: int | None) -> str:
-    """A body that matches the decimal integers in [low, high], without leading zeros or "-0". Needs low <= high."""
+    """A body that matches the decimal integers in [low, high], without leading zeros or "-0". Needs low <=
+    high.
+    """
     parts = []
     if low is None or low < 0:
         smallest = 1 if high is None or high >= 0 else -high
@@ -23,8 +25,8 @@ def integer_body(low: int | None, high: int | None) -> str:
 def number_body(floor: int | None, ceiling: int | None, *, above: bool, below: bool) -> str | None:
     """A body for the decimal fractions between whole bounds; None: there are none.
 
-    `above`, `below`: the bound itself is left out. Away from zero a fraction is added to a whole number that is inside; a
-    bound may stand by itself. Not every number between is reached, but none outside is.
+    `above`, `below`: the bound itself is left out. Away from zero a fraction is added to a whole number that
+    is inside; a bound may stand by itself. Not every number between is reached, but none outside is.
     """
     parts: list[str] = []
     start, end = max(0, floor or 0), None if ceiling is None else ceiling - 1

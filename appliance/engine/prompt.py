@@ -1,8 +1,9 @@
-"""Chat templates: the only door to jinja2. Compiles and renders one model's template; flow 1 (chat), first step in the runner.
+"""Chat templates: the only door to jinja2. Compiles and renders one model's template; flow 1 (chat), first
+step in the runner.
 
-A template comes from outside and is a program. The sandbox here keeps it from Python's insides; it does not bound time or
-memory (nothing inside a process can: Jinja folds constants while it compiles). So in production this module runs only in the
-throw-away process of `runner/template_worker.py`; `InlineRenderer` is for tests.
+A template comes from outside and is a program. The sandbox here keeps it from Python's insides; it does not
+bound time or memory (nothing inside a process can: Jinja folds constants while it compiles). So in production
+this module runs only in the throw-away process of `runner/template_worker.py`; `InlineRenderer` is for tests.
 """
 
 from __future__ import annotations
@@ -136,7 +137,9 @@ class ChatTemplate:
         continue_final_message: bool = False,
         kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        """The prompt's text. `now` is what `strftime_now` tells. Raises InvalidRequest with the template's own words."""
+        """The prompt's text. `now` is what `strftime_now` tells. Raises InvalidRequest with the template's
+        own words.
+        """
         if reserved := _RESERVED.intersection(kwargs or {}):
             raise InvalidRequest(reason=f"{min(reserved)!r} cannot be set", param="chat_template_kwargs")
         shown = self._shown(messages, tools or [])
@@ -188,14 +191,17 @@ class ChatTemplate:
                 raise OutputTooLong(f"it writes more than {self._max_output_bytes} bytes")
             pieces.append(piece)
         text = "".join(pieces)
-        # Strict: a template can write a lone surrogate, which no tokenizer takes (UnicodeEncodeError is a ValueError).
+        # Strict: a template can write a lone surrogate, which no tokenizer takes (UnicodeEncodeError is a
+        # ValueError).
         if len(text.encode()) > self._max_output_bytes:
             raise OutputTooLong(f"it writes more than {self._max_output_bytes} bytes")
         return text
 
 
 class TemplateRoom:
-    """One template at a time, as a `PromptRenderer` needs it. Owned by the thread that calls it (the worker's only one)."""
+    """One template at a time, as a `PromptRenderer` needs it. Owned by the thread that calls it (the worker's
+    only one).
+    """
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -231,7 +237,9 @@ InlineRenderer = TemplateRoom
 
 
 class _GenerationTag(jinja2.ext.Extension):
-    """`{% generation %}…{% endgeneration %}` marks the assistant's words for training; here it only shows its body."""
+    """`{% generation %}…{% endgeneration %}` marks the assistant's words for training; here it only shows its
+    body.
+    """
 
     tags = {"generation"}  # noqa: RUF012  # jinja2's own declaration
 

@@ -1,9 +1,9 @@
 """A bounded part of regular expressions, as GBNF inside a JSON string. Pure.
 
-Taken: `^…$`, literals, `.`, classes with ranges and \\d \\w \\s, groups `(…)` and `(?:…)`, `|`, and `* + ? {m} {m,} {m,n}` on
-what repeats nothing itself. Refused: everything else (look-around, back-references, nested quantifiers, anchors inside).
-Characters that JSON must escape are written escaped where they stand alone, and left out of classes: what is generated
-always matches.
+Taken: `^…$`, literals, `.`, classes with ranges and \\d \\w \\s, groups `(…)` and `(?:…)`, `|`, and `* + ?
+{m} {m,} {m,n}` on what repeats nothing itself. Refused: everything else (look-around, back-references, nested
+quantifiers, anchors inside). Characters that JSON must escape are written escaped where they stand alone, and
+left out of classes: what is generated always matches.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
-"""JSON Schema to GBNF: every text the grammar admits is an instance of the schema, or the schema is refused. Pure.
+"""JSON Schema to GBNF: every text the grammar admits is an instance of the schema, or the schema is refused.
+Pure.
 
-llama.cpp's own converter drops keywords it does not know, turns what it cannot follow into "any JSON", and writes broken
-grammars for names with quotes or backslashes; hence this one. Its contract is one-sided: what is generated is valid, but not
-all that is valid can be generated: keys come in the schema's order, no undeclared keys beside declared ones, compact JSON
-with at most one space after ',' and ':' (so that a small model cannot run away in blanks).
+llama.cpp's own converter drops keywords it does not know, turns what it cannot follow into "any JSON", and
+writes broken grammars for names with quotes or backslashes; hence this one. Its contract is one-sided: what
+is generated is valid, but not all that is valid can be generated: keys come in the schema's order, no
+undeclared keys beside declared ones, compact JSON with at most one space after ',' and ':' (so that a small
+model cannot run away in blanks).
 """
 
 from __future__ import annotations
@@ -46,11 +48,8 @@ _PYTHON_TYPES: Final[dict[str, tuple[type, ...]]] = {
     "boolean": (bool,),
     "null": (type(None),),
 }
-_KNOWN: Final = (
-    frozenset({"$ref", "anyOf", "oneOf", "allOf", "enum", "const", "type"})
-    | _ANNOTATIONS
-    | frozenset().union(*_BY_TYPE.values())
-)
+_COMBINERS: Final = ("$ref", "allOf", "anyOf", "oneOf", "const", "enum")
+_KNOWN: Final = frozenset({*_COMBINERS, "type"}) | _ANNOTATIONS | frozenset().union(*_BY_TYPE.values())
 _DATE: Final = '[0-9]{4} "-" ("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | "1" [0-9] | "2" [0-8])'
 _TIME: Final = (
     '([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9] ":" [0-5] [0-9] ("." [0-9]{1,6})? '
@@ -79,13 +78,15 @@ class _Part:
 
 
 def schema_rule(schema: Any, grammar: GrammarText, *, param: str) -> str:
-    """Add the rules of `schema` to `grammar`; the name of its own. Raises InvalidRequest naming the keyword's path."""
+    """Add the rules of `schema` to `grammar`; the name of its own. Raises InvalidRequest naming the keyword's
+    path.
+    """
     _check_size(schema, param)
     return _Converter(schema, grammar, param).convert().name
 
 
 def _check_size(schema: Any, param: str) -> None:
-    """Bounds before anything recursive touches it. Depth counts subschemas, each two levels of JSON."""
+    """Bounds before anything recursive touches it. A subschema is at most two levels of JSON."""
     nodes = 0
     todo: list[tuple[Any, int]] = [(schema, 0)]
     while todo:
@@ -118,6 +119,7 @@ class _Converter:
         self._param = param
         self._open_refs: set[str] = set()
         self._refs: dict[str, _Part] = {}
+        self._depth = 0
 
     def convert(self) -> _Part:
         return self._any(self._root, self._param)
@@ -125,7 +127,7 @@ class _Converter:
     def _refuse(self, path: str, reason: str) -> NoReturn:
         raise InvalidRequest(reason=reason, param=path)
 
-    # ── dispatch ───────────────────────────────────────────────────────────────────────────────────────────────
+    # ── dispatch ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _any(self, schema: Any, path: str) -> _Part:
         if schema is True:
@@ -135,10 +137,13 @@ class _Converter:
         for keyword in schema:
             if keyword not in _KNOWN and not keyword.startswith("x-"):
                 self._refuse(f"{path}.{keyword}", "this JSON Schema keyword is not supported")
-        for combiner in ("$ref", "allOf", "anyOf", "oneOf", "const", "enum"):
-            if combiner in schema:
-                return self._combined(schema, combiner, path)
-        return self._typed(schema, path)
+        if self._depth >= MAX_DEPTH:
+            self._refuse(path, f"the schema is nested more than {MAX_DEPTH} deep, references followed")
+        self._depth += 1
+        combiner = next((word for word in _COMBINERS if word in schema), None)
+        part = self._typed(schema, path) if combiner is None else self._combined(schema, combiner, path)
+        self._depth -= 1
+        return part
 
     def _combined(self, schema: dict[str, Any], combiner: str, path: str) -> _Part:
         beside = {"type"} if combiner in {"const", "enum"} else set()
@@ -211,7 +216,7 @@ class _Converter:
             self._refuse(path, f"more than {_MAX_AMBIGUITY} alternatives may be open at once")
         return _Part(self._grammar.rule(" | ".join(dict.fromkeys(part.name for part in parts))), ambiguity)
 
-    # ── references and combinations ────────────────────────────────────────────────────────────────────────────
+    # ── references and combinations ─────────────────────────────────────────────────────────────────────────
 
     def _target(self, ref: Any, path: str) -> Any:
         if not isinstance(ref, str) or not (ref == "#" or ref.startswith("#/")):
@@ -233,7 +238,8 @@ class _Converter:
             self._refuse(path, f"{ref!r} contains itself; recursive schemas are not supported")
         if ref not in self._refs:
             self._open_refs.add(ref)
-            self._refs[ref] = self._any(target, path)
+            steps = [self._param, *ref.split("/")[1:]]
+            self._refs[ref] = self._any(target, ".".join(steps))
             self._open_refs.discard(ref)
         return self._refs[ref]
 
@@ -304,7 +310,7 @@ class _Converter:
         )
         return _Part(self._grammar.rule(" | ".join(literal(text) for text in texts)), 1)
 
-    # ── one type each ──────────────────────────────────────────────────────────────────────────────────────────
+    # ── one type each ───────────────────────────────────────────────────────────────────────────────────────
 
     def _members(self, schema: dict[str, Any], path: str) -> dict[str, Any]:
         properties = schema.get("properties", {})

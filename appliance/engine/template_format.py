@@ -1,7 +1,7 @@
 """What a chat template's source tells without running it, and the seam to whoever renders it.
 
-Pure text search: the runner may do this to a hostile template before any Jinja code has seen it. Rendering is `prompt.py`, in a
-process of its own (`runner/template_worker.py`).
+Pure text search: the runner may do this to a hostile template before any Jinja code has seen it. Rendering is
+`prompt.py`, in a process of its own (`runner/template_worker.py`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class ToolFormat(StrEnum):
     MISTRAL_ARGS = "mistral-args"
     """`[TOOL_CALLS]name[ARGS]{…}` (Mistral from mid-2025)."""
     JSON = "json"
-    """The template does not know tools: we describe them in a system message, and take Hermes' form or bare JSON back."""
+    """The template does not know tools: we describe them in a system message, and take Hermes' form or bare
+    JSON back.
+    """
 
 
 class ReasoningTags(msgspec.Struct, frozen=True):

@@ -60,6 +60,8 @@ class Placement(_Struct):
     n_threads: int = 0
     """Compute threads; 0: chosen from the board's big cores."""
     use_mmap: bool = True
+    pooling: str | None = None
+    """none | mean | cls | last | rank; None: as the GGUF says. A model that pools serves embeddings and no text."""
 
 
 class Adapter(_Struct):

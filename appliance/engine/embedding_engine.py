@@ -1,0 +1,161 @@
+"""Embeddings and rerank scores: an engine for models that pool a sequence into one vector.
+
+Inputs of all requests are packed into batches that one pass computes; a step is one batch, so that cancel and heartbeat act between them.
+Nothing is cached: a pooled sequence is computed as a whole (its attention may look both ways).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from appliance.engine.backend import Span
+from appliance.engine.interface import Said
+from appliance.engine.meter import Meter
+from appliance.errors import EngineFault, to_wire
+from appliance.wire.messages import EngineStats, Failed, ModelFacts, Result, SetLimits, WireError
+
+
+class PoolingBackend(Protocol):
+    """A context with pooling. Used by the engine's thread only."""
+
+    n_slots: int
+    n_batch: int
+
+    def clear(self) -> None: ...
+    def encode_pooled(self, spans: list[Span]) -> None: ...
+    def pooled(self, slot: int, width: int) -> NDArray[np.float32]: ...
+
+
+@dataclass(slots=True)
+class PoolingRequest:
+    """An Embed or a Rerank on its way."""
+
+    id: int
+    inputs: list[list[int]]
+    ranks: bool
+    normalize: bool
+    results: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(len(tokens) for tokens in self.inputs)
+
+
+class EmbeddingEngine:
+    """Owned by the runner's main thread; `prepare` only reads."""
+
+    def __init__(
+        self,
+        backend: PoolingBackend,
+        *,
+        facts: ModelFacts,
+        width: int,
+        meter: Meter,
+        prepare: Callable[[Any], Any],
+    ) -> None:
+        """`width`: floats of one pooled vector; 1 for a model that ranks."""
+        self.facts = facts
+        self.prepare = prepare
+        self._backend = backend
+        self._width = width
+        self._meter = meter
+        self._requests: dict[int, PoolingRequest] = {}
+        self._queue: deque[tuple[int, int]] = deque()
+        self._steps = 0
+        self._limits = SetLimits()
+
+    def submit(self, prepared: PoolingRequest) -> list[Said]:
+        self._requests[prepared.id] = prepared
+        self._queue.extend((prepared.id, index) for index in range(len(prepared.inputs)))
+        return []
+
+    def cancel(self, request_id: int) -> list[Said]:
+        if self._requests.pop(request_id, None) is not None:
+            self._queue = deque(entry for entry in self._queue if entry[0] != request_id)
+        return []
+
+    def set_limits(self, limits: SetLimits) -> None:
+        self._limits = limits
+
+    def has_work(self) -> bool:
+        return bool(self._queue)
+
+    def pause_s(self) -> float:
+        return self._limits.pause_s
+
+    def stats(self) -> EngineStats:
+        return self._meter.stats(
+            running=len(self._requests),
+            waiting=len(self._queue),
+            steps=self._steps,
+            kv_cells_used=0,
+            kv_cells=0,
+            prefixes=0,
+        )
+
+    def step(self) -> list[Said]:
+        """Compute one batch."""
+        self._steps += 1
+        batch = self._next_batch()
+        spans = [
+            Span(slot, 0, tokens, len(tokens))
+            for slot, tokens in enumerate(self._requests[key].inputs[index] for key, index in batch)
+        ]
+        self._backend.clear()
+        began = self._meter.begin()
+        try:
+            self._backend.encode_pooled(spans)
+        except EngineFault as fault:
+            return self._fail({key for key, _ in batch}, fault)
+        self._meter.end(began)
+        self._meter.prompt_tokens += sum(len(span.tokens) for span in spans)
+        for slot, (key, index) in enumerate(batch):
+            self._requests[key].results[index] = self._backend.pooled(slot, self._width)
+        return [self._finish(key) for key in dict.fromkeys(key for key, _ in batch) if self._is_done(key)]
+
+    def _next_batch(self) -> list[tuple[int, int]]:
+        """As many inputs as one pass holds, at least one; requests take turns by the order of arrival."""
+        batch: list[tuple[int, int]] = []
+        room = self._backend.n_batch
+        while self._queue and len(batch) < self._backend.n_slots:
+            key, index = self._queue[0]
+            size = len(self._requests[key].inputs[index])
+            if size > room:
+                break
+            room -= size
+            batch.append(self._queue.popleft())
+        return batch
+
+    def _is_done(self, key: int) -> bool:
+        request = self._requests[key]
+        return len(request.results) == len(request.inputs)
+
+    def _finish(self, key: int) -> Result:
+        request = self._requests.pop(key)
+        vectors = [request.results[index] for index in range(len(request.inputs))]
+        if request.ranks:
+            scores = [float(vector[0]) for vector in vectors]
+            return Result(id=key, scores=scores, prompt_tokens=request.prompt_tokens)
+        if request.normalize:
+            vectors = [_unit(vector) for vector in vectors]
+        packed = [vector.astype("<f4").tobytes() for vector in vectors]
+        return Result(id=key, vectors=packed, prompt_tokens=request.prompt_tokens)
+
+    def _fail(self, keys: set[int], fault: EngineFault) -> list[Said]:
+        name, fields = to_wire(fault)
+        said: list[Said] = []
+        for key in keys:
+            self.cancel(key)
+            said.append(Failed(id=key, error=WireError(name=name, fields=fields)))
+        return said
+
+
+def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    length = float(np.linalg.norm(vector))
+    return vector / np.float32(length) if length > 0 else vector

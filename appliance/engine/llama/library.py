@@ -1,0 +1,76 @@
+"""The llama.cpp shared library, initialised once per process; its log; names of ggml types."""
+
+from __future__ import annotations
+
+import ctypes
+from collections import deque
+from collections.abc import Callable
+
+import llama_cpp
+from llama_cpp import llama_cpp as bindings
+
+KV_TYPES = {
+    "f32": bindings.GGML_TYPE_F32,
+    "f16": bindings.GGML_TYPE_F16,
+    "q8_0": bindings.GGML_TYPE_Q8_0,
+    "q5_1": bindings.GGML_TYPE_Q5_1,
+    "q5_0": bindings.GGML_TYPE_Q5_0,
+    "q4_1": bindings.GGML_TYPE_Q4_1,
+    "q4_0": bindings.GGML_TYPE_Q4_0,
+}
+
+_LOG_WARN = 3
+_LOG_ERROR = 4
+_KEPT_LINES = 16
+
+
+class _Log:
+    """Keeps the last warnings and errors that llama.cpp printed: the only place where it says why a load failed."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._sink: Callable[[str], None] | None = None
+        # ctypes keeps no reference to the callback: losing it would crash the next log line.
+        self._callback = bindings.llama_log_callback(self._on_line)
+
+    def install(self, sink: Callable[[str], None] | None) -> None:
+        self._sink = sink
+        bindings.llama_log_set(self._callback, ctypes.c_void_p(0))
+
+    def clear(self) -> None:
+        self._lines.clear()
+
+    def reason(self) -> str:
+        """The most telling line since `clear`: the first error, which names the cause; later ones only pass it up."""
+        return self._lines[0] if self._lines else "llama.cpp gave no reason"
+
+    def _on_line(self, level: int, text: bytes, _: object) -> None:
+        if level in (_LOG_WARN, _LOG_ERROR):
+            line = text.decode("utf-8", "replace").strip()
+            if level == _LOG_ERROR and line:
+                self._lines.append(line)
+            if self._sink is not None and line:
+                self._sink(line)
+
+
+log = _Log()
+_initialised = False
+
+
+def initialise(log_sink: Callable[[str], None] | None = None) -> None:
+    """Once per process, before any other call; later calls do nothing."""
+    global _initialised  # noqa: PLW0603  # the library itself is process-wide state
+    if _initialised:
+        return
+    log.install(log_sink)
+    bindings.llama_backend_init()
+    _initialised = True
+
+
+def system_info() -> str:
+    """llama.cpp's own line on CPU features and back ends."""
+    return bindings.llama_print_system_info().decode("utf-8", "replace").strip()
+
+
+def build_version() -> str:
+    return str(llama_cpp.__version__)

@@ -1,0 +1,212 @@
+"""A loaded GGUF: its facts, its vocabulary, its adapters."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+
+from llama_cpp import llama_cpp as bindings
+
+from appliance.engine.llama.library import initialise, log
+from appliance.errors import InvalidRequest, ModelInvalid
+
+_META_BYTES = 256 * 1024
+_PIECE_BYTES = 512
+
+
+class LlamaModel:
+    """Weights and vocabulary. The vocabulary methods only read and may be called from any thread."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        name: str,
+        n_gpu_layers: int = 0,
+        use_mmap: bool = True,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> None:
+        """Load. Raises ModelInvalid with llama.cpp's own reason."""
+        initialise()
+        self.name = name
+        params = bindings.llama_model_default_params()
+        params.n_gpu_layers = n_gpu_layers
+        params.load_mode = bindings.LLAMA_LOAD_MODE_MMAP if use_mmap else bindings.LLAMA_LOAD_MODE_NONE
+        callback = bindings.llama_progress_callback(_progress(on_progress))
+        params.progress_callback = callback
+        log.clear()
+        handle = bindings.llama_model_load_from_file(str(path).encode(), params)
+        if not handle:
+            raise ModelInvalid(model=name, reason=log.reason())
+        self.handle = handle
+        self.vocab = bindings.llama_model_get_vocab(handle)
+        self.n_vocab = bindings.llama_vocab_n_tokens(self.vocab)
+        self.end_tokens = [token for token in range(self.n_vocab) if bindings.llama_vocab_is_eog(self.vocab, token)]
+        self._ends = frozenset(self.end_tokens)
+        self._pieces: dict[int, bytes] = {}
+        self._adapters: dict[str, ctypes.c_void_p] = {}
+
+    # ── facts ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def n_ctx_train(self) -> int:
+        return int(bindings.llama_model_n_ctx_train(self.handle))
+
+    @property
+    def n_embd(self) -> int:
+        return int(bindings.llama_model_n_embd(self.handle))
+
+    @property
+    def n_embd_out(self) -> int:
+        return int(bindings.llama_model_n_embd_out(self.handle))
+
+    @property
+    def n_params(self) -> int:
+        return int(bindings.llama_model_n_params(self.handle))
+
+    @property
+    def size_bytes(self) -> int:
+        return int(bindings.llama_model_size(self.handle))
+
+    @property
+    def n_swa(self) -> int:
+        """Tokens of the sliding attention window; 0: none."""
+        return int(bindings.llama_model_n_swa(self.handle))
+
+    @property
+    def keeps_state(self) -> bool:
+        """Recurrent or hybrid: a sequence cannot be cut back to an earlier token."""
+        return bool(
+            bindings.llama_model_is_recurrent(self.handle) or bindings.llama_model_is_hybrid(self.handle)
+        )
+
+    @property
+    def generates(self) -> bool:
+        return bool(bindings.llama_model_has_decoder(self.handle))
+
+    @property
+    def has_encoder(self) -> bool:
+        return bool(bindings.llama_model_has_encoder(self.handle))
+
+    @property
+    def description(self) -> str:
+        buffer = ctypes.create_string_buffer(256)
+        bindings.llama_model_desc(self.handle, buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace")
+
+    @property
+    def chat_template(self) -> str | None:
+        raw = bindings.llama_model_chat_template(self.handle, None)
+        return raw.decode("utf-8", "replace") if raw else None
+
+    def meta(self, key: str) -> str | None:
+        """One metadata value as llama.cpp prints it."""
+        buffer = ctypes.create_string_buffer(_META_BYTES)
+        length = bindings.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
+        return buffer.value.decode("utf-8", "replace") if length >= 0 else None
+
+    # ── vocabulary ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def bos_text(self) -> str:
+        return self._special_text(bindings.llama_vocab_bos(self.vocab))
+
+    @property
+    def eos_text(self) -> str:
+        return self._special_text(bindings.llama_vocab_eos(self.vocab))
+
+    @property
+    def adds_bos(self) -> bool:
+        return bool(bindings.llama_vocab_get_add_bos(self.vocab))
+
+    def fim_tokens(self) -> tuple[int, int, int] | None:
+        """Prefix, suffix and middle tokens of fill-in-the-middle, where the vocabulary has all three."""
+        tokens = (
+            bindings.llama_vocab_fim_pre(self.vocab),
+            bindings.llama_vocab_fim_suf(self.vocab),
+            bindings.llama_vocab_fim_mid(self.vocab),
+        )
+        return None if -1 in tokens else tokens
+
+    def is_end(self, token: int) -> bool:
+        return token in self._ends
+
+    def is_control(self, token: int) -> bool:
+        return bool(bindings.llama_vocab_is_control(self.vocab, token))
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        raw = text.encode("utf-8")
+        capacity = len(raw) + 8
+        buffer = (bindings.llama_token * capacity)()
+        count = bindings.llama_tokenize(self.vocab, raw, len(raw), buffer, capacity, add_special, parse_special)
+        if count < 0:
+            raise InvalidRequest(reason=f"the text has no tokens in this vocabulary ({count})", param="prompt")
+        return buffer[:count]
+
+    def pair_tokens(self, query: str, document: str) -> list[int]:
+        """`[BOS] query [EOS] [SEP] document [EOS]`, each special token only where the vocabulary adds it (llama.cpp's server)."""
+        bos = bindings.llama_vocab_bos(self.vocab)
+        eos = bindings.llama_vocab_eos(self.vocab)
+        separator = bindings.llama_vocab_sep(self.vocab)
+        if eos == -1:
+            eos = separator
+        ends = [eos] if eos != -1 and bindings.llama_vocab_get_add_eos(self.vocab) else []
+        starts = [bos] if bos != -1 and self.adds_bos else []
+        between = [separator] if separator != -1 and bindings.llama_vocab_get_add_sep(self.vocab) else []
+        first = self.tokenize(query, add_special=False, parse_special=False)
+        second = self.tokenize(document, add_special=False, parse_special=False)
+        return [*starts, *first, *ends, *between, *second, *ends]
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """The bytes of one token, which may be a part of a character. Control tokens are empty unless `special`."""
+        key = token if not special else ~token
+        cached = self._pieces.get(key)
+        if cached is None:
+            cached = self._pieces[key] = self._piece(token, special=special)
+        return cached
+
+    def _piece(self, token: int, *, special: bool) -> bytes:
+        if not 0 <= token < self.n_vocab:
+            raise InvalidRequest(reason=f"token {token} is not in the vocabulary of {self.n_vocab}", param="prompt")
+        size = _PIECE_BYTES
+        while True:
+            buffer = ctypes.create_string_buffer(size)
+            length = bindings.llama_token_to_piece(self.vocab, token, buffer, size, 0, special)
+            if length >= 0:
+                return buffer.raw[:length]
+            size = -length
+
+    def _special_text(self, token: int) -> str:
+        return self.piece(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
+
+    # ── adapters ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def load_adapter(self, name: str, path: str) -> None:
+        log.clear()
+        handle = bindings.llama_adapter_lora_init(self.handle, str(path).encode())
+        if not handle:
+            raise ModelInvalid(model=f"{self.name} + adapter {name} ({Path(path).name})", reason=log.reason())
+        self._adapters[name] = handle
+
+    @property
+    def adapter_names(self) -> list[str]:
+        return list(self._adapters)
+
+    def adapter(self, name: str) -> ctypes.c_void_p:
+        return self._adapters[name]
+
+    def close(self) -> None:
+        """After every context over it is closed; frees its adapters too."""
+        if self.handle:
+            bindings.llama_model_free(self.handle)
+            self.handle = None
+
+
+def _progress(report: Callable[[float], None] | None) -> Callable[[float, object], bool]:
+    def on_progress(fraction: float, _: object) -> bool:
+        if report is not None:
+            report(fraction)
+        return True
+
+    return on_progress

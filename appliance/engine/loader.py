@@ -1,0 +1,258 @@
+"""Opens an engine: model, context, template, warm-up. The composition root of a runner's inside."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from appliance.engine.backend import Span
+from appliance.engine.embedding_engine import EmbeddingEngine
+from appliance.engine.engine import Engine
+from appliance.engine.interface import EngineCore
+from appliance.engine.llama.context import POOLING_BY_NAME, LlamaContext
+from appliance.engine.llama.library import initialise, system_info
+from appliance.engine.llama.model import LlamaModel
+from appliance.engine.llama.sampler import Candidates
+from appliance.engine.llama.threadpool import Threadpool
+from appliance.engine.meter import Meter
+from appliance.engine.pooling_preparation import PoolingPreparer
+from appliance.engine.preparation import ChatAbility, Preparer
+from appliance.engine.speculation import DRAFT_TOKENS_PER_STEP
+from appliance.engine.template_format import PromptRenderer, TemplateSource
+from appliance.errors import InvalidRequest, ModelInvalid, Unsupported
+from appliance.hardware import cpu
+from appliance.wire.messages import (
+    ApplyTemplate,
+    Detokenize,
+    Embed,
+    Generate,
+    Load,
+    ModelFacts,
+    Rerank,
+    Tokenize,
+)
+
+_N_BATCH = 2048
+_TEMPLATE_BYTES_PER_TOKEN = 16
+_WARM_UP = (1, 1, 8, 1, 32)
+"""Tokens of the warm-up steps: they page the weights in and give the cost model its first readings."""
+
+
+def open_engine(load: Load, *, render: PromptRenderer, on_progress: Callable[[float], None]) -> EngineCore:
+    """Load a model and everything around it. Raises ModelInvalid."""
+    initialise()
+    model = LlamaModel(
+        load.path,
+        name=load.model,
+        n_gpu_layers=load.placement.n_gpu_layers,
+        use_mmap=load.placement.use_mmap,
+        on_progress=on_progress,
+    )
+    for adapter in load.adapters:
+        model.load_adapter(adapter.name, adapter.path)
+    n_threads = load.placement.n_threads or max(1, cpu.read().usable_big_cores)
+    meter = Meter(
+        n_threads=n_threads, adapt=load.settings.adapt_threads, idle_s=_idle_s, rss_bytes=_rss_bytes
+    )
+    threadpool = Threadpool(n_threads)
+    pooling = _pooling(load, model)
+    if pooling is not None:
+        return _open_pooled(load, model, pooling, meter, threadpool, n_threads)
+    if not model.generates:
+        raise ModelInvalid(model=load.model, reason="it neither generates text nor pools embeddings")
+    return _open_generator(load, model, render, meter, threadpool, n_threads)
+
+
+def _open_generator(
+    load: Load,
+    model: LlamaModel,
+    render: PromptRenderer,
+    meter: Meter,
+    threadpool: Threadpool,
+    n_threads: int,
+) -> Engine:
+    placement = load.placement
+    context = LlamaContext(
+        model,
+        n_ctx_seq=_n_ctx_seq(load, model),
+        n_slots=placement.n_seq_max,
+        n_batch=_N_BATCH,
+        n_ubatch=placement.n_ubatch,
+        n_outputs=min(_N_BATCH, placement.n_seq_max + DRAFT_TOKENS_PER_STEP),
+        type_k=placement.type_k,
+        type_v=placement.type_v,
+        n_threads=n_threads,
+        threadpool=threadpool,
+    )
+    chat = _chat_ability(model, render, context.n_ctx_seq)
+    preparer = Preparer(
+        model,
+        n_ctx_seq=context.n_ctx_seq,
+        n_slots=context.n_slots,
+        render=render,
+        chat=chat,
+        speculation=load.settings.speculation and not model.keeps_state,
+    )
+
+    def prepare(request: Any) -> Any:
+        if isinstance(request, Generate):
+            return preparer.generation(request)
+        if isinstance(request, (Tokenize, Detokenize, ApplyTemplate)):
+            return preparer.answer(request)
+        raise Unsupported(
+            feature="embeddings",
+            reason=f"'{load.model}' generates text and pools nothing; configure its pooling (mean, cls, last) "
+            "or serve an embedding model",
+            param="model",
+        )
+
+    engine = Engine(
+        context,
+        model,
+        facts=_facts(model, context, chat),
+        settings=load.settings,
+        candidates=Candidates(model.n_vocab),
+        meter=meter,
+        prepare=prepare,
+        n_swa=model.n_swa,
+    )
+    _warm_up(context, engine, model)
+    return engine
+
+
+def _open_pooled(
+    load: Load, model: LlamaModel, pooling: int, meter: Meter, threadpool: Threadpool, n_threads: int
+) -> EmbeddingEngine:
+    n_ctx_seq = _n_ctx_seq(load, model)
+    n_slots = min(load.placement.n_seq_max, 16)
+    # An encoder sees an input as a whole, so one pass must hold the longest.
+    n_batch = max(n_ctx_seq, load.placement.n_ubatch)
+    context = LlamaContext(
+        model,
+        n_ctx_seq=n_ctx_seq,
+        n_slots=n_slots,
+        n_batch=n_batch,
+        n_ubatch=n_batch,
+        n_outputs=n_batch,
+        n_threads=n_threads,
+        pooling=pooling,
+        threadpool=threadpool,
+    )
+    ranks = context.pooling == "rank"
+    preparer = PoolingPreparer(model, n_ctx_seq=n_ctx_seq, ranks=ranks)
+    plain = Preparer(
+        model,
+        n_ctx_seq=n_ctx_seq,
+        n_slots=n_slots,
+        render=_NoTemplate(load.model),
+        chat=ChatAbility(facts=None, error="this model pools embeddings and does not chat"),
+        speculation=False,
+    )
+
+    def prepare(request: Any) -> Any:
+        if isinstance(request, (Embed, Rerank)):
+            return preparer.pooled(request)
+        if isinstance(request, (Tokenize, Detokenize)):
+            return plain.answer(request)
+        raise Unsupported(
+            feature="generation", reason=f"'{load.model}' pools embeddings and generates no text", param="model"
+        )
+
+    return EmbeddingEngine(
+        context,
+        facts=_facts(model, context, ChatAbility(facts=None)),
+        width=1 if ranks else model.n_embd_out,
+        meter=meter,
+        prepare=prepare,
+    )
+
+
+class _NoTemplate:
+    """A `PromptRenderer` for models that do not chat."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    def set_template(self, template: TemplateSource) -> Any:
+        raise ModelInvalid(model=self._model, reason="it does not chat")
+
+    def render(self, chat: Any) -> str:
+        raise InvalidRequest(reason=f"'{self._model}' does not chat", param="messages")
+
+
+def _chat_ability(model: LlamaModel, render: PromptRenderer, n_ctx_seq: int) -> ChatAbility:
+    """A bad template does not fail the load: completions still work, and chats say what is wrong."""
+    template = TemplateSource(
+        source=model.chat_template,
+        model=model.name,
+        bos_text=model.bos_text,
+        eos_text=model.eos_text,
+        max_output_bytes=_TEMPLATE_BYTES_PER_TOKEN * n_ctx_seq,
+    )
+    try:
+        return ChatAbility(facts=render.set_template(template))
+    except ModelInvalid as error:
+        return ChatAbility(facts=None, error=str(error.fields["reason"]))
+
+
+def _pooling(load: Load, model: LlamaModel) -> int | None:
+    """llama.cpp's pooling type, from the placement or the GGUF; None: the model generates."""
+    if load.placement.pooling is not None:
+        return None if load.placement.pooling == "none" else POOLING_BY_NAME[load.placement.pooling]
+    architecture = model.meta("general.architecture") or ""
+    stored = model.meta(f"{architecture}.pooling_type")
+    return int(stored) if stored is not None and int(stored) > 0 else None
+
+
+def _n_ctx_seq(load: Load, model: LlamaModel) -> int:
+    wanted = load.placement.n_ctx_seq or model.n_ctx_train
+    return max(8, min(wanted, model.n_ctx_train or wanted))
+
+
+def _facts(model: LlamaModel, context: LlamaContext, chat: ChatAbility) -> ModelFacts:
+    return ModelFacts(
+        n_ctx_train=model.n_ctx_train,
+        n_ctx_seq=context.n_ctx_seq,
+        n_seq_max=context.n_slots,
+        n_vocab=model.n_vocab,
+        n_embd=model.n_embd,
+        n_params=model.n_params,
+        size_bytes=model.size_bytes,
+        description=model.description,
+        has_chat_template=model.chat_template is not None,
+        chat_template_error=chat.error,
+        tool_format=chat.facts.tool_format if chat.facts is not None else None,
+        pooling=context.pooling,
+        generates=context.pooling == "none",
+        backend=system_info(),
+    )
+
+
+def _warm_up(context: LlamaContext, engine: Engine, model: LlamaModel) -> None:
+    token = next(token for token in range(model.n_vocab) if not model.is_end(token))
+    n_tokens = min(context.n_ctx_seq - 1, context.n_batch)
+    for wanted in _WARM_UP:
+        count = min(wanted, n_tokens)
+        began = time.perf_counter()
+        context.decode([Span(0, 0, [token] * count, 1)])
+        if not np.isfinite(context.logits(count - 1)).all():
+            raise ModelInvalid(model=model.name, reason="its weights give logits that are not finite")
+        engine.cost.observe(passes=1, tokens=count, seconds=time.perf_counter() - began)
+        context.clear()
+
+
+def _idle_s() -> float | None:
+    """Idle time of the cores this process may use, from /proc/stat."""
+    times = cpu.read_times()
+    mine = os.sched_getaffinity(0)
+    ticks = sum(core.total_ticks - core.busy_ticks for index, core in times.items() if index in mine)
+    return ticks / os.sysconf("SC_CLK_TCK") if times else None
+
+
+def _rss_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

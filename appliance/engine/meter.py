@@ -1,0 +1,100 @@
+"""Measuring steps: counters for `/metrics`, step times, and the readings that the thread governor decides on."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from appliance.engine.threads import Reading, ThreadGovernor
+from appliance.wire.messages import EngineStats
+
+_RECENT_STEPS = 128
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    wall_s: float
+    cpu_s: float
+
+
+class Meter:
+    """Owned by the engine's thread."""
+
+    def __init__(
+        self,
+        *,
+        n_threads: int,
+        adapt: bool,
+        idle_s: Callable[[], float | None],
+        rss_bytes: Callable[[], int],
+        clock: Callable[[], float] = time.perf_counter,
+        cpu_clock: Callable[[], float] = time.process_time,
+    ) -> None:
+        """`idle_s`: idle time summed over the cores we may use. `cpu_clock`: CPU time of this process, all threads."""
+        self._governor = ThreadGovernor(n_threads) if adapt else None
+        self._threads = n_threads
+        self._idle_s = idle_s
+        self._rss_bytes = rss_bytes
+        self._clock = clock
+        self._cpu_clock = cpu_clock
+        self._computing_s = 0.0
+        self._cpu_s = 0.0
+        self._looked_at_s = 0.0
+        self._recent: deque[float] = deque(maxlen=_RECENT_STEPS)
+        self.prompt_tokens = 0
+        self.cached_tokens = 0
+        self.generated_tokens = 0
+        self.draft_tokens = 0
+        self.draft_accepted_tokens = 0
+
+    def threads(self) -> int:
+        """Threads for the next step."""
+        return self._threads
+
+    def begin(self) -> _Begun:
+        return _Begun(self._clock(), self._cpu_clock())
+
+    def end(self, begun: _Begun) -> float:
+        """Seconds since `begin`."""
+        now = self._clock()
+        seconds = now - begun.wall_s
+        self._computing_s += seconds
+        self._cpu_s += self._cpu_clock() - begun.cpu_s
+        self._recent.append(seconds)
+        if self._governor is not None and now - self._looked_at_s >= ThreadGovernor.WINDOW_S:
+            self._looked_at_s = now
+            self._threads = self._governor.update(
+                Reading(wall_s=now, computing_s=self._computing_s, cpu_s=self._cpu_s, idle_s=self._idle_s())
+            )
+        return seconds
+
+    def stats(
+        self,
+        *,
+        running: int,
+        waiting: int,
+        steps: int,
+        kv_cells_used: int,
+        kv_cells: int,
+        prefixes: int,
+    ) -> EngineStats:
+        return EngineStats(
+            running=running,
+            waiting=waiting,
+            steps=steps,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            generated_tokens=self.generated_tokens,
+            draft_tokens=self.draft_tokens,
+            draft_accepted_tokens=self.draft_accepted_tokens,
+            kv_cells_used=kv_cells_used,
+            kv_cells=kv_cells,
+            prefixes=prefixes,
+            n_threads=self._threads,
+            step_s_p50=median(self._recent) if self._recent else 0.0,
+            step_s_max=max(self._recent, default=0.0),
+            rss_bytes=self._rss_bytes(),
+        )

@@ -1,0 +1,246 @@
+"""Everything that can refuse a request, before it touches the engine: template, tokens, lengths, grammar, sampling.
+
+Runs on the runner's preparer thread beside the engine; it only reads the model. Flow 1 (chat): "template, tokenise, length check → Accepted".
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from typing import assert_never
+
+from appliance.engine.chat_output import make_parser
+from appliance.engine.constraint import compile_constraint
+from appliance.engine.llama.model import LlamaModel
+from appliance.engine.llama.sampler import LlamaSampler
+from appliance.engine.output import ChatParser, OutputStream
+from appliance.engine.sequence import ActiveRequest, Sequence
+from appliance.engine.speculation import PromptLookup
+from appliance.engine.template_format import PromptRenderer, TemplateFacts, opens_reasoning
+from appliance.errors import ContextLengthExceeded, InvalidRequest, ModelInvalid, Unsupported
+from appliance.wire.messages import (
+    ApplyTemplate,
+    ChatPrompt,
+    Detokenize,
+    Generate,
+    Result,
+    TextPrompt,
+    Tokenize,
+    TokensPrompt,
+    ToolChoice,
+)
+
+_BYTES_PER_TOKEN = 16
+"""A prompt longer than this times the context is counted from its first part only: tokenising hostile text takes seconds a megabyte."""
+
+_MARKERS = ("<tool_call>", "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]", "<think>", "</think>")
+"""Where they are control tokens, the chat parser must still see them as text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChatAbility:
+    """What the model's template can do; `error` when it was refused at load."""
+
+    facts: TemplateFacts | None
+    error: str | None = None
+
+
+class Preparer:
+    """Any thread may call it: it holds no state of its own."""
+
+    def __init__(
+        self,
+        model: LlamaModel,
+        *,
+        n_ctx_seq: int,
+        n_slots: int,
+        render: PromptRenderer,
+        chat: ChatAbility,
+        speculation: bool,
+    ) -> None:
+        self._model = model
+        self._n_ctx_seq = n_ctx_seq
+        self._n_slots = n_slots
+        self._render = render
+        self._chat = chat
+        self._speculation = speculation
+        self._markers = frozenset(
+            tokens[0]
+            for tokens in (model.tokenize(text, add_special=False, parse_special=True) for text in _MARKERS)
+            if len(tokens) == 1 and model.is_control(tokens[0])
+        )
+
+    # ── requests that need no step ─────────────────────────────────────────────────────────────────────────────────
+
+    def answer(self, request: Tokenize | Detokenize | ApplyTemplate) -> Result:
+        if isinstance(request, Tokenize):
+            tokens = self._model.tokenize(
+                request.text, add_special=request.add_special, parse_special=request.parse_special
+            )
+            pieces = [self._model.piece(token, special=True) for token in tokens]
+            return Result(id=request.id, tokens=tokens, pieces=pieces)
+        if isinstance(request, Detokenize):
+            text = b"".join(self._model.piece(token, special=True) for token in request.tokens)
+            return Result(id=request.id, text=text.decode("utf-8", "replace"))
+        return Result(id=request.id, text=self._rendered(request.prompt))
+
+    # ── generations ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def generation(self, request: Generate) -> ActiveRequest:
+        """Raises RequestError for whatever is wrong with it."""
+        if request.n > self._n_slots:
+            raise InvalidRequest(reason=f"{request.n} choices, this model runs {self._n_slots} at once", param="n")
+        self._check_adapters(request)
+        text, tokens = self._prompt(request)
+        self._check_length(len(tokens), request.max_tokens)
+        adapters = tuple(sorted((entry.name, entry.scale) for entry in request.adapters if entry.scale != 0))
+        active = ActiveRequest(
+            generate=request, prompt_tokens=tokens, scope=f"{request.scope}|{adapters}", adapters=adapters
+        )
+        gbnf = self._gbnf(request, text)
+        seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbits(32)
+        for choice in range(request.n):
+            active.sequences.append(self._sequence(active, choice, (seed + choice) % 2**32, gbnf, text))
+        return active
+
+    def _sequence(
+        self, active: ActiveRequest, choice: int, seed: int, gbnf: str | None, text: str | None
+    ) -> Sequence:
+        request = active.generate
+        limit = self._n_ctx_seq
+        if request.max_tokens is not None:
+            limit = min(limit, len(active.prompt_tokens) + request.max_tokens)
+        sampler = LlamaSampler(self._model, request.sampling, seed=seed, grammar=gbnf)
+        sampler.accept_prompt(active.prompt_tokens)
+        speculates = self._speculation and request.speculation
+        return Sequence(
+            request=active,
+            choice=choice,
+            tokens=list(active.prompt_tokens),
+            limit=limit,
+            sampler=sampler,
+            output=OutputStream(stops=request.stop, parser=self._parser(request, text)),
+            lookup=PromptLookup() if speculates else None,
+            special_pieces=self._markers if isinstance(request.prompt, ChatPrompt) else frozenset(),
+        )
+
+    # ── prompt ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _prompt(self, request: Generate) -> tuple[str | None, list[int]]:
+        """The rendered text of a chat, and the tokens of any prompt."""
+        prompt = request.prompt
+        if isinstance(prompt, ChatPrompt):
+            text = self._rendered(prompt)
+            has_bos = bool(self._model.bos_text) and text.startswith(self._model.bos_text)
+            return text, self._tokens(text, add_special=not has_bos)
+        if isinstance(prompt, TextPrompt):
+            return None, self._completion_tokens(prompt)
+        if isinstance(prompt, TokensPrompt):
+            self._check_tokens(prompt.tokens)
+            return None, list(prompt.tokens)
+        assert_never(prompt)
+
+    def _completion_tokens(self, prompt: TextPrompt) -> list[int]:
+        if prompt.suffix is None:
+            return self._tokens(prompt.text, add_special=True)
+        markers = self._model.fim_tokens()
+        if markers is None:
+            raise Unsupported(
+                feature="suffix", reason="this model has no fill-in-the-middle tokens", param="suffix"
+            )
+        before, after, middle = markers
+        start = self._tokens("", add_special=True)
+        inner = [before, *self._tokens(prompt.text), after, *self._tokens(prompt.suffix), middle]
+        return [*start, *inner]
+
+    def _tokens(self, text: str, *, add_special: bool = False) -> list[int]:
+        most_bytes = _BYTES_PER_TOKEN * self._n_ctx_seq
+        size = len(text)
+        if size > most_bytes:
+            counted = len(self._model.tokenize(text[:most_bytes], add_special=add_special, parse_special=True))
+            if counted >= self._n_ctx_seq:
+                raise ContextLengthExceeded(
+                    prompt_tokens=counted * size // most_bytes, limit_tokens=self._n_ctx_seq
+                )
+        return self._model.tokenize(text, add_special=add_special, parse_special=True)
+
+    def _rendered(self, prompt: ChatPrompt) -> str:
+        if self._chat.error is not None:
+            raise ModelInvalid(model=self._model.name, reason=f"its chat template: {self._chat.error}")
+        return self._render.render(prompt)
+
+    # ── checks ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _check_length(self, prompt_tokens: int, max_tokens: int | None) -> None:
+        if prompt_tokens == 0:
+            raise InvalidRequest(reason="the prompt is empty", param="prompt")
+        if prompt_tokens >= self._n_ctx_seq:
+            raise ContextLengthExceeded(
+                prompt_tokens=prompt_tokens, limit_tokens=self._n_ctx_seq, requested_tokens=max_tokens or 0
+            )
+
+    def _check_tokens(self, tokens: list[int]) -> None:
+        for token in tokens:
+            if not 0 <= token < self._model.n_vocab:
+                raise InvalidRequest(
+                    reason=f"token {token} is not in the vocabulary of {self._model.n_vocab}", param="prompt"
+                )
+
+    def _check_adapters(self, request: Generate) -> None:
+        known = self._model.adapter_names
+        for entry in request.adapters:
+            if entry.name not in known:
+                raise InvalidRequest(
+                    reason=f"no adapter '{entry.name}'; loaded: {', '.join(known) or 'none'}", param="lora"
+                )
+        for bias in request.sampling.logit_bias:
+            if not 0 <= bias.token < self._model.n_vocab:
+                raise InvalidRequest(
+                    reason=f"token {bias.token} is not in the vocabulary of {self._model.n_vocab}",
+                    param="logit_bias",
+                )
+
+    # ── output ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _gbnf(self, request: Generate, text: str | None) -> str | None:
+        chat, facts = _chat_of(request), self._chat.facts
+        if facts is None:
+            compiled = compile_constraint(request.constraint, chat)
+        else:
+            compiled = compile_constraint(
+                request.constraint,
+                chat,
+                facts.tool_format,
+                reasoning=facts.reasoning,
+                reasoning_open=self._reasoning_open(text),
+            )
+        return compiled.gbnf if compiled is not None else None
+
+    def _parser(self, request: Generate, text: str | None) -> ChatParser | None:
+        chat, facts = _chat_of(request), self._chat.facts
+        if chat is None or facts is None:
+            return None
+        reasoning = facts.reasoning if chat.parse_reasoning else None
+        tools_active = bool(chat.tools) and chat.tool_choice is not ToolChoice.NONE
+        if reasoning is None and not tools_active:
+            return None
+        return make_parser(
+            facts.tool_format,
+            reasoning,
+            tools_active=tools_active,
+            tool_names=frozenset(str(tool["function"]["name"]) for tool in chat.tools),
+            reasoning_open=self._reasoning_open(text),
+        )
+
+    def _reasoning_open(self, text: str | None) -> bool:
+        facts = self._chat.facts
+        return (
+            text is not None
+            and facts is not None
+            and facts.reasoning is not None
+            and opens_reasoning(text, facts.reasoning)
+        )
+
+
+def _chat_of(request: Generate) -> ChatPrompt | None:
+    return request.prompt if isinstance(request.prompt, ChatPrompt) else None

@@ -1,0 +1,83 @@
+"""How many tokens of each sequence the next step computes: a pure decision.
+
+Prefill, chunked prefill and decode are one thing (vLLM's idea): a schedule maps sequences to numbers of tokens.
+
+    1. Every decoding sequence gets its token, and its draft if it has one. They are never kept waiting.
+    2. What is left of the step goes to prefill:
+       a. nobody decodes: as much as the time bound takes;
+       b. all pending prefill fits into one bounded step: at once, so that short prompts do not wait;
+       c. otherwise no more time than the decodes take, so that a long prompt at most doubles their gap.
+    3. Prefill is shared: half to the oldest sequence, the rest to the shortest, so that neither short prompts nor long ones starve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from appliance.engine.cost import StepCost
+
+_GAP_FACTOR = 1.9
+"""Of the decode step's own time; the promise is 2."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """One running sequence as the scheduler sees it."""
+
+    key: int
+    arrived: int
+    """Order of arrival."""
+    remaining_prompt: int
+    """Prompt tokens not computed yet; 0: it decodes."""
+    draft: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepLimits:
+    bound_s: float
+    n_batch: int
+    token_budget: int | None = None
+    """A further bound on the tokens of a step (heat)."""
+
+
+def schedule(sequences: Sequence[Pending], cost: StepCost, limits: StepLimits) -> dict[int, int]:
+    """Tokens of each sequence in the next step, by key. Never empty while a sequence runs; never over the budget."""
+    budget = min(limits.n_batch, limits.token_budget or limits.n_batch)
+    plan: dict[int, int] = {}
+    for sequence in sequences:
+        if sequence.remaining_prompt == 0 and budget > 0:
+            plan[sequence.key] = min(1 + sequence.draft, budget)
+            budget -= plan[sequence.key]
+    prefilling = [sequence for sequence in sequences if sequence.remaining_prompt > 0]
+    if prefilling and budget > 0:
+        pending = sum(sequence.remaining_prompt for sequence in prefilling)
+        allowance = min(budget, prefill_allowance(sum(plan.values()), pending, cost, limits.bound_s))
+        _share(prefilling, allowance, plan)
+    return plan
+
+
+def prefill_allowance(decode_tokens: int, pending_tokens: int, cost: StepCost, bound_s: float) -> int:
+    """Prefill tokens for a step that also decodes `decode_tokens`; at least 1. The numbers are the module docstring's."""
+    if decode_tokens == 0:
+        return max(1, cost.tokens_within(bound_s))
+    at_once = cost.tokens_within(bound_s, passes=2) - decode_tokens
+    if pending_tokens <= at_once:
+        return pending_tokens
+    decode_s = cost.predict_s(passes=1, tokens=decode_tokens)
+    together_s = min(bound_s, _GAP_FACTOR * decode_s)
+    return max(1, cost.tokens_within(together_s, passes=2) - decode_tokens)
+
+
+def _share(prefilling: Sequence[Pending], allowance: int, plan: dict[int, int]) -> None:
+    oldest = min(prefilling, key=lambda sequence: sequence.arrived)
+    plan[oldest.key] = min(oldest.remaining_prompt, max(1, (allowance + 1) // 2))
+    left = allowance - plan[oldest.key]
+    for sequence in sorted(prefilling, key=lambda sequence: (sequence.remaining_prompt, sequence.arrived)):
+        if left <= 0:
+            return
+        given = plan.get(sequence.key, 0)
+        more = min(left, sequence.remaining_prompt - given)
+        if more > 0:
+            plan[sequence.key] = given + more
+            left -= more

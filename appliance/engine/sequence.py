@@ -1,0 +1,88 @@
+"""What the engine knows of one request and of each of its choices. Owned by the engine's thread after `prepare` built them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from appliance.engine.backend import Sampler
+from appliance.engine.output import OutputStream
+from appliance.engine.speculation import PromptLookup
+from appliance.wire.messages import FinishReason, Generate
+
+
+class Status(StrEnum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+@dataclass(slots=True)
+class Sequence:
+    """One choice of one request."""
+
+    request: ActiveRequest
+    choice: int
+    tokens: list[int]
+    """Prompt, then what was generated."""
+    limit: int
+    """Most tokens `tokens` may grow to."""
+    sampler: Sampler
+    output: OutputStream
+    lookup: PromptLookup | None
+    """None: no speculation for this one."""
+    special_pieces: frozenset[int] = frozenset()
+    """Control tokens that are shown as text, because the chat parser looks for them."""
+    status: Status = Status.WAITING
+    arrived: int = 0
+    slot: int = -1
+    n_computed: int = 0
+    awaits: int | None = None
+    """Waiting for this slot, which computes our prefix."""
+    draft: list[int] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+
+    @property
+    def n_prompt(self) -> int:
+        return len(self.request.prompt_tokens)
+
+    @property
+    def n_generated(self) -> int:
+        return len(self.tokens) - self.n_prompt
+
+    @property
+    def remaining_prompt(self) -> int:
+        """Prompt tokens not computed yet; 0 when it decodes."""
+        return max(0, self.n_prompt - self.n_computed)
+
+
+@dataclass(slots=True)
+class ActiveRequest:
+    """One Generate on its way through the engine."""
+
+    generate: Generate
+    prompt_tokens: list[int]
+    scope: str
+    """Key of the prefix tree: the caller's scope and the adapters, which change what a cell holds."""
+    adapters: tuple[tuple[str, float], ...]
+    sequences: list[Sequence] = field(default_factory=list)
+    submitted_s: float = 0.0
+    started_s: float | None = None
+    first_token_s: float | None = None
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    draft_tokens: int = 0
+    draft_accepted_tokens: int = 0
+    progress_at_s: float = 0.0
+
+    @property
+    def id(self) -> int:
+        return self.generate.id
+
+    @property
+    def completion_tokens(self) -> int:
+        return sum(sequence.n_generated for sequence in self.sequences)
+
+    @property
+    def finished(self) -> bool:
+        return all(sequence.status is Status.FINISHED for sequence in self.sequences)

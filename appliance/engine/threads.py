@@ -1,0 +1,73 @@
+"""How many compute threads to use while others use the machine: a pure decision on measured contention.
+
+llama.cpp's threads meet at a barrier after every operation and spin there. When another process takes one of their cores, every operation
+waits for the thread that was put aside (measured on two cores: 20-50 ms a token with two threads, 12 ms with one). So:
+
+    1. Our threads got at least a third of a core less than the wall clock offered: one thread fewer.
+    2. The board had most of a core idle while we computed all the time: one thread more, but the more often that turned
+       out wrong, the longer we wait before trying again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+_LOST_CORES = 0.33
+_IDLE_CORES = 0.7
+_ACTIVE = 0.85
+_FIRST_WAIT_S = 1.0
+_LONGEST_WAIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """Counters since some start, all in seconds."""
+
+    wall_s: float
+    computing_s: float
+    """Wall time inside decode."""
+    cpu_s: float
+    """CPU time of this process inside decode."""
+    idle_s: float | None
+    """Idle time summed over the cores we may use; None: the board does not tell."""
+
+
+class ThreadGovernor:
+    """Owned by the engine's thread. `update` is called between steps with rising counters."""
+
+    WINDOW_S = 0.4
+    """Readings closer than this to the last one are not judged."""
+
+    def __init__(self, most: int) -> None:
+        self.threads = self._most = most
+        self._last: Reading | None = None
+        self._wait_s = _FIRST_WAIT_S
+        self._raised_at_s: float | None = None
+        self._not_before_s = 0.0
+
+    def update(self, now: Reading) -> int:
+        """The number of threads for the next step, 1 to `most`."""
+        if self._last is None:
+            self._last = now
+        last = self._last
+        wall_s = now.wall_s - last.wall_s
+        if wall_s < self.WINDOW_S or self._most == 1:
+            return self.threads
+        self._last = now
+        computing_s = now.computing_s - last.computing_s
+        if computing_s < _ACTIVE * wall_s:
+            return self.threads  # mostly waiting for work: the window says nothing about contention
+        lost_cores = self.threads - (now.cpu_s - last.cpu_s) / computing_s
+        idle_cores = 0.0 if now.idle_s is None or last.idle_s is None else (now.idle_s - last.idle_s) / wall_s
+        if self.threads > 1 and lost_cores >= _LOST_CORES:
+            self._lower(now.wall_s)  # 1
+        elif self.threads < self._most and idle_cores >= _IDLE_CORES and now.wall_s >= self._not_before_s:
+            self.threads += 1  # 2
+            self._raised_at_s = now.wall_s
+        return self.threads
+
+    def _lower(self, now_s: float) -> None:
+        self.threads -= 1
+        soon = self._raised_at_s is not None and now_s - self._raised_at_s < 2 * self._wait_s
+        self._wait_s = min(_LONGEST_WAIT_S, 2 * self._wait_s) if soon else _FIRST_WAIT_S
+        self._not_before_s = now_s + self._wait_s
