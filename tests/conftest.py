@@ -10,7 +10,7 @@ from typing import Final
 
 import pytest
 
-_LAYERS: Final = ("unit", "integration", "e2e", "bench")
+_LAYERS: Final[tuple[str, ...]] = ("unit", "integration", "e2e", "bench")
 """Folders below tests/, fastest first. All but `unit` are markers too."""
 _TIMEOUT_S: Final = {"unit": 10, "integration": 60, "e2e": 300, "bench": 3600}
 _THREAD_GRACE_S: Final = 5.0

@@ -59,9 +59,8 @@ def test_shipped_file_and_documentation_are_what_make_docs_writes() -> None:
 
 def test_every_setting_has_a_text() -> None:
     tables: list[type[Section]] = [type(getattr(Config(), name)) for name in TABLES]
-    settings = [
-        setting for table in [*tables, ModelSettings] for setting in config_reference.settings_of(table)
-    ]
+    settings = [setting for table in tables for setting in config_reference.settings_of(table)]
+    settings += config_reference.settings_of(ModelSettings)
     assert [setting.key for setting in settings if not setting.text.endswith(".")] == []
 
 
