@@ -1,14 +1,20 @@
 """Length-prefixed msgpack frames over one stream socket: 4-byte little-endian length, then the message.
 
-A stream with lengths, not datagrams: a datagram's size bound would force large prompts through a side channel.
+A stream with lengths, not datagrams: a datagram's size bound would force large prompts through a side
+channel.
 Both ends use this class: one thread receives, and any thread may send (a lock keeps frames whole).
+
+The deadlines are the kernel's (SO_RCVTIMEO, SO_SNDTIMEO) and not Python's: a Python time-out puts a `poll`
+in front of every `recv`, which is half of the cost of a small frame.
 """
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
+import time
 from typing import Generic, TypeVar
 
 import msgspec
@@ -16,6 +22,7 @@ import msgspec
 from appliance.wire.messages import MAX_FRAME_BYTES, DaemonMessage, RunnerMessage
 
 _HEADER = struct.Struct("<I")
+_TIMEVAL = struct.Struct("@ll")
 _RECEIVE_BYTES = 256 * 1024
 
 Incoming = TypeVar("Incoming")
@@ -28,7 +35,8 @@ class ProtocolError(Exception):
 class Channel(Generic[Incoming]):
     """One end. `receive` belongs to one reader thread; `send` may be called from any thread.
 
-    Blocking: `receive` until a frame or EOF; `send` until the kernel took the bytes or the socket's time-out passed.
+    Blocking: `receive` until a frame, EOF or its deadline; `send` until the kernel took the
+    bytes or its deadline passed.
     """
 
     def __init__(self, sock: socket.socket, incoming: type[Incoming]) -> None:
@@ -37,37 +45,78 @@ class Channel(Generic[Incoming]):
         self._decoder = msgspec.msgpack.Decoder(incoming)
         self._send_lock = threading.Lock()
         self._buffer = bytearray()
+        self._receive_timeout_s: float | None = None
 
     def fileno(self) -> int:
         return self._socket.fileno()
 
+    def set_receive_timeout(self, timeout_s: float) -> None:
+        """From now on `receive` raises TimeoutError when no whole frame came within `timeout_s`."""
+        self._receive_timeout_s = timeout_s
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _timeval(timeout_s))
+
+    def set_send_timeout(self, timeout_s: float) -> None:
+        """From now on `send` raises TimeoutError when the peer took nothing for `timeout_s`; the channel is
+        then unusable.
+        """
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout_s))
+
     def send(self, message: msgspec.Struct) -> None:
-        """Send one frame. Raises OSError when the peer is gone, ValueError past `MAX_FRAME_BYTES`."""
+        """Send one frame. Raises OSError when the peer is gone, TimeoutError when it does not read,
+        ValueError past `MAX_FRAME_BYTES`.
+        """
         body = self._encoder.encode(message)
         if len(body) > MAX_FRAME_BYTES:
             raise ValueError(f"a frame of {len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
+        frame = _HEADER.pack(len(body)) + body
         with self._send_lock:
-            self._socket.sendall(_HEADER.pack(len(body)) + body)
+            try:
+                self._socket.sendall(frame)
+            except BlockingIOError as error:
+                raise TimeoutError("the peer does not read") from error
 
     def receive(self) -> Incoming | None:
-        """The next message, or None at EOF. Raises ProtocolError on bytes that are no frame."""
-        while (message := self._next_buffered()) is None:
-            try:
-                chunk = self._socket.recv(_RECEIVE_BYTES)
-            except ConnectionResetError:
-                return None
+        """The next message, or None at EOF. Raises ProtocolError on bytes that are no frame, TimeoutError
+        past the deadline.
+        """
+        message = self._next_buffered()
+        if message is not None:
+            return message
+        started = time.monotonic()
+        while message is None:
+            chunk = self._receive_chunk()
             if not chunk:
                 return None
             self._buffer += chunk
+            message = self._next_buffered()
+            if message is None and self._is_late(started):
+                # A peer that trickles single bytes would hold off the kernel's deadline for ever.
+                raise TimeoutError("no whole frame within the deadline")
         return message
 
     def close(self) -> None:
         """Shut both directions down, which wakes a blocked reader at either end, and close."""
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
+        self.shut()
         self._socket.close()
+
+    def shut(self) -> None:
+        """Shut both directions down from any thread: a blocked reader or sender wakes at either end.
+        Idempotent.
+        """
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _receive_chunk(self) -> bytes:
+        """Some bytes; none at EOF."""
+        try:
+            return self._socket.recv(_RECEIVE_BYTES)
+        except BlockingIOError as error:
+            raise TimeoutError("nothing was received within the deadline") from error
+        except ConnectionResetError:
+            return b""
+
+    def _is_late(self, started: float) -> bool:
+        return self._receive_timeout_s is not None and time.monotonic() - started > self._receive_timeout_s
 
     def _next_buffered(self) -> Incoming | None:
         if len(self._buffer) < _HEADER.size:
@@ -84,6 +133,12 @@ class Channel(Generic[Incoming]):
             raise ProtocolError(f"no message of ours: {error}") from error
         del self._buffer[:end]
         return message
+
+
+def _timeval(seconds: float) -> bytes:
+    """A `struct timeval`; at least one microsecond, since zero means for ever."""
+    micros = max(1, round(seconds * 1_000_000))
+    return _TIMEVAL.pack(*divmod(micros, 1_000_000))
 
 
 def daemon_end(sock: socket.socket) -> Channel[RunnerMessage]:

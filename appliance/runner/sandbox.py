@@ -1,0 +1,136 @@
+"""Boxing a runner in, before it opens a file from outside.
+
+The order matters: import all libraries (pyseccomp looks for its library by running programs), then rlimits,
+no_new_privs,
+non-dumpable, Landlock, seccomp; then start threads, then open the model. Landlock holds only for the
+calling thread and those it starts later, which is why nothing may have started threads before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import resource
+import sysconfig
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from appliance.errors import RunnerStartFailed
+from appliance.runner import identity, landlock
+from appliance.wire.messages import Load, Sandbox
+
+MODES = ("auto", "strict", "off")
+"""auto: as far as the kernel goes. strict: no runner without all of it. off: none (a debugger, a strange
+board)."""
+
+_FILTER_MODULE = "appliance.runner.seccomp_filter"
+"""Imported late: pyseccomp raises where there is no libseccomp; that is to be reported, not to be fatal."""
+_NOFILE = 64
+_SYSTEM_PATHS = (
+    # shared libraries, and the file the loader finds them by
+    *("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache"),
+    # what the engine reads of the board: cores and their load, memory, its own usage. Not /proc as a whole:
+    # other processes' environments are there.
+    *("/sys/devices/system", "/proc/self", "/proc/stat", "/proc/loadavg", "/proc/meminfo", "/proc/cpuinfo"),
+    *("/proc/pressure", "/proc/sys/kernel/osrelease", "/dev/null", "/dev/zero", "/dev/urandom"),
+)
+
+
+def readable_paths(load: Load) -> list[str]:
+    """The model's own files, and what Python and its libraries may still want to read."""
+    of_model = [load.path, *(adapter.path for adapter in load.adapters)]
+    if load.draft_path is not None:
+        of_model.append(load.draft_path)
+    installation = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
+    installation.add(str(Path(os.__file__).parent))
+    installation.add(str(Path(__file__).parents[1]))
+    return [*of_model, *sorted(installation), *_SYSTEM_PATHS]
+
+
+def enter(mode: str, *, model: str, readable: Iterable[str]) -> Sandbox:
+    """Box this process in for good; returns how far it got. Main thread, before any other exists.
+
+    Raises RunnerStartFailed in mode strict when anything is missing.
+    """
+    if mode == "off":
+        return _report(reached={}, landlock_abi=0)
+    abi = 0
+
+    def fence_files() -> None:
+        nonlocal abi
+        abi = landlock.restrict(readable)
+        if abi == 0:
+            raise OSError("the kernel has no Landlock")
+
+    steps: dict[str, Callable[[], None]] = {
+        "rlimits": _limit,
+        "no_new_privs": lambda: _set(identity.PR_SET_NO_NEW_PRIVS, 1),
+        "non_dumpable": lambda: _set(identity.PR_SET_DUMPABLE, 0),
+        "one_thread": _check_threads,
+        "landlock": fence_files,
+        "seccomp": _filter,
+    }
+    report = _report(reached={name: _try(step) for name, step in steps.items()}, landlock_abi=abi)
+    if mode == "strict" and report.level != "full":
+        raise RunnerStartFailed(
+            model=model, reason=f"sandbox is strict, and this is missing: {', '.join(report.missing)}"
+        )
+    return report
+
+
+def preload() -> None:
+    """Import what the sandbox itself needs, while that is still allowed."""
+    with contextlib.suppress(ImportError, OSError, RuntimeError):  # no libseccomp: `enter` will report it
+        importlib.import_module(_FILTER_MODULE)
+
+
+def _try(step: Callable[[], None]) -> bool:
+    try:
+        step()
+    except (OSError, ValueError, RuntimeError, ImportError):
+        return False
+    return True
+
+
+def _limit() -> None:
+    """No core files (they hold prompts), few descriptors, no file may grow. No RLIMIT_AS: it would count
+    the mapped model.
+    """
+    for kind, value in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NOFILE, _NOFILE),
+    ):
+        resource.setrlimit(kind, (value, value))
+
+
+def _set(option: int, value: int) -> None:
+    identity.prctl(option, value)
+
+
+def _check_threads() -> None:
+    if len(list(Path("/proc/self/task").iterdir())) != 1:
+        raise OSError("a library has started threads, which Landlock would not hold")
+
+
+def _filter() -> None:
+    importlib.import_module(_FILTER_MODULE).load()
+
+
+def _report(*, reached: dict[str, bool], landlock_abi: int) -> Sandbox:
+    parts = ("rlimits", "no_new_privs", "non_dumpable", "landlock", "seccomp", "one_thread")
+    missing = [part for part in parts if not reached.get(part, False)]
+    if landlock_abi and landlock_abi < landlock.NET_ABI:
+        # Not a hole: seccomp denies sockets. Named, because the second fence is not there.
+        missing.append("landlock_net")
+    essential = [part for part in missing if part != "landlock_net"]
+    return Sandbox(
+        level="full" if not essential else "partial" if any(reached.values()) else "none",
+        no_new_privs=reached.get("no_new_privs", False),
+        non_dumpable=reached.get("non_dumpable", False),
+        rlimits=reached.get("rlimits", False),
+        landlock_abi=landlock_abi,
+        seccomp=reached.get("seccomp", False),
+        missing=missing,
+    )

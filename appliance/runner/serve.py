@@ -1,0 +1,252 @@
+"""The runner's loop: the engine on the main thread, a reader and a preparer beside it.
+
+    reader    frames in; cancels and limits go straight to the inbox, requests to the preparer
+    preparer  `engine.prepare`: template, tokenising, grammar. May take seconds for a hostile request, which
+    must delay neither
+              running streams nor anyone's cancel
+    main      inbox, `engine.step`, one frame per thing said, heartbeat. Blocks in the inbox when there is
+    no work
+
+The main thread sends by itself and blocks when the daemon does not read: that back pressure is what bounds
+our memory.
+Inbound, `_CAPACITY` requests at most are between frame and engine; then the reader stops reading.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Union
+
+from appliance.engine.interface import EngineCore, Prepared, Said
+from appliance.errors import EngineFault, OutpostError, to_wire
+from appliance.wire.channel import Channel, ProtocolError
+from appliance.wire.messages import (
+    Cancel,
+    DaemonMessage,
+    Heartbeat,
+    Load,
+    Refused,
+    Request,
+    Result,
+    SetLimits,
+    WireError,
+)
+
+_CAPACITY = 1024
+_EXIT_GRACE_S = 0.5
+"""From EOF to the end at the latest, whatever the main thread is doing; the daemon expects less than 1 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """A request has come and is being prepared."""
+
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Checked:
+    """It is prepared; `prepared` None: it has its answer already."""
+
+    id: int
+    prepared: Prepared | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Eof:
+    """The daemon is gone or wants no more."""
+
+
+_Note = Union[_Arrived, _Checked, _Eof, Cancel, SetLimits]
+
+
+class Listener:
+    """The reader thread: frames to notes. Made before the engine, so that EOF ends a load, too.
+
+    Its queues are shared; all else belongs to the thread `reader`.
+    """
+
+    def __init__(
+        self, channel: Channel[DaemonMessage], *, exit_now: Callable[[int], None] = os._exit
+    ) -> None:
+        self.inbox: SimpleQueue[_Note] = SimpleQueue()
+        self.requests: SimpleQueue[Request | None] = SimpleQueue()
+        self.room = threading.Semaphore(_CAPACITY)
+        self.is_finished = threading.Event()
+        """Set by the main thread when it has left its loop."""
+        self._channel = channel
+        self._exit_now = exit_now
+        self._thread = threading.Thread(target=self._run, name="reader", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while (message := self._channel.receive()) is not None:
+                self._take(message)
+        except (OSError, ProtocolError):
+            pass  # the daemon is of no use any more: the same as EOF
+        except Exception:  # noqa: BLE001  # thread top: without a reader, this process must not stay
+            traceback.print_exc()
+        self.inbox.put(_Eof())
+        self.requests.put(None)
+        if not self.is_finished.wait(_EXIT_GRACE_S):
+            self._exit_now(0)
+
+    def _take(self, message: DaemonMessage) -> None:
+        if isinstance(message, (Cancel, SetLimits)):
+            self.inbox.put(message)
+        elif isinstance(message, Load):
+            raise ProtocolError("Load twice")
+        else:
+            self.room.acquire()
+            self.inbox.put(_Arrived(message.id))
+            self.requests.put(message)
+
+
+class Loop:
+    """The main thread's loop, and the preparer. Owned by the main thread; `_prepare*` belongs to the thread
+    `preparer`.
+    """
+
+    def __init__(
+        self, *, engine: EngineCore, channel: Channel[DaemonMessage], listener: Listener, heartbeat_s: float
+    ) -> None:
+        self._engine = engine
+        self._channel = channel
+        self._inbox = listener.inbox
+        self._listener = listener
+        self._heartbeat_s = heartbeat_s
+        self._beat_at_s = 0.0
+        self._in_preparation: set[int] = set()
+        self._cancelled_early: set[int] = set()
+        self._is_over = False
+        self._preparer = threading.Thread(target=self._prepare_all, name="preparer", daemon=True)
+
+    def run(self) -> None:
+        """Until EOF. Raises what `engine.step` raises (a fault of the whole engine), and OSError when the
+        daemon is gone.
+        """
+        self._preparer.start()
+        engine, inbox, send = self._engine, self._inbox, self._channel.send
+        try:
+            while True:
+                # PERF: per step, when nothing else is up: one clock reading and three tests.
+                if not inbox.empty() or not engine.has_work():
+                    self._take_notes()
+                    if self._is_over:
+                        return
+                if engine.has_work():
+                    for said in engine.step():
+                        send(said)
+                    pause_s = engine.pause_s()
+                    if pause_s > 0:
+                        self._pause(pause_s)
+                if time.monotonic() >= self._beat_at_s:
+                    self._beat()
+        finally:
+            self._listener.is_finished.set()
+
+    # ── main thread ────────────────────────────────────────────────────────────────────────────────────────
+
+    def _take_notes(self) -> None:
+        """All that is here; without work, wait for something until the next heartbeat."""
+        if self._inbox.empty():
+            try:
+                self._take(self._inbox.get(timeout=max(0.0, self._beat_at_s - time.monotonic())))
+            except Empty:
+                return
+        for _ in range(self._inbox.qsize()):
+            self._take(self._inbox.get_nowait())
+
+    def _take(self, note: _Note) -> None:
+        match note:
+            case _Arrived():
+                self._in_preparation.add(note.id)
+            case _Checked():
+                self._admit(note)
+            case Cancel():
+                if note.id in self._in_preparation:
+                    self._cancelled_early.add(note.id)
+                else:
+                    self._say(self._engine.cancel(note.id))
+            case SetLimits():
+                self._engine.set_limits(note)
+            case _Eof():
+                self._is_over = True
+
+    def _admit(self, note: _Checked) -> None:
+        self._in_preparation.discard(note.id)
+        is_cancelled = note.id in self._cancelled_early
+        self._cancelled_early.discard(note.id)
+        self._listener.room.release()
+        if note.prepared is None:
+            return
+        self._say(self._engine.submit(note.prepared))
+        if is_cancelled:
+            self._say(self._engine.cancel(note.id))
+
+    def _pause(self, pause_s: float) -> None:
+        """Sleep between steps for the governor; news and heartbeats still come through."""
+        until_s = time.monotonic() + pause_s
+        while not self._is_over and (now_s := time.monotonic()) < until_s:
+            if now_s >= self._beat_at_s:
+                self._beat()
+            try:
+                self._take(self._inbox.get(timeout=min(until_s - now_s, self._heartbeat_s)))
+            except Empty:
+                continue
+
+    def _beat(self) -> None:
+        self._channel.send(Heartbeat(stats=self._engine.stats()))
+        self._beat_at_s = time.monotonic() + self._heartbeat_s
+
+    def _say(self, messages: Sequence[Said]) -> None:
+        for message in messages:
+            self._channel.send(message)
+
+    # ── preparer thread ────────────────────────────────────────────────────────────────────────────────────
+
+    def _prepare_all(self) -> None:
+        while (request := self._listener.requests.get()) is not None:
+            prepared: Prepared | None = None
+            try:
+                prepared = self._prepare(request)
+            except OSError:
+                pass  # the daemon is gone; the reader sees it, too
+            finally:
+                self._inbox.put(_Checked(request.id, prepared))
+
+    def _prepare(self, request: Request) -> Prepared | None:
+        """None when it has its answer already. Raises OSError when the daemon is gone."""
+        try:
+            prepared = self._engine.prepare(request)
+            if not isinstance(prepared, Result):
+                return prepared
+            self._channel.send(prepared)
+        except OutpostError as error:
+            self._refuse(request.id, error)
+        except OSError:
+            raise
+        except Exception as fault:  # noqa: BLE001  # top of one request: its bug must not take others down
+            traceback.print_exc()
+            self._refuse(request.id, EngineFault(reason=f"{type(fault).__name__}: {fault}"))
+        return None
+
+    def _refuse(self, request_id: int, error: OutpostError) -> None:
+        name, fields = to_wire(error)
+        self._channel.send(Refused(id=request_id, error=WireError(name=name, fields=fields)))
+
+
+def last_words(fault: BaseException) -> None:
+    """The traceback to stderr, and one line that says it all: the daemon shows the last line as the cause."""
+    traceback.print_exception(fault)
+    print(f"{type(fault).__name__}: {fault}", file=sys.stderr, flush=True)  # noqa: T201

@@ -1,0 +1,246 @@
+"""All decisions about one model: who waits, who holds a lease, when its runner starts, ends or is left alone.
+
+No thread, clock or process here: the time comes in, wishes go out through `Effects`, slow work comes back
+as one more call (`start` … `ready` or `gone`). That is what makes every path testable without a process.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, Protocol, TypeVar
+
+from appliance.errors import ModelInvalid, OutpostError, Overloaded, RunnerStartFailed, ShuttingDown
+from appliance.supervisor.history import FileStamp, GoLater, History, Refuse
+from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
+from appliance.supervisor.queue import FairQueue, ServiceTime
+from appliance.supervisor.states import RunnerState, advance
+from appliance.wire.messages import ModelFacts
+
+R = TypeVar("R")
+"""The runner: opaque here, an identity that is granted and stopped."""
+R_contra = TypeVar("R_contra", contravariant=True)
+
+
+class Waiter(Protocol[R_contra]):
+    """What the desk needs of a ticket (`ticket.Ticket`)."""
+
+    granted_at_s: float
+
+    @property
+    def owner(self) -> str: ...
+
+    def answer(self, answer: R_contra | OutpostError, /) -> None: ...
+
+
+class Effects(Protocol[R_contra]):
+    """What a decision may cause. None of these blocks."""
+
+    def start_runner(self, spec: ModelSpec) -> None:
+        """Spawn and load. Answered by `started`, then `ready` or `gone`; or by `gone` alone with None for a
+        runner.
+        """
+
+    def stop_runner(self, runner: R_contra, error: OutpostError | None) -> None:
+        """Tell it to end; its open requests fail with `error`. Answered by `gone`."""
+
+    def stamp(self, path: str) -> FileStamp | None: ...
+
+
+class Desk(Generic[R]):
+    """One model. Owned by the supervisor thread."""
+
+    def __init__(
+        self, spec: ModelSpec, *, queue: QueuePolicy, runners: RunnerPolicy, effects: Effects[R]
+    ) -> None:
+        self.spec = spec
+        self.state = RunnerState.STOPPED
+        self.runner: R | None = None
+        self.history = History()
+        self.wake_at_s: float | None = None
+        """When `tick` wants to be called."""
+        self.starts = 0
+        self.stamp = effects.stamp(spec.path)
+        """The file as last looked at."""
+        self.facts: ModelFacts | None = None
+        """Of the last successful load."""
+        self.waiting: FairQueue[Waiter[R]] = FairQueue(queue.max_running + queue.max_waiting)
+        self.leases: set[Waiter[R]] = set()
+        self._queue = queue
+        self._runners = runners
+        self._effects = effects
+        self._service = ServiceTime()
+        self._closing = False
+
+    def begin(self, now_s: float) -> None:
+        """Once, at the start: a model to be preloaded is started."""
+        self._proceed(now_s)
+
+    # ── wishes of requests ─────────────────────────────────────────────────────────────────────────────────
+
+    def acquire(self, ticket: Waiter[R], now_s: float) -> None:
+        """Answered at once, or later when a lease is free."""
+        if self._closing:
+            ticket.answer(ShuttingDown())
+        elif self._has_room and not self.waiting and self.runner is not None:
+            self._grant(ticket, self.runner, now_s)
+        elif len(self.waiting) >= self._room_to_wait:
+            ticket.answer(self._overloaded())
+        else:
+            self.waiting.push(ticket.owner, ticket)
+            self._proceed(now_s)
+
+    def release(self, ticket: Waiter[R], now_s: float, *, succeeded: bool) -> None:
+        """The end of a lease, or of the patience of one who waits. Unknown tickets (of a runner that is
+        gone) are ignored.
+        """
+        if self.waiting.remove(ticket.owner, ticket) or ticket not in self.leases:
+            return
+        self.leases.discard(ticket)
+        self._service.observe(now_s - ticket.granted_at_s)
+        if succeeded:
+            self.history = History()
+        self._proceed(now_s)
+
+    def retry_after_s(self) -> float:
+        return self._service.retry_after_s(waiting=len(self.waiting), max_running=self._queue.max_running)
+
+    # ── news of the runner ─────────────────────────────────────────────────────────────────────────────────
+
+    def started(self, runner: R) -> None:
+        """Its process exists and loads."""
+        self.runner = runner
+        if self.state is not RunnerState.STARTING:
+            self._effects.stop_runner(runner, ShuttingDown())
+
+    def ready(self, runner: R, facts: ModelFacts, now_s: float) -> None:
+        if runner is self.runner and self.state is RunnerState.STARTING:
+            self.facts = facts
+            self.state = advance(self.state, RunnerState.READY)
+            self._proceed(now_s)
+
+    def gone(self, runner: R | None, fault: OutpostError | None, now_s: float) -> None:
+        """Its process has ended, or could not be started (`runner` None). `fault` None: it ended because it
+        was told to.
+        """
+        if runner is not self.runner:
+            return
+        self.runner = None
+        self.leases.clear()
+        if self.state is RunnerState.STOPPING:
+            self.state = advance(self.state, RunnerState.STOPPED)
+            return
+        was_loading = self.state is RunnerState.STARTING
+        self.state = advance(self.state, RunnerState.FAILED)
+        error = fault or RunnerStartFailed(model=self.spec.name, reason="it ended by itself")
+        self.history = self.history.after(error, now_s=now_s, stamp=self._look())
+        if was_loading or self._closing:
+            self._refuse_all(error)
+        self._proceed(now_s)
+
+    def tick(self, now_s: float) -> None:
+        """A timer that `wake_at_s` asked for."""
+        if self.wake_at_s is not None and now_s >= self.wake_at_s:
+            self.wake_at_s = None
+            self._proceed(now_s)
+
+    # ── the end ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def drain(self, now_s: float) -> None:
+        """Refuse what waits and what comes, let what runs finish, then stop. Idempotent."""
+        if self._closing:
+            return
+        self._closing = True
+        self._refuse_all(ShuttingDown())
+        if self.state is RunnerState.READY:
+            self.state = advance(self.state, RunnerState.DRAINING)
+        self._proceed(now_s)
+
+    def halt(self) -> None:
+        """The drain's deadline has passed: what still runs fails with ShuttingDown."""
+        if self.state is RunnerState.DRAINING and self.runner is not None:
+            self.state = advance(self.state, RunnerState.STOPPING)
+            self._effects.stop_runner(self.runner, ShuttingDown())
+
+    @property
+    def is_over(self) -> bool:
+        return (
+            self._closing and self.runner is None and self.state in (RunnerState.STOPPED, RunnerState.FAILED)
+        )
+
+    # ── deciding ───────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _room_to_wait(self) -> int:
+        """Those who could run wait, too, while the model loads: leases that are free count as places."""
+        return self._queue.max_waiting + self._queue.max_running - len(self.leases)
+
+    @property
+    def _has_room(self) -> bool:
+        return self.state is RunnerState.READY and len(self.leases) < self._queue.max_running
+
+    def _proceed(self, now_s: float) -> None:
+        """1. Closing: a runner that loads, or drains with no lease left, is stopped; nothing starts.
+        2. Ready: leases are granted while there is room.
+        3. No runner, and someone waits or the model is to be preloaded: start, wait for the back-off, or
+        refuse.
+        """
+        if self._closing:  # 1
+            self._wind_up()
+            return
+        while self._has_room and self.waiting and self.runner is not None:  # 2
+            self._grant(self.waiting.pop(), self.runner, now_s)
+        is_wanted = bool(self.waiting) or self.spec.preload
+        if is_wanted and self.state in (RunnerState.STOPPED, RunnerState.FAILED):  # 3
+            self._start(now_s)
+
+    def _wind_up(self) -> None:
+        is_idle = self.state is RunnerState.DRAINING and not self.leases
+        if is_idle or self.state is RunnerState.STARTING:
+            self.state = advance(self.state, RunnerState.STOPPING)
+            if self.runner is not None:
+                self._effects.stop_runner(self.runner, ShuttingDown())
+
+    def _start(self, now_s: float) -> None:
+        verdict = self.history.verdict(self.spec.name, now_s=now_s, stamp=self._look(), policy=self._runners)
+        if isinstance(verdict, Refuse):
+            self._refuse_all(verdict.error)
+            self.wake_at_s = verdict.until_s if self.spec.preload else None
+        elif isinstance(verdict, GoLater):
+            self.wake_at_s = verdict.at_s
+        else:
+            self.wake_at_s = None
+            self.starts += 1
+            self.state = advance(self.state, RunnerState.STARTING)
+            self._effects.start_runner(self.spec)
+
+    def _grant(self, ticket: Waiter[R], runner: R, now_s: float) -> None:
+        ticket.granted_at_s = now_s
+        self.leases.add(ticket)
+        ticket.answer(runner)
+
+    def _refuse_all(self, error: OutpostError) -> None:
+        for ticket in self.waiting.drain():
+            ticket.answer(error)
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(
+            waiting=len(self.waiting), limit=self._room_to_wait, retry_after_s=self.retry_after_s()
+        )
+
+    def _look(self) -> FileStamp | None:
+        self.stamp = self._effects.stamp(self.spec.path)
+        return self.stamp
+
+    @property
+    def reason(self) -> str | None:
+        """Why it does not run, for people; None while nothing is wrong."""
+        if self.state is RunnerState.READY or self.history.fault is None:
+            return None
+        if self.history.is_quarantined(self._runners):
+            return f"quarantined after {self.history.crashes} crashes in a row: {self.history.cause}"
+        if isinstance(self.history.fault, ModelInvalid):
+            return self.history.cause
+        return f"the last runner failed: {self.history.cause}"
+
+    @property
+    def is_quarantined(self) -> bool:
+        return self.state is RunnerState.FAILED and self.history.is_quarantined(self._runners)

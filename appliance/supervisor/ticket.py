@@ -1,0 +1,36 @@
+"""A request's place in the queue; once granted, its lease on a runner."""
+
+from __future__ import annotations
+
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Union
+
+from appliance.errors import OutpostError
+
+if TYPE_CHECKING:
+    from appliance.supervisor.client import Runner
+
+Answer = Union["Runner", OutpostError]
+
+
+class Ticket:
+    """Made and waited for by a handler thread; answered once, by the supervisor thread. Compared by
+    identity.
+    """
+
+    def __init__(self, *, model: str, owner: str) -> None:
+        self.model = model
+        self.owner = owner
+        self.granted_at_s = 0.0
+        """Written and read by the supervisor thread."""
+        self._answer: SimpleQueue[Answer] = SimpleQueue()
+
+    def answer(self, answer: Answer) -> None:
+        self._answer.put(answer)
+
+    def wait(self, timeout_s: float) -> Answer | None:
+        """The answer, or None when there was none in time."""
+        try:
+            return self._answer.get(timeout=timeout_s)
+        except Empty:
+            return None
