@@ -33,7 +33,7 @@ _MISTRAL_ID_LENGTH = 9
 def normalise(
     messages: Sequence[Message], *, tool_format: ToolFormat, keep_developer: bool = False
 ) -> list[Message]:
-    """A copy in the form the family's template reads. Raises InvalidRequest on what no template could show."""
+    """A copy in the form the family's template reads. Raises InvalidRequest on what none could show."""
     plain = [_plain(index, message, keep_developer=keep_developer) for index, message in enumerate(messages)]
     if tool_format is ToolFormat.JSON:
         return [_without_tools(message) for message in plain]

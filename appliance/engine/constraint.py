@@ -28,7 +28,7 @@ _FORMAT_PARAM: Final = "response_format.json_schema.schema"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledConstraint:
-    """Safe to give to `llama_sampler_init_grammar` with root "root"; NULL must still be taken for a refusal."""
+    """Safe to give to `llama_sampler_init_grammar` with root "root"; NULL must still be taken for refusal."""
 
     gbnf: str
     calls_tool: bool
@@ -62,7 +62,7 @@ def compile_constraint(
         constraint=None if tools else constraint,
         tools=tools or allowed,
         tool_format=tool_format,
-        parallel=chat is not None and chat.parallel_tool_calls and not (chat.tool_choice is ToolChoice.NAMED),
+        parallel=chat is not None and chat.parallel_tool_calls and chat.tool_choice is not ToolChoice.NAMED,
         reasoning=reasoning if thinking else None,
         reasoning_open=reasoning_open,
     )

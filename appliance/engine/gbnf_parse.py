@@ -262,7 +262,7 @@ class _Parser:
         item = tuple(sequence[start:])
         if not item:
             self._refuse("there is nothing to repeat before */+/?/{", at)
-        times = high if high else low or 1
+        times = high or low or 1
         if weight * times > MAX_REPETITIONS:
             self._refuse(f"nested repetitions multiply to more than {MAX_REPETITIONS}", at)
         self._room -= len(item) * low

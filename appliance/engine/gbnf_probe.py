@@ -126,7 +126,7 @@ def _firsts(terminal: Terminal) -> list[int]:
 
 
 def _self_embedding(grammar: Grammar) -> list[int]:
-    """Rules that contain themselves other than as their last element; only they can stack up without bound."""
+    """Rules that contain themselves other than as their last element; only they stack up without bound."""
     component = _components(grammar)
     found: set[int] = set()
     for number, rule in enumerate(grammar.rules):

@@ -1,6 +1,6 @@
-"""A bounded part of regular expressions, as GBNF inside a JSON string. Pure.
+r"""A bounded part of regular expressions, as GBNF inside a JSON string. Pure.
 
-Taken: `^…$`, literals, `.`, classes with ranges and \\d \\w \\s, groups `(…)` and `(?:…)`, `|`, and `* + ?
+Taken: `^…$`, literals, `.`, classes with ranges and \d \w \s, groups `(…)` and `(?:…)`, `|`, and `* + ?
 {m} {m,} {m,n}` on what repeats nothing itself. Refused: everything else (look-around, back-references, nested
 quantifiers, anchors inside). Characters that JSON must escape are written escaped where they stand alone, and
 left out of classes: what is generated always matches.
@@ -137,7 +137,7 @@ class _Pattern:
         return _class_text(allowed)
 
     def _class_item(self, char: str, ranges: list[tuple[int, int]]) -> int | None:
-        """A code point; None after adding a class such as \\d whole."""
+        r"""A code point; None after adding a class such as \d whole."""
         if char == "[":
             self._refuse("'[' inside a class")
         if char != "\\":

@@ -15,20 +15,33 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from appliance.engine.grammar_text import GrammarText, literal
-from appliance.engine.number_grammar import MAX_DIGITS, integer_body, number_body
-from appliance.engine.regex_grammar import pattern_body
+from appliance.engine.schema_scalars import SCALARS, length_bound
 from appliance.errors import InvalidRequest
 
 MAX_BYTES: Final = 64 * 1024
 MAX_NODES: Final = 1_000
 MAX_DEPTH: Final = 32
 MAX_ENUM: Final = 1_000
-_MAX_LENGTH: Final = 100_000
 _MAX_AMBIGUITY: Final = 1_000
 
 _ANNOTATIONS: Final = frozenset(
-    "title description default example examples $schema $id $comment $defs definitions deprecated readOnly writeOnly "
-    "discriminator strict".split()
+    [
+        "title",
+        "description",
+        "default",
+        "example",
+        "examples",
+        "$schema",
+        "$id",
+        "$comment",
+        "$defs",
+        "definitions",
+        "deprecated",
+        "readOnly",
+        "writeOnly",
+        "discriminator",
+        "strict",
+    ]
 )
 _BY_TYPE: Final = {
     "object": frozenset({"properties", "required", "additionalProperties"}),
@@ -50,23 +63,6 @@ _PYTHON_TYPES: Final[dict[str, tuple[type, ...]]] = {
 }
 _COMBINERS: Final = ("$ref", "allOf", "anyOf", "oneOf", "const", "enum")
 _KNOWN: Final = frozenset({*_COMBINERS, "type"}) | _ANNOTATIONS | frozenset().union(*_BY_TYPE.values())
-_DATE: Final = '[0-9]{4} "-" ("0" [1-9] | "1" [0-2]) "-" ("0" [1-9] | "1" [0-9] | "2" [0-8])'
-_TIME: Final = (
-    '([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9] ":" [0-5] [0-9] ("." [0-9]{1,6})? '
-    '("Z" | [-+] ([01] [0-9] | "2" [0-3]) ":" [0-5] [0-9])'
-)
-_OCTET: Final = '("25" [0-5] | "2" [0-4] [0-9] | "1" [0-9] [0-9] | [1-9]? [0-9])'
-_HEX: Final = "[0-9a-f]"
-_FORMATS: Final = {
-    "date": _DATE,
-    "time": _TIME,
-    "date-time": f'{_DATE} "T" {_TIME}',
-    "uuid": f'{_HEX}{{8}} "-" {_HEX}{{4}} "-" {_HEX}{{4}} "-" {_HEX}{{4}} "-" {_HEX}{{12}}',
-    "ipv4": f'{_OCTET} "." {_OCTET} "." {_OCTET} "." {_OCTET}',
-    "email": '[a-zA-Z0-9]{1,32} ([._+-] [a-zA-Z0-9]{1,32}){0,4} "@" [a-zA-Z0-9]{1,32} ([.-] [a-zA-Z0-9]{1,32}){0,3} '
-    '"." [a-zA-Z]{2,12}',
-}
-"""Days end at 28, so that no month is wronged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,21 +188,11 @@ class _Converter:
         return implied[0] if implied else None
 
     def _one_type(self, name: str, schema: dict[str, Any], path: str) -> _Part:
-        match name:
-            case "object":
-                return self._object(schema, path)
-            case "array":
-                return self._array(schema, path)
-            case "string":
-                return self._string(schema, path)
-            case "integer":
-                return self._integer(schema, path)
-            case "number":
-                return self._number(schema, path)
-            case "boolean":
-                return _Part(self._grammar.rule('"true" | "false"'))
-            case _:
-                return _Part(self._grammar.rule('"null"'))
+        if name == "object":
+            return self._object(schema, path)
+        if name == "array":
+            return self._array(schema, path)
+        return _Part(SCALARS[name](schema, self._grammar, path))
 
     def _union(self, parts: list[_Part], path: str) -> _Part:
         if len(parts) == 1:
@@ -249,7 +235,7 @@ class _Converter:
             if not isinstance(schema, dict) or "$ref" not in schema:
                 return schema
             schema = self._target(schema["$ref"], f"{path}.$ref")
-        self._refuse(path, "its references run in a circle")
+        return self._refuse(path, "its references run in a circle")
 
     def _all_of(self, branches: list[Any], path: str) -> _Part:
         """One branch is that branch; several plain object schemas are merged."""
@@ -373,8 +359,8 @@ class _Converter:
         ahead = schema.get("prefixItems", items if isinstance(items, list) else [])
         if not isinstance(ahead, list):
             self._refuse(f"{path}.prefixItems", "a list is expected")
-        low = self._bound(schema, "minItems", path) or 0
-        high = self._bound(schema, "maxItems", path)
+        low = length_bound(schema, "minItems", path) or 0
+        high = length_bound(schema, "maxItems", path)
         if isinstance(items, list):
             items = True
         if high is not None and high < max(low, len(ahead)):
@@ -405,86 +391,6 @@ class _Converter:
         return _Part(
             self._grammar.rule(f'"[" {body} "]"' if low or ahead else f'"[" ({body})? "]"'), ambiguity
         )
-
-    def _string(self, schema: dict[str, Any], path: str) -> _Part:
-        low = self._bound(schema, "minLength", path)
-        high = self._bound(schema, "maxLength", path)
-        special = [word for word in ("pattern", "format") if word in schema]
-        if special and (len(special) > 1 or low or high is not None):
-            self._refuse(f"{path}.{special[0]}", "not supported together with another bound of the string")
-        if "pattern" in schema:
-            return _Part(
-                self._grammar.rule(f'"\\"" {pattern_body(schema["pattern"], param=f"{path}.pattern")} "\\""')
-            )
-        if "format" in schema:
-            body = _FORMATS.get(schema["format"]) if isinstance(schema["format"], str) else None
-            if body is None:
-                self._refuse(f"{path}.format", f"only {', '.join(_FORMATS)} are supported")
-            return _Part(self._grammar.rule(f'"\\"" {body} "\\""'))
-        if not low and high is None:
-            return _Part(self._grammar.fixed("string"))
-        if high is not None and high < (low or 0):
-            self._refuse(f"{path}.maxLength", "is less than minLength")
-        return _Part(
-            self._grammar.rule(
-                f'"\\"" {self._grammar.repeat(self._grammar.fixed("char"), low or 0, high)} "\\""'
-            )
-        )
-
-    def _bound(self, schema: dict[str, Any], word: str, path: str) -> int | None:
-        value = schema.get(word)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_LENGTH:
-            self._refuse(f"{path}.{word}", f"a whole number from 0 to {_MAX_LENGTH} is expected")
-        return value
-
-    def _integer(self, schema: dict[str, Any], path: str) -> _Part:
-        if schema.get("multipleOf", 1) != 1:
-            self._refuse(f"{path}.multipleOf", "this JSON Schema keyword is not supported")
-        low, high = self._limit(schema, "minimum", path), self._limit(schema, "maximum", path)
-        above, below = (
-            self._limit(schema, "exclusiveMinimum", path),
-            self._limit(schema, "exclusiveMaximum", path),
-        )
-        lows = [value for value in (low, None if above is None else above + 1) if value is not None]
-        highs = [value for value in (high, None if below is None else below - 1) if value is not None]
-        if not lows and not highs:
-            return _Part(self._grammar.fixed("integer"))
-        if lows and highs and max(lows) > min(highs):
-            self._refuse(path, "no integer lies between its bounds")
-        return _Part(self._grammar.rule(integer_body(max(lows, default=None), min(highs, default=None))))
-
-    def _limit(self, schema: dict[str, Any], word: str, path: str) -> int | None:
-        value = schema.get(word)
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 10**MAX_DIGITS:
-            self._refuse(f"{path}.{word}", f"a whole number of at most {MAX_DIGITS} digits is expected")
-        return value
-
-    def _number(self, schema: dict[str, Any], path: str) -> _Part:
-        """Whole bounds only: an integer strictly inside them with any fraction, or a bound itself."""
-        if schema.get("multipleOf") is not None:
-            self._refuse(f"{path}.multipleOf", "this JSON Schema keyword is not supported for numbers")
-        low, high = self._limit(schema, "minimum", path), self._limit(schema, "maximum", path)
-        above, below = (
-            self._limit(schema, "exclusiveMinimum", path),
-            self._limit(schema, "exclusiveMaximum", path),
-        )
-        if low is None and high is None and above is None and below is None:
-            return _Part(self._grammar.fixed("number"))
-        bounds = (
-            [value for value in (low, above) if value is not None],
-            [v for v in (high, below) if v is not None],
-        )
-        floor, ceiling = max(bounds[0], default=None), min(bounds[1], default=None)
-        body = number_body(floor, ceiling, above=floor == above, below=ceiling == below)
-        if body is None:
-            self._refuse(path, "no number lies between its bounds")
-        return _Part(self._grammar.rule(body))
 
 
 def _is_a(value: Any, name: object) -> bool:

@@ -1,13 +1,13 @@
 """The throw-away process in which a model's chat template is compiled and rendered, and its client.
 
-    runner ──control──▶ zygote          forked before llama_cpp, threads and the sandbox; single-threaded for ever
-       │                  │ fork        one byte on `control` = "a fresh worker"; the worker's socket comes back with it
-       └────frames─────▶ worker         compiles and renders one template under hard limits
+    runner ──control──▶ zygote     forked before llama_cpp, threads and the sandbox; single-threaded for ever
+       │                  │ fork   one byte on `control` asks for a fresh worker; its socket comes back
+       └────frames─────▶ worker    compiles and renders one template under hard limits
 
-A template is a program from outside, and neither Jinja's sandbox nor any other means inside a process bounds its time and memory.
-So the worker arms a kernel timer that kills it after `_WALL_S`, and runs under RLIMIT_AS; its death is an EOF, which the
-client turns into a typed error before it asks for the next worker. EOF on `control` ends the zygote, and PDEATHSIG ends both
-when the runner is killed.
+A template is a program from outside, and neither Jinja's sandbox nor any other means inside a process bounds
+its time and memory. So the worker arms a kernel timer that kills it after `_WALL_S`, and runs under
+RLIMIT_AS; its death is an EOF, which the client turns into a typed error before it asks for the next worker.
+EOF on `control` ends the zygote, and PDEATHSIG ends both when the runner is killed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Final, NoReturn, Union
 
 import msgspec
@@ -41,6 +42,8 @@ _DEADLINE_S: Final = 2.5
 
 _MEMORY_BYTES: Final = 512 * 1024 * 1024
 """Beyond what is mapped at the start."""
+
+_BOUNDS: Final = f"{_WALL_S} s or {_MEMORY_BYTES >> 20} MiB"
 
 _SPAWN: Final = b"s"
 _PR_SET_PDEATHSIG: Final = 1
@@ -76,7 +79,9 @@ _Answer = Union[Rendered, Facts, Fault]
 
 
 def start_template_worker() -> TemplateClient:
-    """Fork the zygote. Call it from the runner's main thread, before other threads, llama_cpp and the sandbox."""
+    """Fork the zygote. Call it from the runner's main thread, before other threads, llama_cpp and the
+    sandbox.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     runner_pid = os.getpid()
     pid = os.fork()
@@ -86,11 +91,13 @@ def start_template_worker() -> TemplateClient:
     return TemplateClient(ours, pid)
 
 
-# ── in the runner ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── in the runner ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 class TemplateClient:
-    """A `PromptRenderer` over the worker. Any thread may call it; a lock serialises them, for at most `_DEADLINE_S` each."""
+    """A `PromptRenderer` over the worker. Any thread may call it; a lock serialises them, for at most
+    `_DEADLINE_S` each.
+    """
 
     def __init__(self, control: socket.socket, zygote_pid: int) -> None:
         self._control = control
@@ -119,7 +126,7 @@ class TemplateClient:
         if isinstance(answer, Rendered):
             return answer.text
         raise InvalidRequest(
-            reason=f"the model's chat template took over {_WALL_S} s or {_MEMORY_BYTES >> 20} MiB for this conversation",
+            reason=f"the model's chat template took over {_BOUNDS} for this conversation",
             param="messages",
         )
 
@@ -139,7 +146,7 @@ class TemplateClient:
             return answer.facts
         raise ModelInvalid(
             model=template.model,
-            reason=f"the chat template takes over {_WALL_S} s or {_MEMORY_BYTES >> 20} MiB to compile and try",
+            reason=f"the chat template takes over {_BOUNDS} to compile and try",
         )
 
     def _ask(self, ask: _Ask) -> _Answer | None:
@@ -173,7 +180,7 @@ class TemplateClient:
             self._worker = None
 
 
-# ── in the zygote ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── in the zygote ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _serve_zygote(control: socket.socket, runner_pid: int) -> None:
@@ -198,7 +205,7 @@ def _serve_zygote(control: socket.socket, runner_pid: int) -> None:
         theirs.close()
 
 
-# ── in the worker ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── in the worker ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _serve_worker(sock: socket.socket, zygote_pid: int) -> None:
@@ -234,21 +241,23 @@ def _ran_out_of_memory(error: BaseException | None) -> bool:
 
 def _limit() -> None:
     """Memory, files, processes. The timer that bounds time is armed per request."""
-    with open("/proc/self/statm") as statm:
-        mapped_bytes = int(statm.read().split()[0]) * resource.getpagesize()
+    mapped_pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
+    memory_bytes = mapped_pages * resource.getpagesize() + _MEMORY_BYTES
     for limit, value in (
-        (resource.RLIMIT_AS, mapped_bytes + _MEMORY_BYTES),
+        (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_NOFILE, 4),
         (resource.RLIMIT_NPROC, 0),
     ):
         resource.setrlimit(limit, (value, value))
 
 
-# ── in both children ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── in both children ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def _as_child(body: Callable[[], None]) -> NoReturn:
-    """Run `body` as the whole life of a forked child: never return into the parent's stack, run no exit handlers."""
+    """Run `body` as the whole life of a forked child: never return into the parent's stack, run no exit
+    handlers.
+    """
     try:
         body()
     except BaseException:  # noqa: BLE001  # a process top: its death is the message
@@ -257,7 +266,9 @@ def _as_child(body: Callable[[], None]) -> NoReturn:
 
 
 def _keep_only(sock: socket.socket) -> None:
-    """No descriptor but this socket (and /dev/null as the three standard ones); the parent's signal handlers undone."""
+    """No descriptor but this socket (and /dev/null as the three standard ones); the parent's signal handlers
+    undone.
+    """
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)
@@ -277,7 +288,7 @@ def _keep_only(sock: socket.socket) -> None:
 
 
 def _box_in(parent_pid: int) -> None:
-    """Die with the parent; no privileges, no core file, no file writes. Raises OSError, which ends the child."""
+    """Die with the parent; no privileges, core file or file writes. Raises OSError, which ends the child."""
     libc = ctypes.CDLL(None, use_errno=True)
     for option, value in (
         (_PR_SET_PDEATHSIG, signal.SIGKILL),

@@ -91,13 +91,15 @@ class CallScanner:
                 self.status = Scan.BROKEN
         elif self._depth == 0:
             self._end_of_object()
-        elif not self._key_seen and not self._in_string and not (char.isspace() or char == "{"):
-            self.status = Scan.BROKEN
-        elif len(self.held) > _MAX_HEAD_CHARS:
-            self.status = Scan.BROKEN
-        elif not self._key_seen and char == "{" and self._depth > 1:
+        elif len(self.held) > _MAX_HEAD_CHARS or self._no_key_begins(char):
             self.status = Scan.BROKEN
         return at + 1
+
+    def _no_key_begins(self, char: str) -> bool:
+        """Whether something else than the first key stands after the object's brace."""
+        if self._key_seen or self._in_string or char.isspace():
+            return False
+        return char != "{" or self._depth > 1
 
     def _follow(self, char: str) -> None:
         """Depth and strings, one character on."""

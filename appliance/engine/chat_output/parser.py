@@ -1,4 +1,4 @@
-"""The parser of one answer: reasoning first, then tool calls in what remains, each only where it can occur."""
+"""The parser of one answer: reasoning first, then tool calls in what remains, each where it can occur."""
 
 from __future__ import annotations
 

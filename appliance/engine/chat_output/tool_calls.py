@@ -61,7 +61,7 @@ class _State(Enum):
 
 
 class ToolCallParser:
-    """One answer's. Owned by the engine's thread. What turns out to be no call comes out as the text it was."""
+    """One answer's. Owned by the engine's thread. What turns out to be no call comes out as it was."""
 
     def __init__(
         self, tool_format: ToolFormat, names: frozenset[str], new_call_id: Callable[[], str]
@@ -166,10 +166,10 @@ class ToolCallParser:
             if shown[0] == "[":
                 self._raw, self._buffer, self._in_list = self._raw + blanks + "[", shown[1:], True
                 return True
-            return self._named(blanks, shown)
+            return self._named(shown)
         return self._show_as_text(self._raw)
 
-    def _named(self, blanks: str, shown: str) -> bool:
+    def _named(self, shown: str) -> bool:
         """`name[ARGS]{…}`: the arguments stand alone."""
         stop = _NOT_IN_NAMED.search(shown)
         end = len(shown) if stop is None else stop.start()
