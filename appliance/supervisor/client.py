@@ -171,8 +171,7 @@ class Runner:
         fault: OutpostError | None
         try:
             fault = self._listen()
-        except Exception as error:  # noqa: BLE001  # thread top: whatever a hostile runner provokes must
-        end in `_end`
+        except Exception as error:  # noqa: BLE001  # thread top: must end in `_end`
             _log.exception("runner_reader_fault", runner=self.model, pid=self.pid)
             fault = self._died(f"the daemon could not follow it: {error!r}")
         self._end(fault)
