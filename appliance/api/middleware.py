@@ -69,7 +69,7 @@ class HostMiddleware:
             raise InvalidRequest(reason="the Host header is not one host")
         if not self.allows(host):
             raise NotAllowed(
-                reason="this Outpost does not answer to that host name; use its address, or configure the name"
+                reason="this Outpost does not answer to that name; use its address, or configure the name"
             )
 
     def allows(self, host: str) -> bool:

@@ -178,7 +178,7 @@ def _adjustments(limits: ServerLimits) -> Adjustments:
         threads=limits.max_threads,
         ident=None,  # no name, no version
         send_bytes=1,  # a token leaves at once
-        channel_request_lookahead=1,  # reads on while a request runs: that is how a closed connection is noticed
+        channel_request_lookahead=1,  # reads on during a request: so a closed connection is noticed
         max_request_body_size=limits.max_body_bytes + 1,  # waitress refuses what is equal
         max_request_header_size=MAX_HEADER_BYTES,
         inbuf_overflow=1024 * 1024,

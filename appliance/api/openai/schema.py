@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal, cast
 
-from pydantic import Field, StringConstraints
+from pydantic import Discriminator, Field, StringConstraints, Tag
 
 from appliance.api.openai.fields import Body, GenerationFields, MaxTokens, ModelName, Text, TokenId
 
@@ -20,6 +20,15 @@ MAX_PROMPT_TOKENS: Final = 1 << 20
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_PROMPT_TOKENS)]
+
+
+def _form(value: object) -> str:
+    """Which of OpenAI's four forms of a prompt is meant, by its first item: faults are then told of that form only."""
+    if not isinstance(value, list):
+        return "text"
+    if value and isinstance(value[0], int):
+        return "tokens"
+    return "token_lists" if value and isinstance(value[0], list) else "texts"
 
 
 class CalledFunction(Body):
@@ -120,12 +129,13 @@ class ChatBody(GenerationFields):
 
 
 class CompletionBody(GenerationFields):
-    prompt: (
-        Text
-        | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS)]
-        | TokenIds
-        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS)]
-    )
+    prompt: Annotated[
+        Annotated[Text, Tag("text")]
+        | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS), Tag("texts")]
+        | Annotated[TokenIds, Tag("tokens")]
+        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS), Tag("token_lists")],
+        Discriminator(_form),
+    ]
     suffix: Text | None = None
     echo: bool | None = None
     best_of: Annotated[int, Field(ge=1, le=16)] | None = None
@@ -134,12 +144,13 @@ class CompletionBody(GenerationFields):
 
 class EmbeddingBody(Body):
     model: ModelName
-    input: (
-        Text
-        | Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)]
-        | TokenIds
-        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_INPUTS)]
-    )
+    input: Annotated[
+        Annotated[Text, Tag("text")]
+        | Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS), Tag("texts")]
+        | Annotated[TokenIds, Tag("tokens")]
+        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_INPUTS), Tag("token_lists")],
+        Discriminator(_form),
+    ]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
     truncate: bool | None = None

@@ -1,0 +1,73 @@
+"""Whatever JSON comes, no route answers 5xx."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from appliance.api.openai import schema
+from tests.fakes.fake_inference import MODEL
+from tests.unit.api.door import HELLO, Door
+
+ROUTES: dict[str, tuple[type[schema.Body], dict[str, Any]]] = {
+    "/v1/chat/completions": (schema.ChatBody, HELLO),
+    "/v1/completions": (schema.CompletionBody, {"model": MODEL, "prompt": "x"}),
+    "/v1/embeddings": (schema.EmbeddingBody, {"model": MODEL, "input": "x"}),
+    "/v1/rerank": (schema.RerankBody, {"model": MODEL, "query": "q", "documents": ["x"]}),
+    "/tokenize": (schema.TokenizeBody, {"content": "x"}),
+    "/detokenize": (schema.DetokenizeBody, {"tokens": [1]}),
+}
+ODD = [
+    None, True, False, 0, 1, -1, 5, 2**31, 2**63, -(2**63), 0.5, -0.5, 1e308, -1e308, 1e-320,
+    "", "x", "auto", "none", "\x00", "\U0001f600", [], [[]], [None], [1], ["x"], [[1], ["x"]], {}, {"": None},
+    {"type": "function"}, {"type": "json_schema"}, {"type": "json_object", "schema": {}}, {"1": 2**63}, [{"role": "user"}],
+    [{"role": "assistant", "tool_calls": [{}]}], {"a": {"b": {"c": 2**64 - 1}}},
+]  # fmt: skip
+VALUES = st.recursive(
+    st.sampled_from([value for value in ODD if not isinstance(value, list | dict)]) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["type", "role", "content", "text", "name", "function", "schema", "x"]),
+            inner,
+            max_size=3,
+        )
+    ),
+    max_leaves=6,
+)
+
+
+def field_names(model: type[schema.Body]) -> list[str]:
+    return [*model.model_fields, "user", "store", "functions", "nobody_knows"]
+
+
+@pytest.fixture(scope="module")
+def door() -> Door:
+    return Door()
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_every_field_with_every_odd_value_is_200_or_400(path: str, door: Door) -> None:
+    model, honest = ROUTES[path]
+    for name in field_names(model):
+        for value in ODD:
+            answer = door.post(path, {**honest, name: value})
+            assert answer.status_code in {200, 400, 404}, (name, value, answer.text)
+            if answer.status_code == 400:
+                assert answer.json["error"]["message"]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_random_bodies_are_never_5xx(data: st.DataObject, door: Door) -> None:
+    path = data.draw(st.sampled_from(sorted(ROUTES)))
+    model, honest = ROUTES[path]
+    body = {**honest, **data.draw(st.dictionaries(st.sampled_from(field_names(model)), VALUES, max_size=4))}
+    answer = door.post(path, body)
+    assert answer.status_code < 500, (body, answer.text)
+    if answer.status_code != 200:
+        assert set(json.loads(answer.text)["error"]) == {"message", "type", "param", "code"}

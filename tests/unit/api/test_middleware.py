@@ -1,0 +1,148 @@
+"""Ids, hosts, origins and keys: who may ask, and how it is told."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from appliance.access import keys as access_keys
+from appliance.access.keys import KeyRing
+from appliance.api.middleware import HostMiddleware, host_of
+from tests.unit.api.door import HELLO, Door, refusal
+
+KEY = access_keys.generate()
+RING = KeyRing({KEY.key_id: KEY.sha256})
+ROUTES = ["/v1/models", "/v1/models/x", "/metrics", "/v1/nope", "/"]
+
+
+def asked(door: Door, method: str = "GET", path: str = "/v1/models", **kwargs: Any) -> Any:
+    return door.client.simulate_request(method, path, **{"host": "localhost", **kwargs})
+
+
+# ── ids ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_clients_id_comes_back_on_answers_and_errors() -> None:
+    door = Door()
+    assert door.get("/v1/models", {"X-Request-Id": "mine-1"}).headers["x-request-id"] == "mine-1"
+    assert door.get("/nope", {"X-Request-Id": "mine-2"}).headers["x-request-id"] == "mine-2"
+
+
+@pytest.mark.parametrize("told", ["", "a b", "x" * 129, "é", "a;b", '"'])
+def test_an_id_that_could_do_harm_is_replaced(told: str) -> None:
+    assert Door().get("/v1/models", {"X-Request-Id": told}).headers["x-request-id"].startswith("req_")
+
+
+# ── hosts ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "localhost:11434",
+        "127.0.0.1:1",
+        "[::1]:80",
+        "192.168.1.5",
+        "outpost.local",
+        "LOCALHOST",
+        "box.lan.",
+    ],
+)
+def test_a_host_that_cannot_be_rebound_is_let_in(host: str) -> None:
+    middleware = HostMiddleware(["box.lan"])
+    name = host_of(host)
+    assert name is not None
+    assert middleware.allows(name)
+
+
+@pytest.mark.parametrize("host", ["evil.com", "localhost.evil.com", "127.0.0.1.evil.com", "local", "xlocal"])
+def test_a_foreign_host_name_is_403_and_learns_nothing(host: str) -> None:
+    answer = asked(Door(), host=host)
+    assert refusal(answer) == (403, None, "not_allowed")
+
+
+@pytest.mark.parametrize("host", ["localhost, evil.com", "localhost/x", "u@localhost", "", "[::1", "a b"])
+def test_what_is_not_one_host_is_400(host: str) -> None:
+    assert refusal(Door().get("/v1/models", {"Host": host})) == (400, None, "invalid_value")
+
+
+# ── origins ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_page_of_another_origin_may_not_post() -> None:
+    answer = Door().chat(headers={"Origin": "https://evil.com"})
+    assert refusal(answer) == (403, None, "not_allowed")
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_page_of_another_origin_cannot_read() -> None:
+    assert (
+        "access-control-allow-origin" not in Door().get("/v1/models", {"Origin": "https://evil.com"}).headers
+    )
+
+
+def test_our_own_page_may_post() -> None:
+    assert Door().chat(headers={"Origin": "http://localhost"}).status_code == 200
+
+
+def test_a_listed_origin_may_post_and_read_and_ask_before() -> None:
+    door = Door(allowed_origins=["https://chat.lan"], keys=RING)
+    before = asked(door, "OPTIONS", "/v1/chat/completions", headers={"Origin": "https://chat.lan"})
+    assert before.status_code == 204
+    assert before.headers["access-control-allow-origin"] == "https://chat.lan"
+    assert "authorization" in before.headers["access-control-allow-headers"]
+    headers = {"Origin": "https://chat.lan", "Authorization": f"Bearer {KEY.text}"}
+    assert door.chat(headers=headers).headers["access-control-allow-origin"] == "https://chat.lan"
+
+
+# ── keys ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("path", ROUTES)
+def test_every_route_asks_for_the_key_before_it_says_whether_it_exists(path: str) -> None:
+    answer = Door(keys=RING).get(path)
+    assert refusal(answer) == (401, None, "invalid_api_key")
+    assert answer.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_health_is_public(path: str) -> None:
+    assert Door(keys=RING).get(path).status_code == 200
+
+
+@pytest.mark.parametrize("told", ["Bearer wrong", "Bearer ", "Basic x", f"Bearer {KEY.text}x", "Bearer \xe9"])
+def test_a_wrong_key_is_401(told: str) -> None:
+    assert refusal(Door(keys=RING).get("/v1/models", {"Authorization": told}))[0] == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Authorization": f"Bearer {KEY.text}"},
+        {"Authorization": f"bearer {KEY.text}"},
+        {"X-Api-Key": KEY.text},
+    ],
+)
+def test_the_right_key_opens(headers: dict[str, str]) -> None:
+    assert Door(keys=RING).get("/v1/models", headers).status_code == 200
+
+
+def test_the_key_is_the_owner_and_scopes_the_prefixes() -> None:
+    door = Door(keys=RING)
+    door.post("/v1/chat/completions", HELLO, {"Authorization": f"Bearer {KEY.text}"})
+    assert door.inference.owners == [KEY.key_id]
+    assert door.inference.requests[0].scope == access_keys.scope_of(KEY.key_id)
+
+
+def test_without_keys_the_owner_is_the_address_and_prefixes_are_shared() -> None:
+    door = Door()
+    body = json.dumps(HELLO)
+    headers = {"Content-Type": "application/json"}
+    asked(
+        door, "POST", "/v1/chat/completions", body=body, headers=headers, extras={"REMOTE_ADDR": "127.0.0.1"}
+    )
+    assert door.inference.owners == ["127.0.0.1"]
+    assert door.inference.requests[0].scope == ""

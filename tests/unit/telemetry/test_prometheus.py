@@ -1,0 +1,94 @@
+"""The page of metrics: right numbers, right form, no series made by clients."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from appliance.telemetry.prometheus import Prometheus, Sample
+from appliance.wire.messages import Accepted, Usage
+from tests.fakes.fake_inference import MODEL, FakeInference
+from tests.unit.api.door import Door
+
+LINE = re.compile(r'[a-z_]+(\{[a-z_]+="[^"]*"(,[a-z_]+="[^"]*")*\})? (-?[0-9.e+-]+|\+Inf|NaN)')
+
+
+@dataclass
+class Ended:
+    method: str = "POST"
+    route: str | None = "/v1/chat/completions"
+    status: int = 200
+    model: str | None = "m"
+    accepted: Accepted | None = None
+    usage: Usage | None = None
+    queued_s: float | None = None
+    first_token_s: float | None = None
+    total_s: float = 0.02
+
+
+def test_a_request_is_counted_with_its_tokens_and_times() -> None:
+    metrics = Prometheus(FakeInference())
+    usage = Usage(prompt_tokens=10, cached_tokens=4, completion_tokens=3)
+    accepted = Accepted(id=1, prompt_tokens=10, cached_tokens=4)
+    metrics.exchange_ended(Ended(accepted=accepted, usage=usage, queued_s=0.01, first_token_s=0.3, total_s=2))
+    page = metrics.render().splitlines()
+    assert 'outpost_http_requests_total{method="POST",route="/v1/chat/completions",status="200"} 1' in page
+    assert 'outpost_prompt_tokens_total{model="m"} 10' in page
+    assert 'outpost_cached_prompt_tokens_total{model="m"} 4' in page
+    assert 'outpost_generated_tokens_total{model="m"} 3' in page
+    assert 'outpost_time_to_first_token_seconds_bucket{model="m",le="0.25"} 0' in page
+    assert 'outpost_time_to_first_token_seconds_bucket{model="m",le="0.5"} 1' in page
+    assert 'outpost_time_to_first_token_seconds_bucket{model="m",le="+Inf"} 1' in page
+    assert 'outpost_queue_seconds_bucket{model="m",le="0.01"} 1' in page
+    assert 'outpost_request_seconds_sum{route="/v1/chat/completions"} 2' in page
+    assert 'outpost_request_seconds_count{route="/v1/chat/completions"} 1' in page
+
+
+def test_names_that_a_client_made_up_are_no_labels() -> None:
+    metrics = Prometheus(FakeInference())
+    metrics.exchange_ended(Ended(method="BREW", route=None, status=404, model="made-up"))
+    page = metrics.render()
+    assert 'outpost_http_requests_total{method="other",route="unmatched",status="404"} 1' in page
+    assert "made-up" not in page
+
+
+def test_those_who_wait_are_counted_while_they_wait() -> None:
+    metrics = Prometheus(FakeInference())
+    with metrics.waiting():
+        assert "outpost_requests_waiting 1" in metrics.render().splitlines()
+    assert "outpost_requests_waiting 0" in metrics.render().splitlines()
+
+
+def test_each_runner_is_in_one_state() -> None:
+    page = Prometheus(FakeInference(state="starting")).render().splitlines()
+    states = [line for line in page if line.startswith("outpost_runner_state{")]
+    assert [line for line in states if line.endswith(" 1")] == [
+        f'outpost_runner_state{{model="{MODEL}",state="starting"}} 1'
+    ]
+    assert len(states) == 6
+
+
+def test_every_line_has_the_text_form_and_every_name_one_head() -> None:
+    sources = [lambda: [Sample(name="x", value=float("nan"), labels=(("a", 'q"\\\n'),), help="h")]]
+    metrics = Prometheus(FakeInference(), sources=sources)
+    metrics.exchange_ended(Ended())
+    page = metrics.render()
+    assert page.endswith("\n")
+    assert 'outpost_x{a="q\\"\\\\\\n"} NaN' in page
+    lines = [line for line in page.splitlines() if "outpost_x{" not in line]
+    assert all(line.startswith("# ") or LINE.fullmatch(line) for line in lines)
+    heads = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert len(heads) == len(set(heads))
+
+
+def test_the_door_tells_it_what_happened() -> None:
+    inference = FakeInference()
+    metrics = Prometheus(inference)
+    door = Door(inference, observer=metrics, render_metrics=metrics.render)
+    door.chat()
+    door.chat(stream=True)
+    door.chat(model="nope")
+    page = door.get("/metrics").text.splitlines()
+    assert 'outpost_http_requests_total{method="POST",route="/v1/chat/completions",status="200"} 2' in page
+    assert 'outpost_http_requests_total{method="POST",route="/v1/chat/completions",status="404"} 1' in page
+    assert f'outpost_generated_tokens_total{{model="{MODEL}"}} 4' in page
