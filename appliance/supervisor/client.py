@@ -245,7 +245,21 @@ class Runner:
         self.ready = ready
         self.loading_progress = 1.0
         self._channel.set_receive_timeout(self._policy.heartbeat_timeout_s)
+        self._log_ready(ready)
         self._on_ready(self, ready)
+
+    def _log_ready(self, ready: Ready) -> None:
+        """The canonical line of a load."""
+        _log.info(
+            "runner_ready",
+            runner=self.model,
+            pid=self.pid,
+            load_s=round(ready.load_s, 3),
+            measured_bytes=ready.measured_bytes,
+            device=ready.facts.device,
+            sandbox=ready.sandbox.level,
+            sandbox_missing=ready.sandbox.missing,
+        )
 
     def _expect_load(self) -> None:
         if self.ready is not None:

@@ -157,6 +157,10 @@ class Supervisor:
             is_over = self._over.wait(self._policy.stop_timeout_s + 1.0)
         return is_over
 
+    def halt(self) -> None:
+        """End a drain that is under way at once. From any thread, also from a signal handler."""
+        self._post(self._halt)
+
     def close(self) -> None:
         """After `drain`: end the loop thread. A runner that is still there meets its PDEATHSIG."""
         self._inbox.put(None)

@@ -1,0 +1,39 @@
+"""The verdict over a health report. Pure.
+
+1. Live: the supervisor's loop answers. If not, only a restart of the daemon helps.
+2. Ready: live, not stopping, every preloaded model ready, none quarantined. If not, send requests elsewhere.
+3. A model that is merely stopped is no reason: the next request starts it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from appliance.health.report import HealthReport, RunnerHealth
+from appliance.supervisor.states import RunnerState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    is_live: bool
+    is_ready: bool
+    reasons: tuple[str, ...]
+    """Why it is not ready; empty when it is."""
+
+
+def evaluate(report: HealthReport) -> Verdict:
+    reasons: list[str] = []
+    if not report.is_supervisor_alive:  # 1
+        reasons.append("the supervisor does not answer")
+    if report.is_stopping:  # 2
+        reasons.append("the daemon is stopping")
+    reasons += [reason for runner in report.runners if (reason := _reason(runner)) is not None]
+    return Verdict(is_live=report.is_supervisor_alive, is_ready=not reasons, reasons=tuple(reasons))
+
+
+def _reason(runner: RunnerHealth) -> str | None:
+    if runner.is_quarantined:  # 2
+        return f"{runner.model}: {runner.reason}"
+    if runner.is_preloaded and runner.state != RunnerState.READY:  # 2
+        return f"{runner.model} is {runner.state}" + (f": {runner.reason}" if runner.reason else "")
+    return None  # 3
