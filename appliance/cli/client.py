@@ -56,7 +56,7 @@ class Client:
         with self._faults(), self._session() as session:
             response = session.get(path)
             if response.status_code not in accept:
-                raise failure_of(response.status_code, response.headers, response.content)
+                raise self._refusal(response.status_code, response.headers, response.content)
             return Answer(response.status_code, self._object(response.content))
 
     def chat(self, body: Json) -> Generator[Piece | Prefill | Notice]:
@@ -71,7 +71,8 @@ class Client:
             session.stream("POST", "/v1/chat/completions", json=body) as response,
         ):
             if response.status_code != 200:
-                raise failure_of(response.status_code, response.headers, _at_most(response, MAX_ERROR_BYTES))
+                body = _at_most(response, MAX_ERROR_BYTES)
+                raise self._refusal(response.status_code, response.headers, body)
             for text in response.headers.get_list("x-outpost-warning"):
                 yield Notice(text)
             yield from self._pieces(response.iter_lines())
@@ -93,6 +94,20 @@ class Client:
             Exit.TEMPORARY, f"{self.target.url} broke off in mid-answer; try again", code="stream_broken"
         )
 
+    def _refusal(self, status: int, headers: httpx.Headers, body: bytes) -> Failure:
+        """The Failure for a reply that is not the answer asked for: OpenAI's error object, or anything."""
+        try:
+            error = json.loads(body)["error"]
+        except (ValueError, KeyError, TypeError):
+            if status in {404, 405}:
+                return self._stranger(f"it answered with status {status}")
+            error = {"message": f"{self.target.url} answered with status {status}"}
+        return _failure_of_error(status, error, retry_after_s=_seconds(headers.get("retry-after")))
+
+    def _stranger(self, detail: str) -> Failure:
+        hint = f"check the address ({self.target.source})"
+        return Failure(Exit.PROTOCOL, f"{self.target.url} does not speak the OpenAI API: {detail}; {hint}")
+
     def _session(self) -> httpx.Client:
         # trust_env=False: a proxy meant for the internet must not catch requests to a device on the LAN.
         verify = ssl.create_default_context() if self.target.url.startswith("https:") else False
@@ -110,10 +125,7 @@ class Client:
         except ValueError:
             value = None
         if not isinstance(value, dict):
-            raise Failure(
-                Exit.PROTOCOL,
-                f"{self.target.url} does not speak the OpenAI API; check the address ({self.target.source})",
-            )
+            raise self._stranger("its answer is no JSON object")
         return value
 
     @contextmanager
@@ -153,15 +165,6 @@ class Client:
         if "CERTIFICATE" in str(error):
             return f"{self.target.url}: {error}; name the right authority with SSL_CERT_FILE"
         return f"no daemon answers at {self.target.url} ({self.target.source}); start one with: outpost serve"
-
-
-def failure_of(status: int, headers: httpx.Headers, body: bytes) -> Failure:
-    """The Failure for an error reply, OpenAI's object or not."""
-    try:
-        error = json.loads(body)["error"]
-    except (ValueError, KeyError, TypeError):
-        error = {"message": f"the server answered with status {status}"}
-    return _failure_of_error(status, error, retry_after_s=_seconds(headers.get("retry-after")))
 
 
 def _failure_of_error(status: int | None, error: Any, *, retry_after_s: float | None) -> Failure:

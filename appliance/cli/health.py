@@ -26,16 +26,18 @@ def main(arguments: argparse.Namespace) -> int:
         print(json.dumps({**report, "ready": is_ready, "url": client.target.url}))
     else:
         print(f"{client.target.url}: {'ready' if is_ready else 'not ready'}")
-        for reason in reasons(ready.body) or reasons(report):
+        for reason in [] if is_ready else reasons(ready.body):
             print(f"  {printable(reason)}")
     return Exit.OK if is_ready else Exit.UNAVAILABLE
 
 
 def reasons(report: dict[str, Any]) -> list[str]:
-    """Why it is not well, as the report tells: `reasons`, `reason` or an OpenAI error."""
-    listed = report.get("reasons")
-    if isinstance(listed, list) and listed:
-        return [reason if isinstance(reason, str) else json.dumps(reason) for reason in listed]
-    error = report.get("error")
-    single = report.get("reason") or (error.get("message") if isinstance(error, dict) else None)
-    return [str(single)] if single else []
+    """Why it is not ready: each model that is not, with its state and reason."""
+    models = report.get("models")
+    listed = [model for model in models if isinstance(model, dict)] if isinstance(models, list) else []
+    if not listed:
+        return ["it serves no model; start it with --model NAME=FILE.gguf"]
+    return [
+        f"{model.get('name')}: {model.get('state')}" + (f", {model['reason']}" if model.get("reason") else "")
+        for model in listed
+    ]

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Final
 
@@ -46,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _quiet(Exit.INTERRUPTED)
     except BrokenPipeError:
         return _quiet(Exit.PIPE_CLOSED)
+    except Exception:  # noqa: BLE001 - the top of the process: a bug of ours must not look like another code
+        traceback.print_exc()
+        return Exit.INTERNAL
     return code
 
 

@@ -91,7 +91,7 @@ def _serve(commands: Any) -> None:
         commands,
         "serve",
         "start the daemon and serve models",
-        usage="outpost serve [--config FILE] [--listen HOST:PORT] [--data DIR] [--model NAME=FILE]... [options]",
+        usage="outpost serve [--listen HOST:PORT] [--data DIR] [--model NAME=FILE]... [options]",
         more="It prints one line with its address when it is ready, and stops on SIGTERM or "
         "Ctrl-C. Everything it writes stays inside --data DIR, so several daemons can run side by side. "
         "What is not given here comes from the configuration file, else from its defaults.",
@@ -144,10 +144,10 @@ def _run(commands: Any) -> None:
         "run",
         "ask a model, or talk with it",
         usage="outpost run [MODEL] [PROMPT...] [options]",
-        more="With a prompt or with piped text the answer is streamed and the command ends; piped text is put "
-        "in front of the prompt. Without either, on a terminal, a conversation begins: /help lists what it "
-        "understands, Ctrl-C stops an answer, Ctrl-D ends. The first word is the model unless it contains a "
-        "space; a server with only one model needs no name.",
+        more="With a prompt or with piped text the answer is streamed and the command ends; piped text "
+        "is put in front of the prompt. Without either, on a terminal, a conversation begins: /help lists "
+        "what it understands, Ctrl-C stops an answer, Ctrl-D ends. The first word is the model unless it "
+        "contains a space; a server with only one model needs no name.",
         examples=(
             'outpost run tiny "Why is the sky blue?"',
             'cat report.txt | outpost run tiny "Sum this up in three lines."',
@@ -214,8 +214,8 @@ def _bench(commands: Any) -> None:
         "measure a running server",
         usage="outpost bench [MODEL] [--clients 1,8] [--tokens N] [options]",
         more="Streams answers to N clients at once, each with a prompt of its own, after one warm-up "
-        "request. Shown are the medians over the repeats: tokens per second of all clients together, time to first "
-        "token (TTFT), and the gap between tokens. Any server that speaks the OpenAI API can be measured "
+        "request. Shown are the medians over the repeats: tokens per second of all clients together, "
+        "time to first token (TTFT), and the gap between tokens. Any server that speaks the OpenAI API can be measured "
         "with --url.",
         examples=(
             "outpost bench tiny",

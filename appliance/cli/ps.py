@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from appliance.cli import terminal
 from appliance.cli.client import Client
 from appliance.cli.connect import cards, client_of
-from appliance.cli.exits import Exit
+from appliance.cli.exits import Exit, Failure
 
-HEADER: Final = ("NAME", "STATE", "SIZE", "RUNNING", "CONTEXT", "TOK/S", "UPTIME", "SANDBOX")
+HEADER: Final = ("NAME", "STATE", "SIZE", "MEMORY", "RUNNING", "CONTEXT", "TOK/S", "UPTIME", "SANDBOX")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,9 @@ class Row:
     name: str
     state: str | None
     size_bytes: int | None
+    """Of the file."""
+    rss_bytes: int | None
+    """Of its runner."""
     running: int | None
     waiting: int | None
     slots: int | None
@@ -32,7 +35,7 @@ class Row:
     reason: str | None
 
     def as_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return asdict(self)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -53,36 +56,42 @@ def listing(client: Client) -> str:
 
 
 def rows_of(client: Client) -> list[Row]:
-    report = client.get("/healthz", accept=(200, 401, 403, 404, 503)).body
-    return rows(cards(client), report)
+    models = cards(client)
+    try:
+        report = client.get("/healthz").body
+    except Failure as failure:
+        if failure.exit_code not in {Exit.PROTOCOL, Exit.NOT_ALLOWED}:
+            raise
+        report = {}  # a server of another make, or one that tells this key no more
+    return rows(models, report)
 
 
 def rows(models: list[dict[str, Any]], report: dict[str, Any]) -> list[Row]:
-    """Join `/v1/models` with the report's part on each model. Other servers tell names only."""
-    entries = report.get("models")
-    by_name = (
-        {entry.get("name"): entry for entry in entries if isinstance(entry, dict)}
-        if isinstance(entries, list)
-        else {}
-    )
-    return [_row(model, by_name.get(model["id"], {})) for model in models]
+    """Join `/v1/models` with what the report tells of each runner. Other servers tell names only."""
+    runners = _by_name(report.get("runners"))
+    return [_row(model, runners.get(model["id"], {})) for model in models]
 
 
-def _row(model: dict[str, Any], entry: dict[str, Any]) -> Row:
-    told = {**model, **entry}
-    sandbox = told.get("sandbox")
+def _by_name(entries: object) -> dict[str, dict[str, Any]]:
+    listed = entries if isinstance(entries, list) else []
+    return {entry["name"]: entry for entry in listed if isinstance(entry, dict) and "name" in entry}
+
+
+def _row(model: dict[str, Any], runner: dict[str, Any]) -> Row:
+    meta = model.get("meta") or {}
     return Row(
         name=model["id"],
-        state=told.get("state"),
-        size_bytes=told.get("size_bytes"),
-        running=told.get("running"),
-        waiting=told.get("waiting"),
-        slots=told.get("n_seq_max"),
-        context_tokens=told.get("n_ctx_seq"),
-        tokens_per_s=told.get("tokens_per_s"),
-        uptime_s=told.get("uptime_s"),
-        sandbox=sandbox.get("level") if isinstance(sandbox, dict) else sandbox,
-        reason=told.get("reason"),
+        state=model.get("state"),
+        size_bytes=meta.get("size"),
+        rss_bytes=runner.get("rss_bytes"),
+        running=runner.get("running"),
+        waiting=runner.get("waiting"),
+        slots=(runner.get("facts") or {}).get("n_seq_max"),
+        context_tokens=meta.get("n_ctx"),
+        tokens_per_s=runner.get("tokens_per_s"),
+        uptime_s=runner.get("uptime_s"),
+        sandbox=(runner.get("sandbox") or {}).get("level"),
+        reason=model.get("reason"),
     )
 
 
@@ -91,6 +100,7 @@ def cells(row: Row) -> tuple[str, ...]:
         row.name,
         row.state or "-",
         "-" if row.size_bytes is None else terminal.size(row.size_bytes),
+        "-" if row.rss_bytes is None else terminal.size(row.rss_bytes),
         _running(row),
         "-" if row.context_tokens is None else str(row.context_tokens),
         "-" if row.tokens_per_s is None else f"{row.tokens_per_s:.1f}",

@@ -19,7 +19,6 @@ def main(arguments: argparse.Namespace) -> int:
     check_files(arguments)
     # The daemon's imports cost a second on a small board: the other commands and `--help` go without them.
     from appliance import config as configuration  # noqa: PLC0415
-    from appliance import daemon  # noqa: PLC0415
 
     config = configuration.load(arguments.config, overrides=overrides_of(arguments))
     configuration.require_keys_for_public_bind(config)
@@ -31,6 +30,8 @@ def main(arguments: argparse.Namespace) -> int:
             f"--preload {unknown[0]}: no such model is configured; there are: {known}",
             code="usage",
         )
+    from appliance import daemon  # noqa: PLC0415
+
     return daemon.main(config, preload=arguments.preload)
 
 

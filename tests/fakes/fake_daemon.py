@@ -100,9 +100,18 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path.startswith("/v1/models/") and self.path.removeprefix("/v1/models/") in script.models:
             self._json(200, _card(self.path.removeprefix("/v1/models/")))
         elif self.path == "/healthz":
-            self._json(200, {"status": "ok", "models": [_entry(name) for name in script.models]})
+            told = {
+                name: [make(model) for model in script.models]
+                for name, make in (("models", _state), ("runners", _runner))
+            }
+            self._json(200, {"version": "0.1.0", "status": "ok", **told})
         elif self.path == "/readyz":
-            body = {"ready": True} if script.ready else {"ready": False, "reasons": ["tiny: loading"]}
+            state = {
+                "name": "tiny",
+                "state": "ready" if script.ready else "failed",
+                "reason": None if script.ready else "crashed",
+            }
+            body = {"status": "ready" if script.ready else "not ready", "models": [state]}
             self._json(200 if script.ready else 503, body)
         else:
             self._error(404, "unknown_url", f"no {self.path}")
@@ -241,20 +250,23 @@ def _card(name: str) -> dict[str, Any]:
         "created": 1,
         "owned_by": "outpost",
         "state": "ready",
-        "size_bytes": 91_700_000,
+        "reason": None,
+        "meta": {"size": 91_700_000, "n_ctx": 4096, "n_params": 134_515_008},
     }
 
 
-def _entry(name: str) -> dict[str, Any]:
+def _state(name: str) -> dict[str, Any]:
+    return {"name": name, "state": "ready", "reason": None}
+
+
+def _runner(name: str) -> dict[str, Any]:
     return {
         "name": name,
-        "state": "ready",
         "running": 1,
         "waiting": 0,
-        "n_seq_max": 64,
-        "n_ctx_seq": 4096,
+        "rss_bytes": 212_000_000,
+        "facts": {"n_seq_max": 64},
         "tokens_per_s": 78.25,
         "uptime_s": 61.0,
         "sandbox": {"level": "full"},
-        "reason": None,
     }

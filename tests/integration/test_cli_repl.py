@@ -185,7 +185,7 @@ def test_help_list_load_and_show_info_work(daemon: FakeDaemon, tmp_path: Path) -
         say(typed, "/help", "/show ...")
         say(typed, "/help set", "/set parameter NAME VALUE")
         say(typed, "/list", "NAME")
-        say(typed, "/show info", "size_bytes")
+        say(typed, "/show info", "meta.n_params               134515008")
         say(typed, "/load other", "Now talking with other.")
         say(typed, "hi", "friend.")
     assert daemon.requests[-1]["model"] == "other"
