@@ -18,8 +18,21 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
+from appliance.engine.interface import EngineCore
+from appliance.wire.messages import (
+    PROTOCOL,
+    EngineSettings,
+    Failed,
+    Generate,
+    Load,
+    Placement,
+    SamplingParams,
+    Step,
+    TokensPrompt,
+)
 from tests.bench.load import BenchError
 from tests.bench.peers import Peers
 from tests.bench.servers import N_THREADS
@@ -27,6 +40,8 @@ from tests.daemon import STARTER
 
 _SLACK_TOKENS: Final = 64
 """Sequences that were prefilled first decode on while the last is prefilled."""
+_STEP_BOUND_S: Final = 60.0
+"""Prompts are prefilled in whole batches, as batched-bench does it, so that all sequences decode at one depth."""
 _FIRST_TEXT_TOKEN: Final = 1000
 
 
@@ -84,24 +99,21 @@ def batched_bench_flags(shape: Shape) -> list[str]:
 
 
 def _run_engine(shape: Shape) -> float:
-    from appliance.engine.engine import Engine
-
-    from appliance.wire.messages import EngineSettings, Load, Placement
+    from appliance.engine.loader import open_engine
+    from appliance.engine.prompt import TemplateRoom
 
     placement = Placement(
         n_ctx_seq=shape.n_ctx_seq, n_seq_max=shape.sequences, kv_cells=shape.n_ctx, n_threads=N_THREADS
     )
-    settings = EngineSettings(speculation=False, prefix_reuse=False)
-    load = Load(protocol=1, model="bench", path=str(STARTER), placement=placement, settings=settings)
-    engine = Engine.load(load)
+    settings = EngineSettings(speculation=False, prefix_reuse=False, step_bound_s=_STEP_BOUND_S)
+    load = Load(protocol=PROTOCOL, model="bench", path=str(STARTER), placement=placement, settings=settings)
+    engine = open_engine(load, render=TemplateRoom(lambda: datetime.now(tz=UTC)), on_progress=lambda _: None)
     for number in range(shape.sequences):
         engine.submit(engine.prepare(_request(number, shape)))
     return _Decoding(engine, shape).tokens_per_s()
 
 
-def _request(number: int, shape: Shape) -> object:
-    from appliance.wire.messages import Generate, SamplingParams, TokensPrompt
-
+def _request(number: int, shape: Shape) -> Generate:
     rng = random.Random(number)
     tokens = [rng.randrange(_FIRST_TEXT_TOKEN, 40_000) for _ in range(shape.prompt_tokens)]
     return Generate(
@@ -117,7 +129,7 @@ def _request(number: int, shape: Shape) -> object:
 class _Decoding:
     """Steps the engine; the clock runs from the step in which the last sequence got its first token."""
 
-    def __init__(self, engine: object, shape: Shape) -> None:
+    def __init__(self, engine: EngineCore, shape: Shape) -> None:
         self._engine = engine
         self._shape = shape
 
@@ -133,10 +145,8 @@ class _Decoding:
 
     def _step(self) -> list[int]:
         """The ids that got a token in this step, once per token."""
-        from appliance.wire.messages import Failed, Step
-
         ids: list[int] = []
-        for said in self._engine.step():  # type: ignore[attr-defined]
+        for said in self._engine.step():
             if isinstance(said, Failed):
                 raise BenchError(f"the engine failed a request: {said.error}")
             if isinstance(said, Step):
