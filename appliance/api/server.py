@@ -172,12 +172,13 @@ def _bind(
 
 
 def _adjustments(limits: ServerLimits) -> Adjustments:
-    """Waitress's settings; each differs from its default for the reason beside it."""
+    """Waitress's settings; each differs from its default for the reason beside it. `send_bytes`
+    stays 1, so that a token leaves at once; to set it is deprecated.
+    """
     return Adjustments(
         listen="127.0.0.1:0",  # unused: the socket is ours
         threads=limits.max_threads,
         ident=None,  # no name, no version
-        send_bytes=1,  # a token leaves at once
         channel_request_lookahead=1,  # reads on during a request: so a closed connection is noticed
         max_request_body_size=limits.max_body_bytes + 1,  # waitress refuses what is equal
         max_request_header_size=MAX_HEADER_BYTES,
@@ -259,10 +260,13 @@ class _WsgiServer(TcpWSGIServer):  # type: ignore[misc]
             self.trigger.pull_trigger(thunk)
 
     def maintenance(self, now: float) -> None:
+        """Loop thread. Overdue connections are closed here and now: waitress's own `will_close` waits until
+        the socket can be written to, which that of a stalled reader never can.
+        """
         super().maintenance(now)
-        for channel in self.active_channels.values():
+        for channel in list(self.active_channels.values()):
             if channel.is_overdue(now, self._limits):
-                channel.will_close = True
+                channel.handle_close()
 
     def stop_accepting(self) -> None:
         self.accepting = False

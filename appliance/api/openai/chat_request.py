@@ -85,7 +85,10 @@ def _message_of(message: Message, *, path: str) -> dict[str, Any]:
         "content": content,
     }
     if message.tool_calls:
-        told["tool_calls"] = [call.model_dump(exclude={"index"}) for call in message.tool_calls]
+        told["tool_calls"] = [
+            call.model_dump(exclude={"index": True, "function": {"parsed_arguments"}})
+            for call in message.tool_calls
+        ]
     for field in ("name", "tool_call_id"):
         if (value := getattr(message, field)) is not None:
             told[field] = value

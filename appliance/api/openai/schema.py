@@ -23,7 +23,9 @@ TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_PROMPT_TO
 
 
 def _form(value: object) -> str:
-    """Which of OpenAI's four forms of a prompt is meant, by its first item: faults are then told of that form only."""
+    """Which of OpenAI's four forms of a prompt is meant, by its first item: faults are then told of that form
+    only.
+    """
     if not isinstance(value, list):
         return "text"
     if value and isinstance(value[0], int):
@@ -34,6 +36,8 @@ def _form(value: object) -> str:
 class CalledFunction(Body):
     name: Name
     arguments: Text
+    parsed_arguments: Any = None
+    """Added by openai-python's helpers; `arguments` is what counts."""
 
 
 class ToolCallField(Body):
@@ -49,7 +53,7 @@ class ToolCallField(Body):
 class Message(Body):
     """One message; which fields a role may have is checked in `chat_request.py`.
 
-    `annotations`, `audio`, `function_call` and `refusal` are in our and OpenAI's answers, and clients send
+    `annotations`, `audio`, `function_call`, `parsed` and `refusal` are in the answers, and clients send
     answers back.
     """
 
@@ -64,6 +68,7 @@ class Message(Body):
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
     audio: None = None
     function_call: None = None
+    parsed: Any = None
 
 
 class FunctionField(Body):

@@ -62,7 +62,7 @@ def test_every_field_with_every_odd_value_is_200_or_400(path: str, door: Door) -
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
+@given(data=st.data())
 def test_random_bodies_are_never_5xx(data: st.DataObject, door: Door) -> None:
     path = data.draw(st.sampled_from(sorted(ROUTES)))
     model, honest = ROUTES[path]

@@ -21,7 +21,8 @@ def asked(door: Door, method: str = "GET", path: str = "/v1/models", **kwargs: A
     return door.client.simulate_request(method, path, **{"host": "localhost", **kwargs})
 
 
-# ── ids ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── ids
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_clients_id_comes_back_on_answers_and_errors() -> None:
@@ -35,7 +36,8 @@ def test_an_id_that_could_do_harm_is_replaced(told: str) -> None:
     assert Door().get("/v1/models", {"X-Request-Id": told}).headers["x-request-id"].startswith("req_")
 
 
-# ── hosts ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── hosts
+# ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,8 @@ def test_what_is_not_one_host_is_400(host: str) -> None:
     assert refusal(Door().get("/v1/models", {"Host": host})) == (400, None, "invalid_value")
 
 
-# ── origins ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── origins
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_page_of_another_origin_may_not_post() -> None:
@@ -98,7 +101,8 @@ def test_a_listed_origin_may_post_and_read_and_ask_before() -> None:
     assert door.chat(headers=headers).headers["access-control-allow-origin"] == "https://chat.lan"
 
 
-# ── keys ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── keys
+# ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("path", ROUTES)

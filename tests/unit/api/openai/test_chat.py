@@ -46,7 +46,8 @@ def scripted(*lines: Line) -> Door:
     return Door(FakeInference(script=lambda _: lines))
 
 
-# ── sampling and limits ────────────────────────────────────────────────────────────────────────────────────────────
+# ── sampling and limits
+# ────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_without_fields_the_defaults_are_the_engines() -> None:
@@ -176,7 +177,8 @@ def test_stream_options_without_stream_are_refused() -> None:
     assert refusal(Door().chat(stream_options={"include_usage": True}))[0] == 400
 
 
-# ── refused, ignored, unknown ──────────────────────────────────────────────────────────────────────────────────────
+# ── refused, ignored, unknown
+# ──────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -240,7 +242,8 @@ def test_a_warning_goes_out_with_a_stream_too() -> None:
     assert Door().chat(user="me", stream=True).headers["x-outpost-warning"] == "'user' is ignored"
 
 
-# ── messages ───────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── messages
+# ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_developer_is_system_and_text_parts_are_joined() -> None:
@@ -307,7 +310,8 @@ def test_reasoning_and_template_variables_reach_the_template() -> None:
     assert prompt(reasoning_format="auto").parse_reasoning is True
 
 
-# ── tools ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── tools
+# ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_the_forms_of_tool_choice() -> None:
@@ -358,7 +362,8 @@ def test_wrong_tools_are_400_with_their_path(fields: dict[str, Any], param: str)
     assert refusal(Door().chat(**fields))[:2] == (400, param)
 
 
-# ── response format ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── response format
+# ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -418,7 +423,8 @@ def test_raw_grammars_can_be_switched_off() -> None:
     assert refusal(answer) == (400, "grammar", "unsupported_parameter")
 
 
-# ── answers ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── answers
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_whole_answer_has_every_key_of_openais() -> None:

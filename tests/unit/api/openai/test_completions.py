@@ -125,7 +125,8 @@ def test_logprobs_count_their_text_offset_through_the_answer() -> None:
     assert [event["choices"][0]["logprobs"]["text_offset"] for event in events[:2]] == [[0], [3]]
 
 
-# ── batches ────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── batches
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_each_prompt_of_a_batch_has_its_own_choices_in_order() -> None:
