@@ -10,14 +10,13 @@ from provision.bootstrap import background, debian, environment, examples, llama
 from provision.bootstrap.steps import BootstrapError, say
 
 _EX_UNAVAILABLE: Final = 69
-_DEFAULT_ADDRESS: Final = "127.0.0.1:11434"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="provision/bootstrap/start", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="set up, start the daemon, wait until it is ready, print examples")
-    run.add_argument("--listen", default=_DEFAULT_ADDRESS, metavar="HOST:PORT")
+    run.add_argument("--listen", metavar="HOST:PORT", help=f"default: {background.DEFAULT_ADDRESS}")
     commands.add_parser("stop", help="stop the daemon")
     commands.add_parser("setup", help="all that tests need: environment, llama.cpp, starter model")
     commands.add_parser("tools", help="the environment for checks and unit tests: neither compiler nor model")
@@ -37,9 +36,9 @@ def main() -> int:
     return 0
 
 
-def _run(address: str) -> None:
+def _run(wanted: str | None) -> None:
     _prepare("run")
-    background.start(address, starter_model.ensure())
+    address = background.start(wanted, starter_model.ensure())
     say(examples.render(address=address, model=starter_model.NAME))
 
 

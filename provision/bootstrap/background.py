@@ -20,11 +20,12 @@ from typing import Final
 from provision.bootstrap import places, starter_model
 from provision.bootstrap.steps import BootstrapError, say, step
 
+DEFAULT_ADDRESS: Final = "127.0.0.1:11434"
 _PID_FILE: Final = places.DATA / "make.pid"
 _LOG: Final = places.DATA / "daemon.log"
 _READY_S: Final = 120.0
 _STOP_S: Final = 20.0
-_POLL_S: Final = 0.05
+_POLL_S: Final = 0.1
 _TAIL_BYTES: Final = 4000
 
 
@@ -38,9 +39,13 @@ class Daemon:
     address: str
 
 
-def start(address: str, model: Path) -> None:
-    """Have the daemon of this clone up and ready. Raises BootstrapError with the end of its log."""
+def start(wanted: str | None, model: Path) -> str:
+    """Have the daemon of this clone up and ready, and return its address.
+
+    `wanted` None: where it runs already, else the default. Raises BootstrapError with the end of its log.
+    """
     running = _running()
+    address = wanted or (running.address if running is not None else DEFAULT_ADDRESS)
     if running is not None and running.address != address:
         raise BootstrapError(
             f"this clone's daemon already runs on {running.address}",
@@ -51,6 +56,7 @@ def start(address: str, model: Path) -> None:
     else:
         say(f"▸ the daemon already runs (process {running.pid}); `make stop` stops it")
     _wait_until_ready(running)
+    return address
 
 
 def stop() -> None:
