@@ -142,9 +142,9 @@ class ChatTemplate:
         """
         if reserved := _RESERVED.intersection(kwargs or {}):
             raise InvalidRequest(reason=f"{min(reserved)!r} cannot be set", param="chat_template_kwargs")
-        shown = self._shown(messages, tools or [])
         if continue_final_message:
-            shown = _marked(shown)
+            messages = _marked(messages)
+        shown = self._shown(messages, tools or [])
         variables: dict[str, Any] = {
             **self._tokens,
             **(kwargs or {}),
@@ -277,10 +277,11 @@ def _to_json(
 
 
 def _marked(messages: list[Message]) -> list[Message]:
-    if not messages or messages[-1].get("role") != "assistant" or "tool_calls" in messages[-1]:
+    final = messages[-1] if messages else {}
+    content = final.get("content")
+    if final.get("role") != "assistant" or final.get("tool_calls") or not isinstance(content, str):
         raise InvalidRequest(reason="the message to continue must be the assistant's text", param="messages")
-    final = messages[-1]
-    return [*messages[:-1], {**final, "content": final["content"] + _CONTINUE_MARK}]
+    return [*messages[:-1], {**final, "content": content + _CONTINUE_MARK}]
 
 
 def _cut_at_mark(text: str) -> str:

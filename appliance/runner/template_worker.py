@@ -102,7 +102,7 @@ class TemplateClient:
     def __init__(self, control: socket.socket, zygote_pid: int) -> None:
         self._control = control
         self._control.settimeout(_DEADLINE_S)
-        self._zygote_pid = zygote_pid
+        self.zygote_pid = zygote_pid
         self._lock = threading.Lock()
         self._template: TemplateSource | None = None
         self._worker: Channel[_Answer] | None = None
@@ -136,7 +136,7 @@ class TemplateClient:
             self._drop_worker()
             if self._control.fileno() >= 0:
                 self._control.close()
-                os.waitpid(self._zygote_pid, 0)
+                os.waitpid(self.zygote_pid, 0)
 
     def _compile(self, template: TemplateSource) -> TemplateFacts:
         if self._worker is None:

@@ -110,7 +110,12 @@ def parse(
         (ToolFormat.JSON, '{"name": "unknown", "arguments": {}}', '{"name": "unknown", "arguments": {}}', []),
         (ToolFormat.JSON, '{"age": 3, "name": "a"}', '{"age": 3, "name": "a"}', []),
         (ToolFormat.HERMES, "<tool_call>no call</tool_call>", "<tool_call>no call</tool_call>", []),
-        (ToolFormat.HERMES, '<tool_call>{"name": 3, "arguments": {}}', '<tool_call>{"name": 3, "arguments": {}}', []),
+        (
+            ToolFormat.HERMES,
+            '<tool_call>{"name": 3, "arguments": {}}',
+            '<tool_call>{"name": 3, "arguments": {}}',
+            [],
+        ),
         (ToolFormat.HERMES, '<tool_call>{"na', '<tool_call>{"na', []),
         (ToolFormat.HERMES, '<tool_call>{"name": "a", "arguments": {"x": [1', "", [("a", '{"x": [1')]),
         (ToolFormat.HERMES, '<tool_call>{"name": "a", "arguments": {}} and on', " and on", [("a", "{}")]),
@@ -142,7 +147,9 @@ def test_calls_of_each_family_are_read_however_the_text_is_cut(
         ("<thi", False, ("<thi", "")),
     ],
 )
-def test_the_reasoning_block_is_split_off_the_front(answer: str, opened: bool, expected: tuple[str, str]) -> None:  # noqa: FBT001
+def test_the_reasoning_block_is_split_off_the_front(
+    answer: str, opened: bool, expected: tuple[str, str]
+) -> None:  # noqa: FBT001
     for pieces in ([answer], list(answer)):
         text, reasoning, _ = parse(pieces, reasoning=THINK, tools=False, opened=opened)
         assert (text, reasoning) == expected
@@ -233,7 +240,9 @@ def test_without_a_call_the_text_comes_out_whole(answer: str, tool_format: ToolF
 @given(
     tool_format=st.sampled_from(ToolFormat),
     before=st.text(alphabet="ab .\n", max_size=8),
-    arguments=st.dictionaries(st.text(max_size=5), st.recursive(st.none() | st.booleans() | st.text(), st.lists)),
+    arguments=st.dictionaries(
+        st.text(max_size=5), st.recursive(st.none() | st.booleans() | st.text(), st.lists)
+    ),
 )
 def test_every_json_object_survives_as_arguments(
     tool_format: ToolFormat, before: str, arguments: dict[str, object]
