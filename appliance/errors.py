@@ -57,7 +57,7 @@ class OutpostError(Exception):
         return value if isinstance(value, str) else None
 
 
-# ── the caller changes the request ─────────────────────────────────────────────────────────────────────────────────
+# ── the caller changes the request ──────────────────────────────────────────────────────────────
 
 
 class RequestError(OutpostError):
@@ -119,7 +119,7 @@ class ClientGone(RequestError):
         super().__init__("the client closed the connection before the answer began")
 
 
-# ── try later ──────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── try later ───────────────────────────────────────────────────────────────────────────────────
 
 
 class CapacityError(OutpostError):
@@ -164,7 +164,7 @@ class ShuttingDown(CapacityError):
         super().__init__("the daemon is shutting down", retry_after_s=retry_after_s)
 
 
-# ── the operator acts ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── the operator acts ───────────────────────────────────────────────────────────────────────────
 
 
 class ResourceError(OutpostError):
@@ -187,7 +187,7 @@ class AddressInUse(ResourceError):
         super().__init__(f"{address} is in use; stop the other server or choose another with --listen", address=address)
 
 
-# ── the content is wrong ───────────────────────────────────────────────────────────────────────────────────────────
+# ── the content is wrong ────────────────────────────────────────────────────────────────────────
 
 
 class ContentError(OutpostError):
@@ -199,7 +199,7 @@ class ModelInvalid(ContentError):
         super().__init__(f"model '{model}' does not load: {reason}", model=model, reason=reason)
 
 
-# ── our fault, contained in one runner ─────────────────────────────────────────────────────────────────────────────
+# ── our fault, contained in one runner ──────────────────────────────────────────────────────────
 
 
 class RunnerError(OutpostError):
@@ -252,7 +252,7 @@ class EngineFault(RunnerError):
         super().__init__(f"the engine failed this request: {reason}", reason=reason)
 
 
-# ── configuration ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── configuration ───────────────────────────────────────────────────────────────────────────────
 
 
 class ConfigError(OutpostError):
@@ -262,7 +262,7 @@ class ConfigError(OutpostError):
         )
 
 
-# ── crossing the wire ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── crossing the wire ───────────────────────────────────────────────────────────────────────────
 
 
 class _Registry:

@@ -140,7 +140,7 @@ def _compiled(key: str) -> str:
     return text
 
 
-# ── tool calls ──────────────────────────────────────────────────────────────────────────────────────────────
+# ── tool calls ──────────────────────────────────────────────────────────────────────────────────
 
 
 def _calls(
@@ -190,7 +190,7 @@ def _arguments(schema: Any, grammar: GrammarText, param: str) -> str:
     return schema_rule(schema if combined else {**schema, "type": "object"}, grammar, param=param)
 
 
-# ── reasoning ───────────────────────────────────────────────────────────────────────────────────────────────
+# ── reasoning ───────────────────────────────────────────────────────────────────────────────────
 
 
 def _after_reasoning(answer: str, tags: ReasoningTags, grammar: GrammarText, *, opened: bool) -> str:

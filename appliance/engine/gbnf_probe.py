@@ -26,12 +26,12 @@ _Stack = tuple[int, ...]
 
 def grows_without_bound(grammar: Grammar) -> bool:
     """Whether some text was found that can be read in more than a thousand ways."""
-    machine = _Machine(grammar)
+    machine = Machine(grammar, budget=0)
     starts = [grammar.root, *_self_embedding(grammar)]
     return any(_grows(machine, start, _BUDGET // len(starts)) for start in starts)
 
 
-def _grows(machine: _Machine, start: int, budget: int) -> bool:
+def _grows(machine: Machine, start: int, budget: int) -> bool:
     machine.budget = budget
     stacks = machine.begin(start)
     for _ in range(_STEPS):
@@ -50,14 +50,14 @@ def _grows(machine: _Machine, start: int, budget: int) -> bool:
     return False
 
 
-class _Machine:
+class Machine:
     """The stack machine of `llama_grammar_advance_stack`. Owned by the caller's thread.
 
     Positions are numbered over the whole grammar: `elements[p]` is what stands at p, None after an
     alternative's last element.
     """
 
-    def __init__(self, grammar: Grammar) -> None:
+    def __init__(self, grammar: Grammar, *, budget: int) -> None:
         self._elements: list[Element | None] = []
         self._starts: list[list[int]] = []
         for rule in grammar.rules:
@@ -66,7 +66,7 @@ class _Machine:
                 starts.append(len(self._elements))
                 self._elements.extend((*alternative, None))
             self._starts.append(starts)
-        self.budget = 0
+        self.budget = budget
 
     def begin(self, rule: int) -> set[_Stack]:
         stacks: set[_Stack] = set()
@@ -78,7 +78,7 @@ class _Machine:
         grown: set[_Stack] = set()
         self.budget -= len(stacks) // 2
         for stack in stacks:
-            if stack and _takes(self._terminal(stack), char):
+            if stack and _takes(self.terminal(stack), char):
                 self._advance(self._pushed(stack[:-1], stack[-1] + 1), grown)
         return grown
 
@@ -86,11 +86,11 @@ class _Machine:
         """The starts of the ranges in reach, most wanted first."""
         wanted: dict[int, int] = {}
         for stack in stacks:
-            for char in _firsts(self._terminal(stack)) if stack else ():
+            for char in _firsts(self.terminal(stack)) if stack else ():
                 wanted[char] = wanted.get(char, 0) + 1
         return sorted(wanted, key=lambda char: (-wanted[char], char))[:_MAX_CHARS]
 
-    def _terminal(self, stack: _Stack) -> Terminal:
+    def terminal(self, stack: _Stack) -> Terminal:
         element = self._elements[stack[-1]]
         assert isinstance(element, Terminal)
         return element

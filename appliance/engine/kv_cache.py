@@ -78,7 +78,7 @@ class KvCache:
         self.slots = [Slot(index) for index in range(store.n_slots)]
         self.copy_s_per_cell = _COPY_S_PER_CELL
 
-    # ── reading ────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
     @property
     def busy(self) -> list[int]:
@@ -114,7 +114,7 @@ class KvCache:
                     awaited, coming = index, length
         return Match(slot=best, ready=ready, coming=coming, awaited=awaited)
 
-    # ── taking and giving back ─────────────────────────────────────────────────────────────────────────────────────
+    # ── taking and giving back ───────────────────────────────────────────────────────────────────
 
     def take(
         self, scope: str, tokens: list[int], *, match: Match, shared: bool, now: int, per_token_s: float
@@ -182,7 +182,7 @@ class KvCache:
                 f"free slot {index}: {slot.held} of {len(slot.tokens)}"
             )
 
-    # ── inside ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── inside ───────────────────────────────────────────────────────────────────────────────────
 
     def _copy(self, source: int, target: int) -> None:
         slot = self.slots[target]

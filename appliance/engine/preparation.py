@@ -70,7 +70,7 @@ class Preparer:
             if len(tokens) == 1 and model.is_control(tokens[0])
         )
 
-    # ── requests that need no step ─────────────────────────────────────────────────────────────────────────────────
+    # ── requests that need no step ───────────────────────────────────────────────────────────────
 
     def answer(self, request: Tokenize | Detokenize | ApplyTemplate) -> Result:
         if isinstance(request, Tokenize):
@@ -84,7 +84,7 @@ class Preparer:
             return Result(id=request.id, text=text.decode("utf-8", "replace"))
         return Result(id=request.id, text=self._rendered(request.prompt))
 
-    # ── generations ────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── generations ──────────────────────────────────────────────────────────────────────────────
 
     def generation(self, request: Generate) -> ActiveRequest:
         """Raises RequestError for whatever is wrong with it."""
@@ -124,7 +124,7 @@ class Preparer:
             special_pieces=self._markers if isinstance(request.prompt, ChatPrompt) else frozenset(),
         )
 
-    # ── prompt ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── prompt ───────────────────────────────────────────────────────────────────────────────────
 
     def _prompt(self, request: Generate) -> tuple[str | None, list[int]]:
         """The rendered text of a chat, and the tokens of any prompt."""
@@ -169,7 +169,7 @@ class Preparer:
             raise ModelInvalid(model=self._model.name, reason=f"its chat template: {self._chat.error}")
         return self._render.render(prompt)
 
-    # ── checks ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── checks ───────────────────────────────────────────────────────────────────────────────────
 
     def _check_length(self, prompt_tokens: int, max_tokens: int | None) -> None:
         if prompt_tokens == 0:
@@ -200,7 +200,7 @@ class Preparer:
                     param="logit_bias",
                 )
 
-    # ── output ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── output ───────────────────────────────────────────────────────────────────────────────────
 
     def _gbnf(self, request: Generate, text: str | None) -> str | None:
         chat, facts = _chat_of(request), self._chat.facts

@@ -30,6 +30,8 @@ class Pending:
     """Order of arrival."""
     remaining_prompt: int
     """Prompt tokens not computed yet; 0: it decodes."""
+    whole_prompt: int
+    """Prompt tokens that were not computed when it started: the tail of a long prompt is no short prompt."""
     draft: int = 0
 
 
@@ -51,7 +53,7 @@ def schedule(sequences: Sequence[Pending], cost: StepCost, limits: StepLimits) -
             budget -= plan[sequence.key]
     prefilling = [sequence for sequence in sequences if sequence.remaining_prompt > 0]
     if prefilling and budget > 0:
-        pending = sum(sequence.remaining_prompt for sequence in prefilling)
+        pending = sum(sequence.whole_prompt for sequence in prefilling)
         allowance = min(budget, prefill_allowance(sum(plan.values()), pending, cost, limits.bound_s))
         _share(prefilling, allowance, plan)
     return plan

@@ -123,7 +123,7 @@ class _Converter:
     def _refuse(self, path: str, reason: str) -> NoReturn:
         raise InvalidRequest(reason=reason, param=path)
 
-    # ── dispatch ────────────────────────────────────────────────────────────────────────────────────────────
+    # ── dispatch ─────────────────────────────────────────────────────────────────────────────────
 
     def _any(self, schema: Any, path: str) -> _Part:
         if schema is True:
@@ -202,7 +202,7 @@ class _Converter:
             self._refuse(path, f"more than {_MAX_AMBIGUITY} alternatives may be open at once")
         return _Part(self._grammar.rule(" | ".join(dict.fromkeys(part.name for part in parts))), ambiguity)
 
-    # ── references and combinations ─────────────────────────────────────────────────────────────────────────
+    # ── references and combinations ──────────────────────────────────────────────────────────────
 
     def _target(self, ref: Any, path: str) -> Any:
         if not isinstance(ref, str) or not (ref == "#" or ref.startswith("#/")):
@@ -296,7 +296,7 @@ class _Converter:
         )
         return _Part(self._grammar.rule(" | ".join(literal(text) for text in texts)), 1)
 
-    # ── one type each ───────────────────────────────────────────────────────────────────────────────────────
+    # ── one type each ────────────────────────────────────────────────────────────────────────────
 
     def _members(self, schema: dict[str, Any], path: str) -> dict[str, Any]:
         properties = schema.get("properties", {})

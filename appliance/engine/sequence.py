@@ -8,7 +8,7 @@ from enum import StrEnum
 from appliance.engine.backend import Sampler
 from appliance.engine.output import OutputStream
 from appliance.engine.speculation import PromptLookup
-from appliance.wire.messages import FinishReason, Generate
+from appliance.wire.messages import Generate
 
 
 class Status(StrEnum):
@@ -37,10 +37,11 @@ class Sequence:
     arrived: int = 0
     slot: int = -1
     n_computed: int = 0
+    n_cached: int = 0
+    """Prompt tokens that were reused, not computed."""
     awaits: int | None = None
     """Waiting for this slot, which computes our prefix."""
     draft: list[int] = field(default_factory=list)
-    finish_reason: FinishReason | None = None
 
     @property
     def n_prompt(self) -> int:

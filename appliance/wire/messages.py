@@ -41,7 +41,7 @@ class _Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of the values inside messages."""
 
 
-# ── placement: how a model is put on the board ─────────────────────────────────────────────────────────────────────
+# ── placement: how a model is put on the board ──────────────────────────────────────────────────
 
 
 class Placement(_Struct):
@@ -80,7 +80,7 @@ class EngineSettings(_Struct):
     adapt_threads: bool = True
 
 
-# ── to the runner ──────────────────────────────────────────────────────────────────────────────────────────────────
+# ── to the runner ───────────────────────────────────────────────────────────────────────────────
 
 
 class ToRunner(_Struct, tag_field="t", tag=True):
@@ -265,7 +265,7 @@ Request = Union[Generate, Embed, Rerank, Tokenize, Detokenize, ApplyTemplate]
 DaemonMessage = Union[Load, Generate, Embed, Rerank, Tokenize, Detokenize, ApplyTemplate, Cancel, SetLimits]
 
 
-# ── from the runner ────────────────────────────────────────────────────────────────────────────────────────────────
+# ── from the runner ─────────────────────────────────────────────────────────────────────────────
 
 
 class FromRunner(_Struct, tag_field="t", tag=True):

@@ -115,7 +115,7 @@ class LlamaContext:
     def pooling(self) -> str:
         return _POOLING.get(bindings.llama_pooling_type(self.handle), "none")
 
-    # ── compute ────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── compute ──────────────────────────────────────────────────────────────────────────────────
 
     def decode(self, spans: Sequence[Span]) -> None:
         """Compute a batch of at most `n_batch` tokens; spans in ascending slot order. Raises EngineFault; slots are then undefined."""
@@ -146,7 +146,7 @@ class LlamaContext:
             raise EngineFault(reason=f"no embedding for sequence {slot}")
         return np.ctypeslib.as_array(pointer, shape=(width,)).copy()
 
-    # ── slots ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── slots ────────────────────────────────────────────────────────────────────────────────────
 
     def truncate(self, slot: int, n_tokens: int) -> bool:
         """Keep the first `n_tokens` of a slot. False: this memory cannot be cut there; nothing changed."""
@@ -180,7 +180,7 @@ class LlamaContext:
         if self._memory is not None:
             bindings.llama_memory_clear(self._memory, False)
 
-    # ── settings ───────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── settings ─────────────────────────────────────────────────────────────────────────────────
 
     def set_threads(self, n_threads: int) -> None:
         bindings.llama_set_n_threads(self.handle, n_threads, n_threads)

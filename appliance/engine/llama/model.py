@@ -47,7 +47,7 @@ class LlamaModel:
         self._pieces: dict[int, bytes] = {}
         self._adapters: dict[str, ctypes.c_void_p] = {}
 
-    # ── facts ──────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── facts ────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def n_ctx_train(self) -> int:
@@ -106,7 +106,7 @@ class LlamaModel:
         length = bindings.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
         return buffer.value.decode("utf-8", "replace") if length >= 0 else None
 
-    # ── vocabulary ─────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── vocabulary ───────────────────────────────────────────────────────────────────────────────
 
     @property
     def bos_text(self) -> str:
@@ -180,7 +180,7 @@ class LlamaModel:
     def _special_text(self, token: int) -> str:
         return self.piece(token, special=True).decode("utf-8", "replace") if token >= 0 else ""
 
-    # ── adapters ───────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── adapters ─────────────────────────────────────────────────────────────────────────────────
 
     def load_adapter(self, name: str, path: str) -> None:
         log.clear()

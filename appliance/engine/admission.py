@@ -1,0 +1,94 @@
+"""Which sequences wait and which run: slots for those that wait, neighbouring slots for those that run."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+
+from appliance.engine.kv_cache import MIN_REUSE, KvCache, plan_swap
+from appliance.engine.sequence import Sequence, Status
+
+
+class Admission:
+    """The waiting and the running sequences. Owned by the engine's thread."""
+
+    def __init__(self, cache: KvCache, *, n_slots: int, reuses: bool) -> None:
+        self._cache = cache
+        self._n_slots = n_slots
+        self._reuses = reuses
+        self._arrivals = 0
+        self.waiting: deque[Sequence] = deque()
+        self.running: list[Sequence] = []
+
+    def add(self, sequence: Sequence) -> None:
+        self._arrivals += 1
+        sequence.arrived = self._arrivals
+        self.waiting.append(sequence)
+
+    def admit(self, *, most: int | None, now: int, per_token_s: float) -> Iterator[Sequence]:
+        """Give slots to waiting sequences, in order of arrival; yields those that start.
+
+        One that waits for a prefix which another is just computing lets later ones pass.
+        """
+        still: deque[Sequence] = deque()
+        limit = most or self._n_slots
+        while self.waiting and len(self.running) < limit and self._cache.has_free:
+            sequence = self.waiting.popleft()
+            if self._start(sequence, now=now, per_token_s=per_token_s):
+                yield sequence
+            else:
+                still.append(sequence)
+        still.extend(self.waiting)
+        self.waiting = still
+
+    def close_gap(self, *, per_pass_s: float) -> None:
+        """One exchange on the way to running sequences in neighbouring slots, if there is one that pays."""
+        if len(self.running) < 2:
+            return
+        cache = self._cache
+        exchange = plan_swap(cache.busy, [slot.held for slot in cache.slots])
+        if exchange is None or not cache.swap_pays(*exchange, per_pass_s=per_pass_s):
+            return
+        busy, free = exchange
+        cache.swap(busy, free)
+        for sequence in self.running:
+            if sequence.slot == busy:
+                sequence.slot = free
+        for sequence in self.waiting:
+            if sequence.awaits == busy:
+                sequence.awaits = free
+
+    def drop_finished(self) -> None:
+        if any(sequence.status is Status.FINISHED for sequence in self.running):
+            self.running = [sequence for sequence in self.running if sequence.status is not Status.FINISHED]
+        if any(sequence.status is Status.FINISHED for sequence in self.waiting):
+            self.waiting = deque(
+                sequence for sequence in self.waiting if sequence.status is not Status.FINISHED
+            )
+
+    def _start(self, sequence: Sequence, *, now: int, per_token_s: float) -> bool:
+        request, cache = sequence.request, self._cache
+        if sequence.awaits is not None and cache.slots[sequence.awaits].prefilling:
+            return False
+        reuses = self._reuses and request.generate.cache_prompt
+        scope = request.scope if reuses else f"\0alone {request.id} {sequence.choice}"
+        match = cache.match(scope, request.prompt_tokens)
+        if match.awaited is not None and match.coming - match.ready >= MIN_REUSE:
+            sequence.awaits = match.awaited
+            return False
+        taken = cache.take(
+            scope,
+            request.prompt_tokens,
+            match=match,
+            shared=reuses and request.generate.shared_prefix,
+            now=now,
+            per_token_s=per_token_s,
+        )
+        if taken is None:
+            return False
+        sequence.slot, sequence.n_cached = taken
+        sequence.n_computed = sequence.n_cached
+        sequence.status = Status.RUNNING
+        sequence.awaits = None
+        self.running.append(sequence)
+        return True
