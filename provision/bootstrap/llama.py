@@ -79,7 +79,7 @@ def ensure() -> tuple[Path, str]:
     """
     facts = read_facts()
     if facts.compiler is None and (key := _fitting(facts)) is not None:
-        return _wheel_in(_folder(key)), key
+        return wheel_in(_folder(key)), key
     debian.ensure(debian.TO_BUILD)
     facts = read_facts()
     folder = _folder(facts.key)
@@ -87,7 +87,7 @@ def ensure() -> tuple[Path, str]:
         with places.exclusive(folder.parent / f".{facts.key}.lock", doing="building llama-cpp-python"):
             if not folder.exists():
                 _build(folder, facts)
-    return _wheel_in(folder), facts.key
+    return wheel_in(folder), facts.key
 
 
 def read_facts() -> Facts:
@@ -127,7 +127,7 @@ def _folder(key: str) -> Path:
     return places.cache() / "wheels" / key
 
 
-def _wheel_in(folder: Path) -> Path:
+def wheel_in(folder: Path) -> Path:
     """The wheel in a finished folder, after its digest was compared with the one recorded when it was
     built.
     """
@@ -208,7 +208,7 @@ def _compile(work: Path, result: Path) -> None:
             errors="replace",
         ) as child,
     ):
-        _follow(child.stdout or (), copy)
+        follow(child.stdout or (), copy, live=is_terminal())
     if child.returncode != 0:
         kept = shutil.copy(log, places.cache() / "wheels" / "failed-build.log")
         raise failure(
@@ -219,11 +219,10 @@ def _compile(work: Path, result: Path) -> None:
         )
 
 
-def _follow(lines: Iterable[str], copy: TextIO) -> None:
+def follow(lines: Iterable[str], copy: TextIO, *, live: bool) -> None:
     """Copy the build's output, and show how far it is: redrawn on a terminal, now and then elsewhere."""
     began_s: float | None = None
     told_percent = -_TELL_PERCENT
-    live = is_terminal()
     for line in lines:
         copy.write(line)
         progress = ninja.parse(line)

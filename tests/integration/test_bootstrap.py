@@ -80,3 +80,27 @@ def test_a_python_that_is_too_old_is_refused_with_what_to_do(tmp_path: Path) -> 
     )
     assert done.returncode == 69
     assert done.stderr == f"error: {old} is older than 3.11; name another with PYTHON=…\n"
+
+
+@pytest.mark.integration
+def test_without_apt_the_missing_packages_are_named_with_the_command() -> None:
+    text = """
+from provision.bootstrap import debian
+from provision.bootstrap.steps import BootstrapError
+try:
+    debian.ensure(debian.TO_BUILD)
+except BootstrapError as error:
+    print(error, error.hint, sep="|")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        cwd=ROOT,
+        env={"PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "compiles llama.cpp" in done.stdout
+    assert done.stdout.endswith(
+        "|let an administrator run: apt-get install --no-install-recommends build-essential cmake ninja-build\n"
+    )

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from provision.bootstrap import llama, places
+from provision.bootstrap.steps import BootstrapError
 
 FACTS = llama.Facts(
     version="0.3.36",
@@ -77,3 +82,37 @@ def test_the_build_has_no_openmp_no_rpc_and_is_native() -> None:
 def test_the_version_is_the_one_that_the_lock_pins() -> None:
     lock = (places.HERE / "llama-cpp-python.lock").read_text(encoding="utf-8")
     assert lock.startswith(f"llama-cpp-python=={llama.VERSION} ")
+
+
+def kept(folder: Path, content: bytes) -> Path:
+    """A finished folder in the cache, whose record says that its wheel holds b"wheel"."""
+    (folder / "a.whl").write_bytes(content)
+    sha256 = hashlib.sha256(b"wheel").hexdigest()
+    (folder / "build.json").write_text(json.dumps({"wheel": "a.whl", "sha256": sha256}), encoding="ascii")
+    return folder
+
+
+def test_a_whole_wheel_is_used(tmp_path: Path) -> None:
+    assert llama.wheel_in(kept(tmp_path, b"wheel")) == tmp_path / "a.whl"
+
+
+def test_a_wheel_with_one_flipped_bit_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BootstrapError, match=r"a\.whl is damaged"):
+        llama.wheel_in(kept(tmp_path, b"wheem"))
+
+
+def test_progress_is_told_every_ten_percent_where_no_terminal_redraws(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    copy = io.StringIO()
+    lines = ["-- Configuring\n", *(f"  [{step}/40] cc\n" for step in range(1, 41))]
+    llama.follow(lines, copy, live=False)
+    told = [line.split("]")[1].split("%")[0].strip() for line in capsys.readouterr().out.splitlines()]
+    assert told == ["2", "12", "22", "32", "42", "52", "62", "72", "82", "92"]
+    assert copy.getvalue() == "".join(lines)
+
+
+def test_progress_is_one_redrawn_line_on_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    llama.follow(["[1/2] cc\n", "[2/2] ld\n"], io.StringIO(), live=True)
+    output = capsys.readouterr().out
+    assert (output.count("\r"), output.count("\n")) == (2, 1)
