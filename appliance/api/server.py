@@ -24,6 +24,7 @@ import msgspec
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, ThreadedTaskDispatcher
 
@@ -196,7 +197,24 @@ def _adjustments(limits: ServerLimits) -> Adjustments:
     )
 
 
-class _JsonErrorTask(ErrorTask):  # type: ignore[misc]  # waitress has no types
+class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
+    """Refuses what two servers in a row might read in two ways (smuggling) and waitress 3.0.2 lets through."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        first_line, _, rest = header_plus.partition(b"\r\n")
+        lines = rest.split(b"\r\n")
+        if any(line.startswith((b" ", b"\t")) for line in lines):
+            raise ParsingError("a header is folded over two lines")
+        names = [line.partition(b":")[0].lower() for line in lines]
+        for name in (b"host", b"content-length", b"transfer-encoding"):
+            if names.count(name) > 1:
+                raise ParsingError(f"the header {name.decode()} stands there twice")
+        if b"transfer-encoding" in names and (b"content-length" in names or first_line.endswith(b"HTTP/1.0")):
+            raise ParsingError("Transfer-Encoding beside Content-Length or in HTTP/1.0")
+        super().parse_header(header_plus)
+
+
+class _JsonErrorTask(ErrorTask):  # type: ignore[misc]
     """Faults that waitress finds itself, in the form of all others."""
 
     def execute(self) -> None:
@@ -222,6 +240,7 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     """
 
     error_task_class = _JsonErrorTask
+    parser_class = _Parser
     reading_since_s: float | None = None
     """When the request being received began."""
 

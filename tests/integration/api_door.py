@@ -41,11 +41,11 @@ class Door:
 
 @contextmanager
 def opened(
-    inference: FakeInference | None = None, *, server_limits: ServerLimits = ServerLimits(), **settings: Any
+    inference: FakeInference | None = None, *, server_limits: ServerLimits | None = None, **settings: Any
 ) -> Iterator[Door]:
     inference = inference or FakeInference()
     app = create_app(inference=inference, **settings)
-    with serve(app, listen=("127.0.0.1", 0), limits=server_limits) as server:
+    with serve(app, listen=("127.0.0.1", 0), limits=server_limits or ServerLimits()) as server:
         yield Door(inference, server)
 
 

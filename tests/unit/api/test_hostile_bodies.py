@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.api.openai import schema
+from appliance.api.openai.fields import Body
 from tests.fakes.fake_inference import MODEL
 from tests.unit.api.door import HELLO, Door
 
-ROUTES: dict[str, tuple[type[schema.Body], dict[str, Any]]] = {
+ROUTES: dict[str, tuple[type[Body], dict[str, Any]]] = {
     "/v1/chat/completions": (schema.ChatBody, HELLO),
     "/v1/completions": (schema.CompletionBody, {"model": MODEL, "prompt": "x"}),
     "/v1/embeddings": (schema.EmbeddingBody, {"model": MODEL, "input": "x"}),
@@ -21,10 +22,11 @@ ROUTES: dict[str, tuple[type[schema.Body], dict[str, Any]]] = {
     "/tokenize": (schema.TokenizeBody, {"content": "x"}),
     "/detokenize": (schema.DetokenizeBody, {"tokens": [1]}),
 }
-ODD = [
+ODD: list[Any] = [
     None, True, False, 0, 1, -1, 5, 2**31, 2**63, -(2**63), 0.5, -0.5, 1e308, -1e308, 1e-320,
     "", "x", "auto", "none", "\x00", "\U0001f600", [], [[]], [None], [1], ["x"], [[1], ["x"]], {}, {"": None},
-    {"type": "function"}, {"type": "json_schema"}, {"type": "json_object", "schema": {}}, {"1": 2**63}, [{"role": "user"}],
+    {"type": "function"}, {"type": "json_schema"}, {"type": "json_object", "schema": {}}, {"1": 2**63},
+    [{"role": "user"}],
     [{"role": "assistant", "tool_calls": [{}]}], {"a": {"b": {"c": 2**64 - 1}}},
 ]  # fmt: skip
 VALUES = st.recursive(
@@ -41,7 +43,7 @@ VALUES = st.recursive(
 )
 
 
-def field_names(model: type[schema.Body]) -> list[str]:
+def field_names(model: type[Body]) -> list[str]:
     return [*model.model_fields, "user", "store", "functions", "nobody_knows"]
 
 

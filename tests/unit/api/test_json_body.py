@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 
@@ -33,10 +34,8 @@ def test_every_honest_object_is_read_as_it_is(value: dict[str, object]) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_object_or_an_invalid_request(body: bytes) -> None:
-    try:
+    with contextlib.suppress(InvalidRequest):
         assert isinstance(json_body.parse(body), dict)
-    except InvalidRequest:
-        pass
 
 
 @pytest.mark.parametrize(

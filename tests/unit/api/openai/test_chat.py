@@ -224,7 +224,7 @@ def test_what_is_not_honoured_is_refused_by_its_name(fields: dict[str, Any], par
     ],
 )
 def test_a_field_that_changes_nothing_is_named_in_a_warning(field: str, value: object) -> None:
-    answer = Door().chat(**{field: value})
+    answer = Door().chat(None, **{field: value})
     assert answer.status_code == 200
     assert answer.headers["x-outpost-warning"] == f"'{field}' is ignored"
 
@@ -233,7 +233,7 @@ def test_a_field_that_changes_nothing_is_named_in_a_warning(field: str, value: o
     ("field", "value"), [("store", False), ("user", None), ("service_tier", "auto"), ("functions", None)]
 )
 def test_a_field_that_asks_for_nothing_needs_no_warning(field: str, value: object) -> None:
-    answer = Door().chat(**{field: value})
+    answer = Door().chat(None, **{field: value})
     assert answer.status_code == 200
     assert "x-outpost-warning" not in answer.headers
 
