@@ -71,8 +71,8 @@ class Client:
             session.stream("POST", "/v1/chat/completions", json=body) as response,
         ):
             if response.status_code != 200:
-                body = _at_most(response, MAX_ERROR_BYTES)
-                raise self._refusal(response.status_code, response.headers, body)
+                told = _at_most(response, MAX_ERROR_BYTES)
+                raise self._refusal(response.status_code, response.headers, told)
             for text in response.headers.get_list("x-outpost-warning"):
                 yield Notice(text)
             yield from self._pieces(response.iter_lines())

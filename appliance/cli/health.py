@@ -26,18 +26,19 @@ def main(arguments: argparse.Namespace) -> int:
         print(json.dumps({**report, "ready": is_ready, "url": client.target.url}))
     else:
         print(f"{client.target.url}: {'ready' if is_ready else 'not ready'}")
-        for reason in [] if is_ready else reasons(ready.body):
+        for reason in reasons(report, is_ready=is_ready):
             print(f"  {printable(reason)}")
     return Exit.OK if is_ready else Exit.UNAVAILABLE
 
 
-def reasons(report: dict[str, Any]) -> list[str]:
-    """Why it is not ready: each model that is not, with its state and reason."""
+def reasons(report: dict[str, Any], *, is_ready: bool) -> list[str]:
+    """What is wrong, as the report tells; an unready daemon that tells nothing serves no model."""
+    listed = report.get("reasons")
+    told = [str(reason) for reason in listed] if isinstance(listed, list) else []
     models = report.get("models")
-    listed = [model for model in models if isinstance(model, dict)] if isinstance(models, list) else []
-    if not listed:
+    for model in models if isinstance(models, list) and not told and not is_ready else []:
+        reason = f", {model['reason']}" if model.get("reason") else ""
+        told.append(f"{model.get('name')} is {model.get('state')}{reason}")
+    if not told and not is_ready:
         return ["it serves no model; start it with --model NAME=FILE.gguf"]
-    return [
-        f"{model.get('name')}: {model.get('state')}" + (f", {model['reason']}" if model.get("reason") else "")
-        for model in listed
-    ]
+    return told

@@ -135,7 +135,7 @@ def _serve(commands: Any) -> None:
     parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), help="the least level to tell"
     )
-    parser.add_argument("--log-format", choices=("auto", "json", "console"), help="form of the log on stderr")
+    parser.add_argument("--log-format", choices=("auto", "json", "console"), help="form of the log")
 
 
 def _run(commands: Any) -> None:
@@ -215,8 +215,8 @@ def _bench(commands: Any) -> None:
         usage="outpost bench [MODEL] [--clients 1,8] [--tokens N] [options]",
         more="Streams answers to N clients at once, each with a prompt of its own, after one warm-up "
         "request. Shown are the medians over the repeats: tokens per second of all clients together, "
-        "time to first token (TTFT), and the gap between tokens. Any server that speaks the OpenAI API can be measured "
-        "with --url.",
+        "time to first token (TTFT), and the gap between tokens. Any server that speaks the OpenAI API "
+        "can be measured with --url.",
         examples=(
             "outpost bench tiny",
             "outpost bench tiny --clients 1,8,32 --tokens 64 --prompt-words 300 --json",

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from appliance.cli import terminal
 from appliance.cli.client import Client
 from appliance.cli.connect import cards, client_of
 from appliance.cli.exits import Exit, Failure
 
-HEADER: Final = ("NAME", "STATE", "SIZE", "MEMORY", "RUNNING", "CONTEXT", "TOK/S", "UPTIME", "SANDBOX")
+Value = TypeVar("Value")
+
+_NOTHING: Final = "-"
+HEADER: Final = (
+    "NAME",
+    "STATE",
+    "SIZE",
+    "MEMORY",
+    "RUNNING",
+    "CONTEXT",
+    "TOK/S",
+    "UPTIME",
+    "DEVICE",
+    "SANDBOX",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +36,8 @@ class Row:
 
     name: str
     state: str | None
+    loading_progress: float | None
+    """0 to 1 while it loads."""
     size_bytes: int | None
     """Of the file."""
     rss_bytes: int | None
@@ -31,6 +48,7 @@ class Row:
     context_tokens: int | None
     tokens_per_s: float | None
     uptime_s: float | None
+    device: str | None
     sandbox: str | None
     reason: str | None
 
@@ -41,40 +59,50 @@ class Row:
 def main(arguments: argparse.Namespace) -> int:
     client = client_of(arguments)
     if arguments.json:
-        print(json.dumps({"url": client.target.url, "models": [row.as_json() for row in rows_of(client)]}))
+        models, report = asked(client)
+        daemon = {
+            "url": client.target.url,
+            "version": report.get("version"),
+            "uptime_s": report.get("uptime_s"),
+        }
+        print(json.dumps({**daemon, "models": [row.as_json() for row in rows(models, report)]}))
     else:
         print(listing(client))
     return Exit.OK
 
 
 def listing(client: Client) -> str:
-    rows = rows_of(client)
-    if not rows:
+    """The table; columns of which the server tells nothing are left out."""
+    listed = rows(*asked(client))
+    if not listed:
         return f"{client.target.url} has no model; start it with --model NAME=FILE.gguf"
-    reasons = [terminal.printable(f"{row.name}: {row.reason}") for row in rows if row.reason]
-    return "\n".join([terminal.table(HEADER, [cells(row) for row in rows]), *reasons])
+    columns = list(zip(HEADER, *(cells(row) for row in listed), strict=True))
+    shown = [column for column in columns if any(cell != _NOTHING for cell in column[1:])]
+    header, *lines = zip(*shown, strict=True)
+    reasons = [terminal.printable(f"{row.name}: {row.reason}") for row in listed if row.reason]
+    return "\n".join([terminal.table(header, lines), *reasons])
 
 
-def rows_of(client: Client) -> list[Row]:
+def asked(client: Client) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The list of models and the health report, which is empty where the server has none."""
     models = cards(client)
     try:
-        report = client.get("/healthz").body
+        return models, client.get("/healthz").body
     except Failure as failure:
         if failure.exit_code not in {Exit.PROTOCOL, Exit.NOT_ALLOWED}:
             raise
-        report = {}  # a server of another make, or one that tells this key no more
-    return rows(models, report)
+        return models, {}  # a server of another make, or one that tells this key no more
 
 
 def rows(models: list[dict[str, Any]], report: dict[str, Any]) -> list[Row]:
     """Join `/v1/models` with what the report tells of each runner. Other servers tell names only."""
-    runners = _by_name(report.get("runners"))
+    runners = _by_model(report.get("runners"))
     return [_row(model, runners.get(model["id"], {})) for model in models]
 
 
-def _by_name(entries: object) -> dict[str, dict[str, Any]]:
+def _by_model(entries: object) -> dict[str, dict[str, Any]]:
     listed = entries if isinstance(entries, list) else []
-    return {entry["name"]: entry for entry in listed if isinstance(entry, dict) and "name" in entry}
+    return {entry["model"]: entry for entry in listed if isinstance(entry, dict) and "model" in entry}
 
 
 def _row(model: dict[str, Any], runner: dict[str, Any]) -> Row:
@@ -82,15 +110,17 @@ def _row(model: dict[str, Any], runner: dict[str, Any]) -> Row:
     return Row(
         name=model["id"],
         state=model.get("state"),
+        loading_progress=runner.get("loading_progress"),
         size_bytes=meta.get("size"),
         rss_bytes=runner.get("rss_bytes"),
         running=runner.get("running"),
         waiting=runner.get("waiting"),
-        slots=(runner.get("facts") or {}).get("n_seq_max"),
+        slots=runner.get("n_seq_max"),
         context_tokens=meta.get("n_ctx"),
         tokens_per_s=runner.get("tokens_per_s"),
         uptime_s=runner.get("uptime_s"),
-        sandbox=(runner.get("sandbox") or {}).get("level"),
+        device=runner.get("device"),
+        sandbox=runner.get("sandbox_level"),
         reason=model.get("reason"),
     )
 
@@ -98,20 +128,31 @@ def _row(model: dict[str, Any], runner: dict[str, Any]) -> Row:
 def cells(row: Row) -> tuple[str, ...]:
     return (
         row.name,
-        row.state or "-",
-        "-" if row.size_bytes is None else terminal.size(row.size_bytes),
-        "-" if row.rss_bytes is None else terminal.size(row.rss_bytes),
+        _state(row),
+        _told(row.size_bytes, terminal.size),
+        _told(row.rss_bytes, terminal.size),
         _running(row),
-        "-" if row.context_tokens is None else str(row.context_tokens),
-        "-" if row.tokens_per_s is None else f"{row.tokens_per_s:.1f}",
-        "-" if row.uptime_s is None else terminal.duration(row.uptime_s),
-        row.sandbox or "-",
+        _told(row.context_tokens, str),
+        _told(row.tokens_per_s, "{:.1f}".format),
+        _told(row.uptime_s, terminal.duration),
+        _told(row.device, str),
+        _told(row.sandbox, str),
     )
+
+
+def _told(value: Value | None, shown: Callable[[Value], str]) -> str:
+    return _NOTHING if value is None else shown(value)
+
+
+def _state(row: Row) -> str:
+    if row.state is None:
+        return _NOTHING
+    return f"{row.state} {row.loading_progress:.0%}" if row.loading_progress else row.state
 
 
 def _running(row: Row) -> str:
     """`3/64 +2`: three sequences of 64 run, two requests wait."""
     if row.running is None:
-        return "-"
+        return _NOTHING
     slots = f"/{row.slots}" if row.slots is not None else ""
     return f"{row.running}{slots}" + (f" +{row.waiting}" if row.waiting else "")

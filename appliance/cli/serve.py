@@ -6,10 +6,17 @@ The one command that is no client: it loads the daemon, and nothing else of the 
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from appliance.cli.exits import Exit, Failure
+
+_LOOK_S: Final = 0.05
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -32,7 +39,53 @@ def main(arguments: argparse.Namespace) -> int:
         )
     from appliance import daemon  # noqa: PLC0415
 
-    return daemon.main(config, preload=arguments.preload)
+    with announced(config.data.dir):
+        return daemon.main(config, preload=arguments.preload)
+
+
+@contextmanager
+def announced(directory: Path) -> Iterator[None]:
+    """Print the line with the address as soon as the daemon of this process has put its record into
+    `directory`.
+
+    The thread `serve-announce` looks until then and ends.
+    """
+    record = directory / "daemon.json"
+    stale = _stamp(record)
+    stopped = threading.Event()
+
+    def announce() -> None:
+        while not stopped.wait(_LOOK_S):
+            # A record left by a crash may even carry our pid (in a container): only a new file counts.
+            address = None if _stamp(record) == stale else _address_of(record)
+            if address is not None:
+                with suppress(OSError):
+                    print(f"outpost: listening on http://{address}", flush=True)
+                return
+
+    thread = threading.Thread(target=announce, name="serve-announce", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join(timeout=1.0)
+
+
+def _stamp(record: Path) -> tuple[int, int] | None:
+    try:
+        status = record.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _address_of(record: Path) -> str | None:
+    try:
+        told = json.loads(record.read_text(encoding="utf-8"))
+        return str(told["address"]) if told["pid"] == os.getpid() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def check_files(arguments: argparse.Namespace) -> None:

@@ -104,7 +104,10 @@ class _Handler(BaseHTTPRequestHandler):
                 name: [make(model) for model in script.models]
                 for name, make in (("models", _state), ("runners", _runner))
             }
-            self._json(200, {"version": "0.1.0", "status": "ok", **told})
+            reasons = [] if script.ready else ["tiny is failed: crashed"]
+            self._json(
+                200, {"version": "0.1.0", "uptime_s": 61.0, "status": "ok", "reasons": reasons, **told}
+            )
         elif self.path == "/readyz":
             state = {
                 "name": "tiny",
@@ -261,12 +264,12 @@ def _state(name: str) -> dict[str, Any]:
 
 def _runner(name: str) -> dict[str, Any]:
     return {
-        "name": name,
+        "model": name,
+        "state": "ready",
         "running": 1,
         "waiting": 0,
+        "loading_progress": None,
         "rss_bytes": 212_000_000,
-        "facts": {"n_seq_max": 64},
-        "tokens_per_s": 78.25,
-        "uptime_s": 61.0,
-        "sandbox": {"level": "full"},
+        "sandbox_level": "full",
+        "device": "cpu",
     }

@@ -326,30 +326,8 @@ def test_sigint_ends_with_130_and_stops_the_computing(daemon: FakeDaemon, tmp_pa
 
 def test_ps_shows_a_table_and_json(daemon: FakeDaemon, tmp_path: Path) -> None:
     lines = outpost(daemon, tmp_path, "ps").stdout.splitlines()
-    assert lines[0].split() == [
-        "NAME",
-        "STATE",
-        "SIZE",
-        "MEMORY",
-        "RUNNING",
-        "CONTEXT",
-        "TOK/S",
-        "UPTIME",
-        "SANDBOX",
-    ]
-    assert lines[1].split() == [
-        "tiny",
-        "ready",
-        "92",
-        "MB",
-        "212",
-        "MB",
-        "1/64",
-        "4096",
-        "78.2",
-        "1m01s",
-        "full",
-    ]
+    assert lines[0].split() == ["NAME", "STATE", "SIZE", "MEMORY", "RUNNING", "CONTEXT", "DEVICE", "SANDBOX"]
+    assert lines[1].split() == ["tiny", "ready", "92", "MB", "212", "MB", "1", "4096", "cpu", "full"]
     model = json.loads(outpost(daemon, tmp_path, "ps", "--json").stdout)["models"][0]
     assert (model["name"], model["running"], model["sandbox"]) == ("tiny", 1, "full")
 
@@ -361,7 +339,7 @@ def test_health_is_0_when_ready_and_69_when_not(daemon: FakeDaemon, tmp_path: Pa
     done = outpost(daemon, tmp_path, "health")
     assert (done.returncode, done.stdout) == (
         os.EX_UNAVAILABLE,
-        f"{daemon.url}: not ready\n  tiny: failed, crashed\n",
+        f"{daemon.url}: not ready\n  tiny is failed: crashed\n",
     )
     assert json.loads(outpost(daemon, tmp_path, "health", "--json").stdout)["ready"] is False
 
@@ -380,7 +358,7 @@ def test_bench_measures_each_client_count(daemon: FakeDaemon, tmp_path: Path) ->
     assert [run["clients"] for run in report["runs"]] == [1, 3]
     assert [run["tokens"] for run in report["runs"]] == [3, 9]
     assert all(
-        run["errors"] == 0 and run["tokens_per_s"] > 0 and run["gap_p50_ms"] >= 9 for run in report["runs"]
+        run["errors"] == 0 and run["tokens_per_s"] > 0 and run["gap_p99_ms"] > 0 for run in report["runs"]
     )
     prompts = [request["messages"][0]["content"] for request in daemon.requests]
     assert len(prompts) == len(set(prompts)) == 1 + 2 * (1 + 3)

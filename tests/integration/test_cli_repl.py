@@ -16,7 +16,8 @@ from tests.fakes.fake_terminal import ALT_ENTER, CTRL_C, CTRL_D, ENTER, UP, Fake
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(30)]
 
-PROMPT = ">>> "
+PROMPT = "Send a message (/? for help)"
+"""Only an open and empty prompt shows it: the echo of typed text does not look like the next prompt."""
 
 
 @pytest.fixture

@@ -83,40 +83,38 @@ def test_a_cut_answer_is_told_unless_it_was_wished() -> None:
 def test_ps_joins_the_list_and_the_report() -> None:
     models: list[Json] = [
         {"id": "a", "state": "ready", "meta": {"size": 91_700_000, "n_ctx": 4096}},
-        {"id": "b", "state": "failed", "reason": "crashed", "meta": {"size": 10}},
+        {"id": "b", "state": "starting", "reason": "crashed", "meta": {"size": 10}},
         {"id": "c"},
     ]
-    report = {
-        "runners": [
-            {
-                "name": "a",
-                "running": 2,
-                "waiting": 3,
-                "rss_bytes": 212_000_000,
-                "facts": {"n_seq_max": 64},
-                "sandbox": {"level": "full"},
-                "tokens_per_s": 78.24,
-                "uptime_s": 5.0,
-            },
-            {"name": "b", "running": 0, "facts": None, "sandbox": None},
-            "nonsense",
-        ]
+    runner = {
+        "model": "a",
+        "running": 2,
+        "waiting": 3,
+        "n_seq_max": 64,
+        "rss_bytes": 212_000_000,
+        "tokens_per_s": 78.24,
+        "uptime_s": 5.0,
+        "device": "cpu",
+        "sandbox_level": "full",
     }
+    report = {"runners": [runner, {"model": "b", "running": 0, "loading_progress": 0.42}, "nonsense"]}
     assert [cells(row) for row in rows(models, report)] == [
-        ("a", "ready", "92 MB", "212 MB", "2/64 +3", "4096", "78.2", "5.00s", "full"),
-        ("b", "failed", "10 B", "-", "0", "-", "-", "-", "-"),
-        ("c", "-", "-", "-", "-", "-", "-", "-", "-"),
+        ("a", "ready", "92 MB", "212 MB", "2/64 +3", "4096", "78.2", "5.00s", "cpu", "full"),
+        ("b", "starting 42%", "10 B", "-", "0", "-", "-", "-", "-", "-"),
+        ("c", "-", "-", "-", "-", "-", "-", "-", "-", "-"),
     ]
     assert rows(models, {})[1].reason == "crashed"
 
 
-def test_an_unready_daemon_tells_why() -> None:
+def test_a_daemon_tells_what_is_wrong() -> None:
     models = [
         {"name": "a", "state": "starting", "reason": None},
         {"name": "b", "state": "failed", "reason": "crashed"},
     ]
-    assert reasons({"models": models}) == ["a: starting", "b: failed, crashed"]
-    assert "no model" in reasons({})[0]
+    assert reasons({"reasons": ["b is slow"], "models": models}, is_ready=True) == ["b is slow"]
+    assert reasons({"models": models}, is_ready=False) == ["a is starting", "b is failed, crashed"]
+    assert reasons({"models": models}, is_ready=True) == []
+    assert "no model" in reasons({}, is_ready=False)[0]
 
 
 def test_flags_become_overrides_of_the_configuration(tmp_path: Path) -> None:

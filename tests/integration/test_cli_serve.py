@@ -1,0 +1,131 @@
+"""`outpost serve` as a program: how it starts, what it refuses, how it ends. No model is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+
+OUTPOST = [sys.executable, "-m", "appliance"]
+LISTENING = re.compile(r"outpost: listening on (http://127\.0\.0\.1:([0-9]+))")
+
+
+def environment(home: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"}
+
+
+def outpost(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*OUTPOST, *arguments],
+        env=environment(home),
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+@contextmanager
+def serving(home: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A daemon that listens, and its address."""
+    running = subprocess.Popen(
+        [*OUTPOST, "serve", *arguments], env=environment(home), cwd=home, stdout=subprocess.PIPE, text=True
+    )
+    assert running.stdout is not None
+    with running.stdout:
+        try:
+            line = next((line for line in running.stdout if LISTENING.match(line)), "")
+            found = LISTENING.match(line)
+            assert found, "it ended before it listened"
+            yield running, found[1].removeprefix("http://")
+        finally:
+            running.kill()
+            running.wait(timeout=10)
+
+
+@pytest.fixture
+def gguf(tmp_path: Path) -> Path:
+    """A file with a model's name; it is only opened when a request asks for it."""
+    file = tmp_path / "tiny.gguf"
+    file.write_bytes(b"GGUF")
+    return file
+
+
+def test_a_daemon_tells_its_address_is_found_keeps_its_directory_and_leaves_no_trace(
+    tmp_path: Path, gguf: Path
+) -> None:
+    data = tmp_path / "data"
+    arguments = ("--data", "data", "--model", f"tiny={gguf.name}")
+    with serving(tmp_path, "--listen", "127.0.0.1:0", *arguments) as (running, address):
+        record = json.loads((data / "daemon.json").read_text())
+        assert (record["address"], record["pid"]) == (address, running.pid)
+        assert outpost(tmp_path, "health", "--data", "data").stdout == f"http://{address}: ready\n"
+        assert outpost(tmp_path, "ps", "--data", "data").stdout.splitlines()[1].split()[:2] == [
+            "tiny",
+            "stopped",
+        ]
+
+        second = outpost(tmp_path, "serve", "--listen", "127.0.0.1:0", *arguments)
+        assert second.returncode == os.EX_CONFIG
+        assert "a directory that no other daemon uses" in second.stderr
+
+        taken = outpost(tmp_path, "serve", "--listen", address, "--data", "other")
+        assert taken.returncode == os.EX_TEMPFAIL
+        assert f"{address} is in use" in taken.stderr
+
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(timeout=20) == 0
+    assert not (data / "daemon.json").exists()
+    gone = outpost(tmp_path, "ps", "--data", "data")
+    assert gone.returncode == os.EX_UNAVAILABLE
+    assert "start one with: outpost serve --data data" in gone.stderr
+
+
+def test_a_record_left_by_a_crash_is_not_announced_and_is_replaced(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "daemon.json").write_text(json.dumps({"address": "127.0.0.1:1", "pid": 1}))
+    with serving(tmp_path, "--listen", "127.0.0.1:0", "--data", "data") as (running, address):
+        assert not address.endswith(":1")
+        assert json.loads((data / "daemon.json").read_text())["address"] == address
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "told"),
+    [
+        (["--listen", "here"], os.EX_CONFIG, "server.listen"),
+        (["--listen", "0.0.0.0:0"], os.EX_CONFIG, "add a key"),
+        (["--ctx", "999999999"], os.EX_CONFIG, "engine.n_ctx_seq"),
+        (["--model", "bad name=tiny.gguf"], os.EX_CONFIG, "models"),
+        (["--config", "bad.toml"], os.EX_CONFIG, "bad.toml"),
+        (["--config", "unknown.toml"], os.EX_CONFIG, "no such key"),
+        (["--data", "/proc/nowhere"], os.EX_CONFIG, "data.dir"),
+        (["--config", "missing.toml"], os.EX_NOINPUT, "no such file"),
+        (["--model", "x=missing.gguf"], os.EX_NOINPUT, "no such file"),
+        (["--preload", "x"], os.EX_USAGE, "no such model is configured"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_in_one_line(
+    tmp_path: Path, gguf: Path, arguments: list[str], exit_code: int, told: str
+) -> None:
+    (tmp_path / "bad.toml").write_text("[server")
+    (tmp_path / "unknown.toml").write_text("[server]\nport = 1\n")
+    done = outpost(tmp_path, "serve", *(() if "--data" in arguments else ("--data", "data")), *arguments)
+    assert done.returncode == exit_code
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("outpost: ")
