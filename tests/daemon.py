@@ -125,15 +125,9 @@ class Daemon:
         except urllib.error.HTTPError as error:
             return str(error.read().decode())
 
-    def metrics(self) -> dict[str, float]:
-        """The sum over all label sets of each sample of `/metrics`."""
-        sums: dict[str, float] = {}
-        for line in self.get("/metrics").splitlines():
-            if line and not line.startswith("#"):
-                name, value = line.rsplit(" ", 1)
-                name = name.split("{", 1)[0]
-                sums[name] = sums.get(name, 0.0) + float(value)
-        return sums
+    def running_requests(self) -> int:
+        """Requests that hold a lease on any model, as `/healthz` tells it."""
+        return sum(runner["running"] for runner in json.loads(self.get("/healthz"))["runners"])
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""

@@ -1,4 +1,4 @@
-"""One real daemon for the whole session: the starter model, two tiny ones, and two files that are no models."""
+"""One real daemon for the whole session: the starter model, two tiny ones, two files that are no models."""
 
 from __future__ import annotations
 

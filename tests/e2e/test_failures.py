@@ -39,7 +39,7 @@ def test_a_runner_killed_in_mid_stream_is_a_typed_error_and_the_next_request_wor
             _stream_and_kill(client, own_daemon, killed_s)
         assert time.monotonic() - killed_s[0] < 1.0
         assert caught.value.code == "runner_died"
-        assert "Paris" in text_of(chat(client, "What is the capital of France?"))
+        assert "river" in text_of(chat(client, "Name three rivers.")).lower()
 
 
 def test_a_killed_daemon_leaves_no_runner_behind(own_daemon: Daemon) -> None:
