@@ -1,9 +1,10 @@
 r"""A bounded part of regular expressions, as GBNF inside a JSON string. Pure.
 
-Taken: `^…$`, literals, `.`, classes with ranges and \d \w \s, groups `(…)` and `(?:…)`, `|`, and `* + ?
-{m} {m,} {m,n}` on what repeats nothing itself. Refused: everything else (look-around, back-references, nested
-quantifiers, anchors inside). Characters that JSON must escape are written escaped where they stand alone, and
-left out of classes: what is generated always matches.
+Taken: `^…$`, literals, `.`, classes with ranges and \d \w \s, groups `(…)` and `(?:…)`, `|`, and
+`* + ? {m} {m,} {m,n}`. Refused: everything else (look-around, back-references, anchors inside), and endless
+repetition of what may be empty. Nested repetition is harmless to a grammar; its size is the concern of
+`gbnf_check.py`. Characters that JSON must escape are written escaped where they stand alone, and left out of
+classes: what is generated always matches.
 """
 
 from __future__ import annotations
@@ -63,26 +64,26 @@ class _Pattern:
         return char
 
     def _alternatives(self, *, depth: int) -> tuple[str, bool]:
-        """The body, and whether it repeats or may be empty."""
+        """The body, and whether it may be empty."""
         if depth > _MAX_DEPTH:
             self._refuse(f"nesting over {_MAX_DEPTH}")
         sequences = [self._sequence(depth=depth)]
         while self._peek() == "|":
             self._at += 1
             sequences.append(self._sequence(depth=depth))
-        return " | ".join(body for body, _ in sequences), any(repeats for _, repeats in sequences)
+        return " | ".join(body for body, _ in sequences), any(empty for _, empty in sequences)
 
     def _sequence(self, *, depth: int) -> tuple[str, bool]:
         parts: list[str] = []
-        repeats = False
+        may_be_empty = True
         while self._peek() not in {"", "|", ")"}:
-            part, inner = self._atom(depth=depth)
+            part, empty = self._atom(depth=depth)
             times = self._quantifier()
-            if times and inner:
-                self._refuse("a quantifier on what repeats or may be empty")
-            repeats = repeats or inner or bool(times)
+            if empty and times and (times in "*+" or times.endswith(",}")):
+                self._refuse("an endless repetition of what may be empty")
+            may_be_empty = may_be_empty and (empty or times in {"*", "?"} or times.startswith("{0"))
             parts.append(part + times)
-        return " ".join(parts), repeats or not parts
+        return " ".join(parts), may_be_empty
 
     def _atom(self, *, depth: int) -> tuple[str, bool]:
         char = self._take()
@@ -91,10 +92,10 @@ class _Pattern:
                 self._at += 1
                 if self._take() != ":":
                     self._refuse("this kind of group")
-            body, repeats = self._alternatives(depth=depth + 1)
+            body, empty = self._alternatives(depth=depth + 1)
             if self._take() != ")":
                 self._refuse("a group that is not closed")
-            return f"({body})", repeats
+            return f"({body})", empty
         if char == "[":
             return self._class(), False
         if char == ".":

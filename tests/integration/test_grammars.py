@@ -1,4 +1,4 @@
-"""Every grammar we let through is one that llama.cpp takes, at once; every hostile one is refused before it sees it.
+"""Every grammar we let through is one that llama.cpp takes, at once; every hostile one is refused first.
 
 llama.cpp runs in a child, which must outlive the whole set.
 """
@@ -53,7 +53,9 @@ HOSTILE = {
     "deep parentheses": "root ::= " + "(" * 100_000 + '"a"' + ")" * 100_000,
     "parentheses inside the size limit": "root ::= " + "(" * 8_000 + '"a"' + ")" * 8_000,
     "many alternatives": "root ::= " + " | ".join(f'"{number}"' for number in range(100_000)),
-    "long chain": "root ::= r0\n" + "\n".join(f"r{n} ::= r{n + 1}" for n in range(50_000)) + '\nr50000 ::= "a"',
+    "long chain": "root ::= r0\n"
+    + "\n".join(f"r{n} ::= r{n + 1}" for n in range(50_000))
+    + '\nr50000 ::= "a"',
     "exponential start": "root ::= r0\n"
     + "\n".join(f'r{n} ::= r{n + 1} "a" | r{n + 1} "b"' for n in range(30))
     + '\nr30 ::= "x"',
@@ -81,7 +83,8 @@ HOSTILE = {
 GOOD = {
     "list": 'root ::= item+\nitem ::= "- " [^\\n]+ "\\n"',
     "arithmetic": 'root ::= (expr "=" ws term "\\n")+\nexpr ::= term ([-+*/] term)*\n'
-    'term ::= ident | num | "(" ws expr ")" ws\nident ::= [a-z] [a-z0-9_]* ws\nnum ::= [0-9]+ ws\nws ::= [ \\t\\n]*',
+    'term ::= ident | num | "(" ws expr ")" ws\nident ::= [a-z] [a-z0-9_]* ws\n'
+    "num ::= [0-9]+ ws\nws ::= [ \\t\\n]*",
     "nested repetition inside the limit": 'root ::= ("a"{40}){40}',
     "bounds": 'root ::= "a"{0} [b-d]{2,} ("e" | "f"){1,3} .{0,5} # a comment\n',
     "lines inside parentheses": 'root ::= (\n  "a" |\n  "b"\n)\n',
@@ -102,6 +105,7 @@ PERSON: dict[str, Any] = {
         "free": True,
         "map": {"type": "object", "additionalProperties": {"type": "number", "exclusiveMinimum": 0}},
         "when": {"type": "string", "format": "date-time"},
+        "nested": {"type": "string", "pattern": "^(([a-z]+\\.)+[a-z]{2,30}){1,9}$"},
         "code": {"type": "string", "pattern": '^[A-Z]{2}-(\\d{4}|x"y)$'},
         "pair": {"type": "array", "prefixItems": [{"type": "boolean"}, {"const": "x"}]},
         "either": {"anyOf": [{"type": "integer"}, {"type": "object", "properties": {"a": {"type": "null"}}}]},

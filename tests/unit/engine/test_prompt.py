@@ -131,7 +131,8 @@ def test_a_template_without_tools_is_given_their_description() -> None:
 
 
 def test_a_template_that_concatenates_arguments_gets_them_as_text() -> None:
-    source = "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls %}{{ '(' + c.function.arguments + ')' }}"
+    source = "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls %}"
+    source += "{{ '(' + c.function.arguments + ')' }}"
     text = rendered(
         source + "{% endfor %}{% endfor %}{# tools <tool_call> {% if tools %} 'name' 'arguments' #}", CALLED
     )
@@ -189,7 +190,8 @@ def test_content_that_is_no_text_is_refused_by_place() -> None:
 def test_mistral_ids_have_nine_characters() -> None:
     source = (
         "{% if tools %}{% endif %}{% for m in messages %}{{ m.content }}{% for c in m.tool_calls %}"
-        "[TOOL_CALLS]{{ c.id }}{% endfor %}{% if m.role == 'tool' %}={{ m.tool_call_id }}{% endif %}{% endfor %}"
+        "[TOOL_CALLS]{{ c.id }}{% endfor %}"
+        "{% if m.role == 'tool' %}={{ m.tool_call_id }}{% endif %}{% endfor %}"
     )
     called, answered = rendered(source, CALLED).removeprefix("Rome?[TOOL_CALLS]").split("sunny=")
     assert called == answered

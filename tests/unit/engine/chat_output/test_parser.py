@@ -63,8 +63,10 @@ def parse(
         ),
         (
             ToolFormat.HERMES,
-            f'Sure.\n<tool_call>{{"name": "a", "arguments": {{}}}}</tool_call>\n'
-            f'<tool_call>{{"name": "b", "arguments": {WEATHER}}}</tool_call>\n',
+            (
+                'Sure.\n<tool_call>{"name": "a", "arguments": {}}</tool_call>\n'
+                f'<tool_call>{{"name": "b", "arguments": {WEATHER}}}</tool_call>\n'
+            ),
             "Sure.\n",
             [("a", "{}"), ("b", WEATHER)],
         ),
@@ -95,7 +97,10 @@ def parse(
         ),
         (
             ToolFormat.MISTRAL,
-            f'[TOOL_CALLS][{{"name": "a", "arguments": {WEATHER}, "id": "abcdefghi"}}, {{"name": "b", "arguments": {{}}}}]',
+            (
+                f'[TOOL_CALLS][{{"name": "a", "arguments": {WEATHER}, "id": "abcdefghi"}}, '
+                '{"name": "b", "arguments": {}}]'
+            ),
             "",
             [("a", WEATHER), ("b", "{}")],
         ),
@@ -149,7 +154,7 @@ def test_calls_of_each_family_are_read_however_the_text_is_cut(
 )
 def test_the_reasoning_block_is_split_off_the_front(
     answer: str, opened: bool, expected: tuple[str, str]
-) -> None:  # noqa: FBT001
+) -> None:
     for pieces in ([answer], list(answer)):
         text, reasoning, _ = parse(pieces, reasoning=THINK, tools=False, opened=opened)
         assert (text, reasoning) == expected
