@@ -6,8 +6,8 @@ in reverse.
     http-*        waitress: one loop, workers on demand
 
 Start: lock of the data directory → supervisor → door → `daemon.json` → READY=1. Stop (SIGTERM, SIGINT):
-STOPPING=1, no more spawns, drain while the door still answers, door, supervisor, `daemon.json`. A second signal
-ends the drain at once.
+STOPPING=1, no more spawns, drain while the door still answers, door, supervisor, `daemon.json`. A second
+signal ends the drain at once.
 """
 
 from __future__ import annotations

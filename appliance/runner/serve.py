@@ -226,20 +226,25 @@ class Loop:
                 self._inbox.put(_Checked(request.id, prepared))
 
     def _prepare(self, request: Request) -> Prepared | None:
-        """None when it has its answer already. Raises OSError when the daemon is gone."""
+        """None when it has its answer already. Raises OSError when the daemon is gone, and then only."""
         try:
             prepared = self._engine.prepare(request)
-            if not isinstance(prepared, Result):
-                return prepared
-            self._channel.send(prepared)
         except OutpostError as error:
             self._refuse(request.id, error)
-        except OSError:
-            raise
         except Exception as fault:  # noqa: BLE001  # top of one request: its bug must not take others down
             traceback.print_exc()
             self._refuse(request.id, EngineFault(reason=f"{type(fault).__name__}: {fault}"))
+        else:
+            if not isinstance(prepared, Result):
+                return prepared
+            self._answer(prepared)
         return None
+
+    def _answer(self, result: Result) -> None:
+        try:
+            self._channel.send(result)
+        except ValueError as error:  # larger than a frame
+            self._refuse(result.id, EngineFault(reason=str(error)))
 
     def _refuse(self, request_id: int, error: OutpostError) -> None:
         name, fields = to_wire(error)

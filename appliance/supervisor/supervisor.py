@@ -26,6 +26,7 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from appliance.errors import (
+    DeadlineExceeded,
     ModelLoading,
     ModelNotFound,
     OutpostError,
@@ -203,7 +204,7 @@ class Supervisor:
         if isinstance(item, first):
             return mailbox, item
         runner.cancel(mailbox)
-        raise self._impatient(runner.model)
+        raise DeadlineExceeded(limit_s=self._queue.patience_s)
 
     def _impatient(self, model: str) -> OutpostError:
         published = self._published[model]
@@ -275,19 +276,23 @@ class Supervisor:
     def _spawn(self, spec: ModelSpec, *, is_open: bool) -> None:
         """Answered on the loop thread by `started`, or by `gone` without a runner."""
         desk = self._desks[spec.name]
+        fault: OutpostError
         try:
-            if not is_open:
-                raise ShuttingDown
-            preflight.check(spec.name, spec.path)
-            runner = self._launch(spec)
+            runner = self._launch(spec, is_open=is_open)
         except OutpostError as error:
             fault = error
-            self._post(lambda now_s: desk.gone(None, fault, now_s))
+        except Exception as error:  # noqa: BLE001  # top of a job: the desk must get its answer
+            fault = RunnerStartFailed(model=spec.name, reason=f"{type(error).__name__}: {error}")
+        else:
+            self._post(lambda _: desk.started(runner))
+            runner.start()
             return
-        self._post(lambda _: desk.started(runner))
-        runner.start()
+        self._post(lambda now_s: desk.gone(None, fault, now_s))
 
-    def _launch(self, spec: ModelSpec) -> Runner:
+    def _launch(self, spec: ModelSpec, *, is_open: bool) -> Runner:
+        if not is_open:
+            raise ShuttingDown
+        preflight.check(spec.name, spec.path)
         try:
             process = RunnerProcess(name=spec.name, sandbox=self._policy.sandbox, command=self._command)
         except OSError as error:

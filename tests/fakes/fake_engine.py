@@ -1,7 +1,7 @@
 """An engine without a model: deterministic deltas, with knobs for every way a runner can fail.
 
-The knobs are JSON behind the 24-byte header of the "model" file (`write_model`), so that a real runner process can be
-steered by the path alone.
+The knobs are JSON behind the 24-byte header of the "model" file (`write_model`), so that a real runner
+process can be steered by the path alone.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from appliance.wire.messages import (
     Tokenize,
     Usage,
 )
+from tests.fakes.fake_probes import probe
 
 _HEADER = struct.pack("<4sIQQ", b"GGUF", 3, 0, 0)
 
@@ -56,8 +57,8 @@ def read_knobs(path: str) -> dict[str, Any]:
 class FakeEngine:
     """Every running request gets one delta per step, `"<token number> "`, until `max_tokens`.
 
-    Knobs: `load_s`, `load_error`, `load_crash`; `step_s`; `prepare_s`; `after_tokens` and `then` (kill, segv, abort, raise,
-    exit, hang); `probe` (what an ApplyTemplate tries, see `fake_probes`).
+    Knobs: `load_s`, `load_error`, `load_crash`; `step_s`; `prepare_s`; `after_tokens` and `then` (kill, segv,
+    abort, raise, exit, stop, hang); and for ApplyTemplate the targets of `fake_probes.probe`.
     """
 
     def __init__(self, load: Load, *, on_progress: Callable[[float], None]) -> None:
@@ -92,8 +93,6 @@ class FakeEngine:
         if isinstance(request, Tokenize):
             return Result(id=request.id, tokens=[len(word) for word in request.text.split()])
         if isinstance(request, ApplyTemplate):
-            from tests.fakes.fake_probes import probe
-
             return Result(id=request.id, text=probe(self._knobs))
         if isinstance(request, Generate) and isinstance(request.prompt, TextPrompt):
             if request.prompt.text == "refuse me":

@@ -26,7 +26,7 @@ def probe(knobs: dict[str, Any]) -> str:
     attempts: dict[str, Callable[[], object]] = {
         "read_shadow": lambda: Path("/etc/shadow").read_bytes(),
         "read_outside": outside.read_bytes,
-        "list_root": lambda: os.listdir("/"),
+        "list_root": lambda: list(Path("/").iterdir()),
         "read_environment_of_daemon": lambda: Path(f"/proc/{daemon}/environ").read_bytes(),
         "write_file": lambda: (outside.parent / "new").write_bytes(b"x"),
         "overwrite_model": lambda: model.open("r+b").close(),

@@ -1,7 +1,7 @@
-"""A runner program for the daemon: the real runner around a FakeEngine, or, for hostile knobs, raw nonsense on the wire.
+"""A runner program: the real runner around a FakeEngine, or, for hostile knobs, raw nonsense on the wire.
 
-Run as `python fake_runner.py --fd N …`, as the daemon does. `ignore_eof`, `frames` (garbage, unknown, oversize, flood,
-heartbeats, out_of_turn, trickle, wrong_error) are read here; all other knobs by `fake_engine`.
+Run as the daemon runs the real one. `ignore_eof` and `frames` (see `_misbehave`) are read here, all other knobs
+out_of_turn, wrong_choice, wrong_error, flood, heartbeats, trickle) are read here, all other knobs by `fake_engine`.
 """
 
 from __future__ import annotations

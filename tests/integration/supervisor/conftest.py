@@ -1,4 +1,6 @@
-"""A supervisor with real runner processes around the fake engine, and a thread in the place of the daemon's main thread."""
+"""A supervisor with real runner processes around the fake engine, and a thread in the place of the daemon's
+main thread.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +31,8 @@ QUICK = RunnerPolicy(
     sandbox="off",
 )
 
+PATIENT = QueuePolicy(patience_s=10.0)
+
 
 def spec(path: Path, *, name: str = "m", preload: bool = False) -> ModelSpec:
     settings = EngineSettings(heartbeat_s=0.2)
@@ -47,9 +51,7 @@ def supervise() -> Iterator[MakeSupervisor]:
     made: list[tuple[Spawner, threading.Thread, Supervisor]] = []
     children = set(psutil.Process().children(recursive=True))
 
-    def make(
-        *specs: ModelSpec, queue: QueuePolicy = QueuePolicy(patience_s=10.0), runners: RunnerPolicy = QUICK
-    ) -> Supervisor:
+    def make(*specs: ModelSpec, queue: QueuePolicy = PATIENT, runners: RunnerPolicy = QUICK) -> Supervisor:
         spawner = Spawner()
         thread = threading.Thread(target=spawner.run, name="stand-in for the main thread")
         thread.start()
