@@ -10,11 +10,18 @@ from typing import Final
 
 import pytest
 
+_HERE: Final = Path(__file__).parent
 _LAYERS: Final[tuple[str, ...]] = ("unit", "integration", "e2e", "bench")
 """Folders below tests/, fastest first. All but `unit` are markers too."""
 _TIMEOUT_S: Final = {"unit": 10, "integration": 60, "e2e": 300, "bench": 3600}
 _THREAD_GRACE_S: Final = 5.0
 _NOT_OURS: Final = ("pytest_timeout", "tqdm_monitor")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import a layer that `-m` leaves out: it may need llama.cpp, which the unit tests do not."""
+    left_out = f"not {collection_path.name}" in config.option.markexpr
+    return True if left_out and collection_path.parent == _HERE and collection_path.name in _LAYERS else None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -62,5 +69,5 @@ def _layer_of(item: pytest.Item) -> str:
     for layer in reversed(_LAYERS[1:]):
         if item.get_closest_marker(layer) is not None:
             return layer
-    folder = str(item.path.relative_to(Path(__file__).parent).parts[0])
+    folder = str(item.path.relative_to(_HERE).parts[0])
     return folder if folder in _LAYERS else "unit"
