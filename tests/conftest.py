@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import hypothesis
 import pytest
+
+# Boards and busy machines are slow; time is judged by the time-out of each layer, not per example.
+hypothesis.settings.register_profile(
+    "outpost", deadline=None, max_examples=50, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("outpost")
 
 _HERE: Final = Path(__file__).parent
 _LAYERS: Final[tuple[str, ...]] = ("unit", "integration", "e2e", "bench")
