@@ -19,13 +19,15 @@ from appliance.engine.llama.library import initialise, system_info
 from appliance.engine.llama.model import LlamaModel
 from appliance.engine.llama.sampler import Candidates
 from appliance.engine.llama.threadpool import Threadpool
+from appliance.engine.llama.zero_pages import ZeroPages
 from appliance.engine.meter import Meter
 from appliance.engine.pooling_preparation import PoolingPreparer
 from appliance.engine.preparation import ChatAbility, Preparer
+from appliance.engine.slots import choose_slots
 from appliance.engine.speculation import DRAFT_TOKENS_PER_STEP
 from appliance.engine.template_format import PromptRenderer, TemplateSource
 from appliance.errors import InvalidRequest, ModelInvalid, Unsupported
-from appliance.hardware import cpu
+from appliance.hardware import cpu, meminfo
 from appliance.wire.messages import (
     ApplyTemplate,
     Detokenize,
@@ -77,18 +79,28 @@ def _open_generator(
     n_threads: int,
 ) -> Engine:
     placement = load.placement
+    n_ctx_seq = _n_ctx_seq(load, model)
+    n_slots = choose_slots(
+        wanted=placement.n_seq_max,
+        n_ctx_seq=n_ctx_seq,
+        kv_cells=placement.kv_cells,
+        bytes_per_cell=model.kv_bytes_per_cell(placement.type_k, placement.type_v),
+        available_bytes=meminfo.read().available_bytes,
+    )
+    zero_pages = ZeroPages()
     context = LlamaContext(
         model,
-        n_ctx_seq=_n_ctx_seq(load, model),
-        n_slots=placement.n_seq_max,
+        n_ctx_seq=n_ctx_seq,
+        n_slots=n_slots,
         n_batch=_N_BATCH,
         n_ubatch=placement.n_ubatch,
-        n_outputs=min(_N_BATCH, placement.n_seq_max + DRAFT_TOKENS_PER_STEP),
+        n_outputs=min(_N_BATCH, n_slots + DRAFT_TOKENS_PER_STEP),
         type_k=placement.type_k,
         type_v=placement.type_v,
         n_threads=n_threads,
         threadpool=threadpool,
     )
+    zero_pages.drop()
     chat = _chat_ability(model, render, context.n_ctx_seq)
     preparer = Preparer(
         model,

@@ -19,6 +19,17 @@ KV_TYPES = {
     "q4_0": bindings.GGML_TYPE_Q4_0,
 }
 
+_KV_TYPE_BYTES = {
+    "f32": 4.0,
+    "f16": 2.0,
+    "q8_0": 34 / 32,
+    "q5_1": 24 / 32,
+    "q5_0": 22 / 32,
+    "q4_1": 20 / 32,
+    "q4_0": 18 / 32,
+}
+"""Bytes per value: block size over 32 values (ggml/src/ggml-common.h)."""
+
 _LOG_WARN = 3
 _LOG_ERROR = 4
 _KEPT_LINES = 16
@@ -65,6 +76,11 @@ def initialise(log_sink: Callable[[str], None] | None = None) -> None:
     log.install(log_sink)
     bindings.llama_backend_init()
     _initialised = True
+
+
+def kv_type_bytes(name: str) -> float:
+    """Bytes of one value of a KV type."""
+    return _KV_TYPE_BYTES[name]
 
 
 def system_info() -> str:

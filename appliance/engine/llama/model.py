@@ -8,11 +8,12 @@ from pathlib import Path
 
 from llama_cpp import llama_cpp as bindings
 
-from appliance.engine.llama.library import initialise, log
+from appliance.engine.llama.library import initialise, kv_type_bytes, log
 from appliance.errors import InvalidRequest, ModelInvalid
 
 _META_BYTES = 256 * 1024
 _PIECE_BYTES = 512
+_HEAD_SIZES = ("key_length", "value_length")
 
 
 class LlamaModel:
@@ -68,6 +69,16 @@ class LlamaModel:
     @property
     def size_bytes(self) -> int:
         return int(bindings.llama_model_size(self.handle))
+
+    def kv_bytes_per_cell(self, type_k: str, type_v: str) -> int:
+        """Bytes of one token over all layers: n_layer x n_head_kv x head size x (K + V), as if every layer kept both in full."""
+        architecture = self.meta("general.architecture") or ""
+        n_head = max(1, int(bindings.llama_model_n_head(self.handle)))
+        default = self.n_embd // n_head
+        sizes = [int(self.meta(f"{architecture}.attention.{key}") or default) for key in _HEAD_SIZES]
+        heads = int(bindings.llama_model_n_layer(self.handle)) * int(bindings.llama_model_n_head_kv(self.handle))
+        widths = [kv_type_bytes(name) for name in (type_k, type_v)]
+        return int(heads * sum(size * width for size, width in zip(sizes, widths, strict=True)))
 
     @property
     def n_swa(self) -> int:
