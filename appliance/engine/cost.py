@@ -1,20 +1,23 @@
 """What a step costs, learned from the steps that ran: seconds = per_pass x passes + per_token x tokens.
 
-Recursive least squares with forgetting, in two unknowns: attention over longer contexts, heat and contention move both, and the newest steps
-weigh most. Pure arithmetic on values; the engine feeds it.
+Recursive least squares with forgetting, in two unknowns: attention over longer contexts, heat and contention
+move both, and the newest steps weigh most. Pure arithmetic on values; the engine feeds it.
 """
 
 from __future__ import annotations
 
 _FORGETTING = 0.97
 _FLOOR_S = 1e-6
+_OUTLIER = 3.0
 
 
 class StepCost:
     """Owned by the engine's thread."""
 
     def __init__(self, *, per_pass_s: float = 0.02, per_token_s: float = 0.02) -> None:
-        """The start values are a slow board's (a Pi prefills 20 tokens a second): the first steps err on the short side."""
+        """The start values are a slow board's (a Pi prefills 20 tokens a second): the first steps err on the
+        short side.
+        """
         self.per_pass_s = per_pass_s
         self.per_token_s = per_token_s
         # Weighted sums of the normal equations, seeded with two imagined steps so that they are never singular.
@@ -23,6 +26,8 @@ class StepCost:
         self._ts = self._pt * per_pass_s + self._tt * per_token_s
 
     def observe(self, *, passes: int, tokens: int, seconds: float) -> None:
+        # A step that was put aside by the kernel says nothing of the next; a lasting change is followed in a few steps.
+        seconds = min(seconds, _OUTLIER * self.predict_s(passes=passes, tokens=tokens))
         keep = _FORGETTING
         self._pp = keep * self._pp + passes * passes
         self._pt = keep * self._pt + passes * tokens

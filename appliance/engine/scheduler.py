@@ -1,13 +1,15 @@
 """How many tokens of each sequence the next step computes: a pure decision.
 
-Prefill, chunked prefill and decode are one thing (vLLM's idea): a schedule maps sequences to numbers of tokens.
+Prefill, chunked prefill and decode are one thing (vLLM's idea): a schedule maps sequences to numbers of
+tokens.
 
     1. Every decoding sequence gets its token, and its draft if it has one. They are never kept waiting.
     2. What is left of the step goes to prefill:
        a. nobody decodes: as much as the time bound takes;
        b. all pending prefill fits into one bounded step: at once, so that short prompts do not wait;
        c. otherwise no more time than the decodes take, so that a long prompt at most doubles their gap.
-    3. Prefill is shared: half to the oldest sequence, the rest to the shortest, so that neither short prompts nor long ones starve.
+    3. Prefill is shared: half to the oldest sequence, the rest to the shortest, so that neither short prompts
+       nor long ones starve.
 """
 
 from __future__ import annotations
@@ -19,6 +21,9 @@ from appliance.engine.cost import StepCost
 
 _GAP_FACTOR = 1.9
 """Of the decode step's own time; the promise is 2."""
+
+_LEAST_PREFILL = 8
+"""Prefill tokens of a step in which nobody decodes, however slow the board: smaller steps mostly pay for passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +49,9 @@ class StepLimits:
 
 
 def schedule(sequences: Sequence[Pending], cost: StepCost, limits: StepLimits) -> dict[int, int]:
-    """Tokens of each sequence in the next step, by key. Never empty while a sequence runs; never over the budget."""
+    """Tokens of each sequence in the next step, by key. Never empty while a sequence runs; never over the
+    budget.
+    """
     budget = min(limits.n_batch, limits.token_budget or limits.n_batch)
     plan: dict[int, int] = {}
     for sequence in sequences:
@@ -60,9 +67,11 @@ def schedule(sequences: Sequence[Pending], cost: StepCost, limits: StepLimits) -
 
 
 def prefill_allowance(decode_tokens: int, pending_tokens: int, cost: StepCost, bound_s: float) -> int:
-    """Prefill tokens for a step that also decodes `decode_tokens`; at least 1. The numbers are the module docstring's."""
+    """Prefill tokens for a step that also decodes `decode_tokens`; at least 1. The numbers are the module
+    docstring's.
+    """
     if decode_tokens == 0:
-        return max(1, cost.tokens_within(bound_s))
+        return max(_LEAST_PREFILL, cost.tokens_within(bound_s))
     at_once = cost.tokens_within(bound_s, passes=2) - decode_tokens
     if pending_tokens <= at_once:
         return pending_tokens
