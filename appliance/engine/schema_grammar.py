@@ -78,7 +78,7 @@ def schema_rule(schema: Any, grammar: GrammarText, *, param: str) -> str:
     path.
     """
     _check_size(schema, param)
-    return _Converter(schema, grammar, param).convert().name
+    return _Converter(schema, grammar, param).part(schema, param).name
 
 
 def _check_size(schema: Any, param: str) -> None:
@@ -117,15 +117,12 @@ class _Converter:
         self._refs: dict[str, _Part] = {}
         self._depth = 0
 
-    def convert(self) -> _Part:
-        return self._any(self._root, self._param)
-
     def _refuse(self, path: str, reason: str) -> NoReturn:
         raise InvalidRequest(reason=reason, param=path)
 
     # ── dispatch ─────────────────────────────────────────────────────────────────────────────────
 
-    def _any(self, schema: Any, path: str) -> _Part:
+    def part(self, schema: Any, path: str) -> _Part:
         if schema is True:
             return _Part(self._grammar.fixed("value"))
         if not isinstance(schema, dict):
@@ -163,7 +160,7 @@ class _Converter:
                 "its branches may overlap; use anyOf, or a required const that tells them apart",
             )
         return self._union(
-            [self._any(branch, f"{path}.{combiner}[{i}]") for i, branch in enumerate(value)], path
+            [self.part(branch, f"{path}.{combiner}[{i}]") for i, branch in enumerate(value)], path
         )
 
     def _typed(self, schema: dict[str, Any], path: str) -> _Part:
@@ -225,7 +222,7 @@ class _Converter:
         if ref not in self._refs:
             self._open_refs.add(ref)
             steps = [self._param, *ref.split("/")[1:]]
-            self._refs[ref] = self._any(target, ".".join(steps))
+            self._refs[ref] = self.part(target, ".".join(steps))
             self._open_refs.discard(ref)
         return self._refs[ref]
 
@@ -240,7 +237,7 @@ class _Converter:
     def _all_of(self, branches: list[Any], path: str) -> _Part:
         """One branch is that branch; several plain object schemas are merged."""
         if len(branches) == 1:
-            return self._any(branches[0], f"{path}[0]")
+            return self.part(branches[0], f"{path}[0]")
         merged: dict[str, Any] = {"type": "object", "properties": {}, "required": []}
         for i, branch in enumerate(branches):
             schema = self._resolved(branch, f"{path}[{i}]")
@@ -321,7 +318,7 @@ class _Converter:
                 properties[name] = others
         if properties:
             if isinstance(others, dict):
-                self._any(
+                self.part(
                     others, f"{path}.additionalProperties"
                 )  # unused, but what we cannot honour is refused
             return self._closed_object(properties, set(required), path)
@@ -329,7 +326,7 @@ class _Converter:
             return _Part(self._grammar.rule('"{}"'))
         if others is True:
             return _Part(self._grammar.fixed("object"))
-        value = self._any(others, f"{path}.additionalProperties")
+        value = self.part(others, f"{path}.additionalProperties")
         member = self._grammar.rule(
             f'{self._grammar.fixed("string")} ":" {self._grammar.fixed("ws")} {value.name}'
         )
@@ -340,7 +337,7 @@ class _Converter:
         rule, ws = self._grammar.rule, self._grammar.fixed("ws")
         first, more, ambiguity = "", "", 1
         for name, schema in reversed(properties.items()):
-            value = self._any(schema, f"{path}.properties.{name}")
+            value = self.part(schema, f"{path}.properties.{name}")
             ambiguity = max(ambiguity, value.ambiguity)
             key = json.dumps(name, ensure_ascii=False)
             member = rule(f"{literal(key + ':')} {ws} {value.name}")
@@ -365,14 +362,14 @@ class _Converter:
             items = True
         if high is not None and high < max(low, len(ahead)):
             self._refuse(f"{path}.maxItems", "is less than the array must have")
-        parts = [self._any(item, f"{path}.prefixItems[{i}]") for i, item in enumerate(ahead)]
+        parts = [self.part(item, f"{path}.prefixItems[{i}]") for i, item in enumerate(ahead)]
         if ahead and (low <= len(ahead) or items is False):
             if low > len(ahead):
                 self._refuse(f"{path}.minItems", "is more than the array may have")
             return self._tuple(parts)
         if items is False or high == 0:
             return _Part(self._grammar.rule('"[]"'))
-        return self._list(parts, self._any(items, f"{path}.items"), (low, high))
+        return self._list(parts, self.part(items, f"{path}.items"), (low, high))
 
     def _tuple(self, parts: list[_Part]) -> _Part:
         ws = self._grammar.fixed("ws")

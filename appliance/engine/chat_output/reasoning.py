@@ -70,7 +70,7 @@ class ReasoningSplitter:
             block, self._buffer = self._buffer[:at].rstrip(), self._buffer[at + len(self._tags.close) :]
             self._state = _State.AFTER
         else:
-            block = self._buffer[: held_from(self._buffer, [self._tags.close])].rstrip()
+            block = self._buffer[: held_from(self._buffer, self._tags.close)].rstrip()
             self._buffer = self._buffer[len(block) :]
         if self._began:
             return block

@@ -9,7 +9,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from appliance.engine.chat_output.call_scanner import CallScanner, Scan
-from appliance.engine.chat_output.markers import first_marker, held_from
+from appliance.engine.chat_output.markers import held_from
 from appliance.engine.template_format import ToolFormat
 from appliance.wire.messages import ToolCallDelta
 
@@ -24,8 +24,8 @@ class Parsed(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Syntax:
-    openers: tuple[str, ...]
-    """Markers that announce calls."""
+    opener: str
+    """The marker that announces calls."""
     closer: str = ""
     """Follows a call, or, as "]", a list of them."""
     separators: str = ""
@@ -37,11 +37,11 @@ class _Syntax:
 
 
 _SYNTAX: Final = {
-    ToolFormat.HERMES: _Syntax(openers=("<tool_call>",), closer="</tool_call>"),
-    ToolFormat.JSON: _Syntax(openers=("<tool_call>",), closer="</tool_call>", bare=True),
-    ToolFormat.LLAMA3: _Syntax(openers=("<|python_tag|>",), separators=";,", bare=True),
-    ToolFormat.MISTRAL: _Syntax(openers=("[TOOL_CALLS]",), listed=True),
-    ToolFormat.MISTRAL_ARGS: _Syntax(openers=("[TOOL_CALLS]",), listed=True),
+    ToolFormat.HERMES: _Syntax(opener="<tool_call>", closer="</tool_call>"),
+    ToolFormat.JSON: _Syntax(opener="<tool_call>", closer="</tool_call>", bare=True),
+    ToolFormat.LLAMA3: _Syntax(opener="<|python_tag|>", separators=";,", bare=True),
+    ToolFormat.MISTRAL: _Syntax(opener="[TOOL_CALLS]", listed=True),
+    ToolFormat.MISTRAL_ARGS: _Syntax(opener="[TOOL_CALLS]", listed=True),
 }
 _NAMED = re.compile(
     r"([A-Za-z0-9_.-]{1,64})(?:\[CALL_ID\][A-Za-z0-9_-]{1,64})?(?:\[ARGS\])?[ \t\r\n]*", re.ASCII
@@ -68,6 +68,7 @@ class ToolCallParser:
     ) -> None:
         """`names`: the functions offered; bare JSON with another name is text. Empty: any name."""
         self._syntax = _SYNTAX[tool_format]
+        self._first = self._syntax.opener[0]
         self._names = names
         self._new_call_id = new_call_id
         self._state = _State.LEAD
@@ -85,6 +86,9 @@ class ToolCallParser:
         return self._calls > 0
 
     def feed(self, text: str) -> Parsed:
+        # PERF: most tokens are plain text in which no marker can begin.
+        if self._state is _State.TEXT and not self._buffer and self._first not in text:
+            return Parsed(text)
         self._buffer += text
         while self._buffer and self._step():
             pass
@@ -130,23 +134,23 @@ class ToolCallParser:
             return False
         if self._syntax.bare and shown[0] == "{":
             return self._begin(blanks, shown, listed=False)
-        for opener in self._syntax.openers:
-            if shown.startswith(opener):
-                self._open(blanks + opener, shown.removeprefix(opener))
-                return True
-            if opener.startswith(shown):
-                return False
+        opener = self._syntax.opener
+        if shown.startswith(opener):
+            self._open(blanks + opener, shown.removeprefix(opener))
+            return True
+        if opener.startswith(shown):
+            return False
         self._state = _State.TEXT
         return True
 
     def _plain_text(self) -> bool:
-        found = first_marker(self._buffer, self._syntax.openers)
-        if found is None:
-            certain = held_from(self._buffer, self._syntax.openers)
+        opener = self._syntax.opener
+        at = self._buffer.find(opener)
+        if at < 0:
+            certain = held_from(self._buffer, opener)
             self._text.append(self._buffer[:certain])
             self._buffer = self._buffer[certain:]
             return False
-        at, opener = found
         self._text.append(self._buffer[:at])
         self._open(opener, self._buffer[at + len(opener) :])
         return True

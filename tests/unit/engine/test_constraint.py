@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.engine.chat_output import make_parser
@@ -349,6 +349,7 @@ def instance_of(value: Any, schema: Any) -> bool:
     return value is None if kind == "null" else isinstance(value, bool)
 
 
+@settings(max_examples=25, deadline=None)
 @given(schema=JSON_SCHEMAS, seed=st.integers(0, 1_000))
 def test_whatever_the_grammar_lets_a_model_say_is_an_instance(schema: Any, seed: int) -> None:
     said = spoken(of_schema(schema), random.Random(seed))
@@ -402,6 +403,7 @@ def test_a_forced_call_has_the_form_of_its_family(tool_format: ToolFormat) -> No
 
 
 @pytest.mark.parametrize("tool_format", ToolFormat)
+@settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10_000))
 def test_a_forced_call_is_always_read_back_as_calls_with_valid_arguments(
     tool_format: ToolFormat, seed: int

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.engine.chat_output import Parsed, make_parser
@@ -215,9 +215,11 @@ FRAGMENTS = st.sampled_from(
         "é",
     ]
 )
+WORDS = st.text(alphabet='a"\\{}[]<é\n ', max_size=6)
 ANSWERS = st.lists(FRAGMENTS, max_size=25).map("".join)
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     answer=ANSWERS,
     cuts=st.lists(st.integers(0, 400), max_size=12),
@@ -235,6 +237,7 @@ def test_any_cut_gives_the_same_result(
     assert parse(list(answer), tool_format, reasoning=reasoning, opened=opened) == whole
 
 
+@settings(max_examples=40, deadline=None)
 @given(answer=ANSWERS, tool_format=st.sampled_from(ToolFormat))
 def test_without_a_call_the_text_comes_out_whole(answer: str, tool_format: ToolFormat) -> None:
     text, _, calls = parse([answer], tool_format)
@@ -242,11 +245,12 @@ def test_without_a_call_the_text_comes_out_whole(answer: str, tool_format: ToolF
         assert text == answer
 
 
+@settings(max_examples=40, deadline=None)
 @given(
     tool_format=st.sampled_from(ToolFormat),
     before=st.text(alphabet="ab .\n", max_size=8),
     arguments=st.dictionaries(
-        st.text(max_size=5), st.recursive(st.none() | st.booleans() | st.text(), st.lists)
+        WORDS, st.none() | st.booleans() | WORDS | st.lists(WORDS, max_size=2), max_size=3
     ),
 )
 def test_every_json_object_survives_as_arguments(
