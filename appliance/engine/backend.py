@@ -1,6 +1,7 @@
 """The seam between the engine and llama.cpp: what `Engine` and `KvCache` need of a context, and no more.
 
-`engine/llama` implements it; the tests' `FakeBackend` is one more implementation (deterministic next token, slots as lists).
+`engine/llama` implements it; the tests' `FakeBackend` is one more implementation (deterministic next token,
+slots as lists).
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class Backend(SlotStore, Protocol):
         """Compute a batch, spans in ascending slot order. Raises EngineFault."""
 
     def logits(self, row: int) -> NDArray[np.float32]:
-        """float32[n_vocab] of the batch's token number `row`; a view, valid until the next decode, that may be written."""
+        """float32[n_vocab] of the batch's token number `row`; a view, valid until the next decode, that may
+        be written.
+        """
 
     def set_threads(self, n_threads: int) -> None: ...
 

@@ -20,7 +20,7 @@ class StepCost:
         """
         self.per_pass_s = per_pass_s
         self.per_token_s = per_token_s
-        # Weighted sums of the normal equations, seeded with two imagined steps so that they are never singular.
+        # Weighted sums of the normal equations, seeded with two imagined steps: never singular.
         self._pp, self._pt, self._tt = 2.0, 9.0, 65.0
         self._ps = self._pp * per_pass_s + self._pt * per_token_s
         self._ts = self._pt * per_pass_s + self._tt * per_token_s

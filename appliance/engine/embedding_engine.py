@@ -1,7 +1,8 @@
 """Embeddings and rerank scores: an engine for models that pool a sequence into one vector.
 
-Inputs of all requests are packed into batches that one pass computes; a step is one batch, so that cancel and heartbeat act between them.
-Nothing is cached: a pooled sequence is computed as a whole (its attention may look both ways).
+Inputs of all requests are packed into batches that one pass computes; a step is one batch, so that cancel and
+heartbeat act between them. Nothing is cached: a pooled sequence is computed as a whole (its attention may
+look both ways).
 """
 
 from __future__ import annotations

@@ -1,10 +1,13 @@
-"""The engine: one step over all running sequences. Flow 1 (chat), the middle: schedule, decode, sample, update, output.
+"""The engine: one step over all running sequences. Flow 1 (chat), the middle: schedule, decode, sample,
+update, output.
 
-`Engine.step` is the table of contents. Decisions are made elsewhere and on values: who gets how many tokens (`scheduler.py`),
-which slot a prompt goes to (`kv_cache.py`), how far to guess (`speculation.py`), how many threads (`threads.py`).
+`Engine.step` is the table of contents. Decisions are made elsewhere and on values: who gets how many tokens
+(`scheduler.py`), which slot a prompt goes to (`kv_cache.py`), how far to guess (`speculation.py`), how many
+threads (`threads.py`).
 
-There is no callback on the compute path: a step is planned to be short (`step_bound_s`), so that cancel, limits and
-heartbeat act between steps. Everything here belongs to the runner's main thread, but `prepare`, which only reads.
+There is no callback on the compute path: a step is planned to be short (`step_bound_s`), so that cancel,
+limits and heartbeat act between steps. Everything here belongs to the runner's main thread, but `prepare`,
+which only reads.
 """
 
 from __future__ import annotations
@@ -41,13 +44,15 @@ from appliance.wire.messages import (
 
 _PROGRESS_S = 0.5
 _FAULTS_IN_A_ROW = 3
-"""After this many failed decodes without a good one between, the engine itself is at fault and the runner ends."""
+"""After this many failed decodes without a good one between, the engine itself is at fault and the runner
+ends.
+"""
 
 
 class Engine:
     """Owned by the runner's main thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # its parts, all by name, made by `loader.py`
         self,
         backend: Backend,
         vocabulary: Vocabulary,
@@ -233,7 +238,9 @@ class Engine:
         self._faults_in_a_row = 0
 
     def _fail(self, members: list[Sequence], fault: EngineFault) -> list[Said]:
-        """A failed decode leaves the slots of its batch undefined: fail their requests, forget the slots, live on."""
+        """A failed decode leaves the slots of its batch undefined: fail their requests, forget the slots,
+        live on.
+        """
         self._faults_in_a_row += 1
         if self._faults_in_a_row >= _FAULTS_IN_A_ROW:
             raise fault

@@ -1,16 +1,18 @@
 """What the slots of the KV cache hold, which of it a new prompt can reuse, and where sequences go.
 
-A slot is one KV stream of the context. A busy slot belongs to a running sequence; a free one keeps what its last sequence left, as a cached
-prefix, until it is needed. Prefixes are matched by a radix tree per scope (`radix.py`). Owned by the engine's thread.
+A slot is one KV stream of the context. A busy slot belongs to a running sequence; a free one keeps what its
+last sequence left, as a cached prefix, until it is needed. Prefixes are matched by a radix tree per scope
+(`radix.py`). Owned by the engine's thread.
 
 Choosing a slot for a prompt whose longest cached prefix is `reuse` tokens in slot m (`choose_slot`, pure):
 
     1. m is free and the prompt continues most of what m holds: run in m, nothing is copied.
-    2. otherwise an empty slot, next to the busy ones; when none is empty, the free one that was used longest ago.
+    2. otherwise an empty slot, next to the busy ones; when none is empty, the free one that was
+       used longest ago.
     3. the prefix is copied from m when moving its cells costs less than computing them again.
 
-A batch is computed in one pass per run of neighbouring slots (`llama/context.py`), so busy slots are kept together: `plan_swap` (pure) names
-one exchange of a busy slot with a free one that closes a gap.
+A batch is computed in one pass per run of neighbouring slots (`llama/context.py`), so busy slots are kept
+together: `plan_swap` (pure) names one exchange of a busy slot with a free one that closes a gap.
 """
 
 from __future__ import annotations
@@ -97,7 +99,9 @@ class KvCache:
         return sum(1 for slot in self.slots if slot.held and not slot.busy)
 
     def match(self, scope: str, tokens: Sequence[int]) -> Match:
-        """The longest prefix of `tokens` (all but the last, which must be computed) that is there, or is being computed."""
+        """The longest prefix of `tokens` (all but the last, which must be computed) that is there, or is
+        being computed.
+        """
         head = tokens[:-1]
         best, ready, awaited, coming = None, 0, None, 0
         for key in (scope, SHARED_SCOPE):
@@ -119,7 +123,9 @@ class KvCache:
     def take(
         self, scope: str, tokens: list[int], *, match: Match, shared: bool, now: int, per_token_s: float
     ) -> tuple[int, int] | None:
-        """Make a slot ready for a prompt; returns (slot, tokens that need not be computed), or None when all are busy."""
+        """Make a slot ready for a prompt; returns (slot, tokens that need not be computed), or None when all
+        are busy.
+        """
         held = self.slots[match.slot].held if match.slot is not None else 0
         pays = held * self.copy_s_per_cell < 0.5 * match.ready * per_token_s
         choice = choose_slot(self.slots, match.slot, match.ready, copy_pays=pays)
@@ -193,7 +199,9 @@ class KvCache:
         self._learn_copy_rate(slot.held, self._clock() - began)
 
     def _cut(self, slot: Slot, n_tokens: int) -> int:
-        """Cut a slot back to `n_tokens`; returns how many it really keeps: 0 when its memory cannot be cut there."""
+        """Cut a slot back to `n_tokens`; returns how many it really keeps: 0 when its memory cannot be cut
+        there.
+        """
         if slot.held == 0 and n_tokens == 0:
             return 0
         resumable = self._store.truncate(slot.index, n_tokens) if n_tokens < slot.held else True
@@ -256,7 +264,7 @@ def runs(indices: Sequence[int]) -> int:
 
 
 def plan_swap(busy: Sequence[int], held: Sequence[int]) -> tuple[int, int] | None:
-    """One exchange (busy slot, free slot) on the way to all busy slots being neighbours; None when they are."""
+    """One exchange (busy slot, free slot) on the way to all busy slots being neighbours; None: they are."""
     if runs(busy) <= 1:
         return None
     width, members = len(busy), set(busy)

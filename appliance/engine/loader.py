@@ -118,8 +118,8 @@ def _open_generator(
             return preparer.answer(request)
         raise Unsupported(
             feature="embeddings",
-            reason=f"'{load.model}' generates text and pools nothing; configure its pooling (mean, cls, last) "
-            "or serve an embedding model",
+            reason=f"'{load.model}' generates text and pools nothing; configure its pooling "
+            "(mean, cls, last) or serve an embedding model",
             param="model",
         )
 
@@ -172,7 +172,9 @@ def _open_pooled(
         if isinstance(request, (Tokenize, Detokenize)):
             return plain.answer(request)
         raise Unsupported(
-            feature="generation", reason=f"'{load.model}' pools embeddings and generates no text", param="model"
+            feature="generation",
+            reason=f"'{load.model}' pools embeddings and generates no text",
+            param="model",
         )
 
     return EmbeddingEngine(
@@ -190,10 +192,10 @@ class _NoTemplate:
     def __init__(self, model: str) -> None:
         self._model = model
 
-    def set_template(self, template: TemplateSource) -> Any:
+    def set_template(self, template: TemplateSource) -> TemplateFacts:  # noqa: ARG002
         raise ModelInvalid(model=self._model, reason="it does not chat")
 
-    def render(self, chat: Any) -> str:
+    def render(self, chat: ChatPrompt) -> str:  # noqa: ARG002
         raise InvalidRequest(reason=f"'{self._model}' does not chat", param="messages")
 
 

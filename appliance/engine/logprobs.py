@@ -1,4 +1,6 @@
-"""Log-probabilities of chosen tokens: of the model's own distribution, before temperature and truncation, as llama-server reports them."""
+"""Log-probabilities of chosen tokens: of the model's own distribution, before temperature and truncation, as
+llama-server reports them.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from appliance.wire.messages import TokenAlternative, TokenLogprob
 def token_logprob(
     logits: NDArray[np.float32], token: int, top: int, piece: Callable[[int], bytes]
 ) -> TokenLogprob:
-    """`token`'s log-probability and the `top` most likely alternatives, the likeliest first. `logits`: float32[n_vocab]."""
+    """`token`'s log-probability and the `top` most likely alternatives, the likeliest first. `logits`:
+    float32[n_vocab].
+    """
     wide = logits.astype(np.float64)
     peak = wide.max()
     normaliser = peak + np.log(np.exp(wide - peak).sum())
@@ -21,12 +25,7 @@ def token_logprob(
     if top:
         likeliest = np.argpartition(wide, -top)[-top:]
         for index in likeliest[np.argsort(-wide[likeliest], kind="stable")]:
-            alternatives.append(
-                TokenAlternative(
-                    token=int(index), piece=piece(int(index)), logprob=_finite(wide[index] - normaliser)
-                )
-            )
-    return TokenLogprob(
+XX    return TokenLogprob(
         token=token, piece=piece(token), logprob=_finite(wide[token] - normaliser), top=alternatives
     )
 

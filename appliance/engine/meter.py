@@ -33,7 +33,9 @@ class Meter:
         clock: Callable[[], float] = time.perf_counter,
         cpu_clock: Callable[[], float] = time.process_time,
     ) -> None:
-        """`idle_s`: idle time summed over the cores we may use. `cpu_clock`: CPU time of this process, all threads."""
+        """`idle_s`: idle time summed over the cores we may use. `cpu_clock`: CPU time of this process, all
+        threads.
+        """
         self._governor = ThreadGovernor(n_threads) if adapt else None
         self._threads = n_threads
         self._idle_s = idle_s

@@ -1,4 +1,5 @@
-"""From tokens to deltas, for one choice: whole characters, stop strings over token boundaries, reasoning and tool calls.
+"""From tokens to deltas, for one choice: whole characters, stop strings over token boundaries, reasoning and
+tool calls.
 
     piece bytes → incremental UTF-8 → stop strings → chat parser → text, reasoning, tool calls
 

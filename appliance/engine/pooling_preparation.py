@@ -1,4 +1,6 @@
-"""Inputs of embedding and rerank requests to tokens, with every check that can refuse them. Runs on the preparer thread."""
+"""Inputs of embedding and rerank requests to tokens, with every check that can refuse them. Runs on the
+preparer thread.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class PoolingPreparer:
             tokens = entry
             for token in tokens:
                 if not 0 <= token < self._model.n_vocab:
-                    raise InvalidRequest(reason=f"token {token} is not in the vocabulary", param=f"input.{index}")
+                    raise InvalidRequest(
+                        reason=f"token {token} is not in the vocabulary", param=f"input.{index}"
+                    )
         if not tokens:
             raise InvalidRequest(reason="the input is empty", param=f"input.{index}")
         if len(tokens) > self._n_ctx_seq:
@@ -47,7 +51,9 @@ class PoolingPreparer:
         return tokens
 
     def _pair(self, query: str, document: str) -> list[int]:
-        """Query and document as a cross-encoder expects them: the GGUF's rerank template, or query, separator, document."""
+        """Query and document as a cross-encoder expects them: the GGUF's rerank template, or query,
+        separator, document.
+        """
         template = self._model.meta(_RERANK_TEMPLATE_KEY)
         if template is not None:
             text = template.replace("{query}", query).replace("{document}", document)

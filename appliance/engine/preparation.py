@@ -1,6 +1,8 @@
-"""Everything that can refuse a request, before it touches the engine: template, tokens, lengths, grammar, sampling.
+"""Everything that can refuse a request, before it touches the engine: template, tokens, lengths, grammar,
+sampling.
 
-Runs on the runner's preparer thread beside the engine; it only reads the model. Flow 1 (chat): "template, tokenise, length check → Accepted".
+Runs on the runner's preparer thread beside the engine; it only reads the model. Flow 1 (chat): "template,
+tokenise, length check → Accepted".
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ from appliance.wire.messages import (
 )
 
 _BYTES_PER_TOKEN = 16
-"""A prompt longer than this times the context is counted from its first part only: tokenising hostile text takes seconds a megabyte."""
+"""A prompt longer than this times the context is counted from its first part only: tokenising hostile text
+takes seconds a megabyte.
+"""
 
 _MARKERS = ("<tool_call>", "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]", "<think>", "</think>")
 """Where they are control tokens, the chat parser must still see them as text."""
@@ -89,7 +93,9 @@ class Preparer:
     def generation(self, request: Generate) -> ActiveRequest:
         """Raises RequestError for whatever is wrong with it."""
         if request.n > self._n_slots:
-            raise InvalidRequest(reason=f"{request.n} choices, this model runs {self._n_slots} at once", param="n")
+            raise InvalidRequest(
+                reason=f"{request.n} choices, this model runs {self._n_slots} at once", param="n"
+            )
         self._check_adapters(request)
         text, tokens = self._prompt(request)
         self._check_length(len(tokens), request.max_tokens)
@@ -121,6 +127,7 @@ class Preparer:
             sampler=sampler,
             output=OutputStream(stops=request.stop, parser=self._parser(request, text)),
             lookup=PromptLookup() if speculates else None,
+            echo=self._echo(active) if request.echo else "",
             special_pieces=self._markers if isinstance(request.prompt, ChatPrompt) else frozenset(),
         )
 
@@ -157,7 +164,9 @@ class Preparer:
         most_bytes = _BYTES_PER_TOKEN * self._n_ctx_seq
         size = len(text)
         if size > most_bytes:
-            counted = len(self._model.tokenize(text[:most_bytes], add_special=add_special, parse_special=True))
+            counted = len(
+                self._model.tokenize(text[:most_bytes], add_special=add_special, parse_special=True)
+            )
             if counted >= self._n_ctx_seq:
                 raise ContextLengthExceeded(
                     prompt_tokens=counted * size // most_bytes, limit_tokens=self._n_ctx_seq
@@ -168,6 +177,13 @@ class Preparer:
         if self._chat.error is not None:
             raise ModelInvalid(model=self._model.name, reason=f"its chat template: {self._chat.error}")
         return self._render.render(prompt)
+
+    def _echo(self, active: ActiveRequest) -> str:
+        prompt = active.generate.prompt
+        if isinstance(prompt, TextPrompt):
+            return prompt.text
+        text = b"".join(self._model.piece(token, special=True) for token in active.prompt_tokens)
+        return text.decode("utf-8", "replace")
 
     # ── checks ───────────────────────────────────────────────────────────────────────────────────
 

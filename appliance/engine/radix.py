@@ -1,8 +1,11 @@
-"""A radix tree over the tokens that slots of the KV cache hold: which slot shares the longest prefix with a prompt?
+"""Which slot of the KV cache shares the longest prefix with a prompt: a radix tree over the tokens they hold.
 
-    root ──[sys sys sys]── node {}                    an edge is a run of tokens, packed as little-endian int32 bytes
-                            ├──[a b]── node {slot 0}  a slot's entry ends in exactly one node; every node on the way to it
-                            └──[c]──── node {slot 2}  is shared by all slots below
+    root ──[sys sys sys]── node {}
+                            ├──[a b]── node {slot 0}
+                            └──[c]──── node {slot 2}
+
+An edge is a run of tokens, packed as little-endian int32 bytes. A slot's entry ends in exactly one node; every
+node on the way to it is shared by all slots below.
 
 Pure data: no clock, no llama.cpp. Owned by the engine's thread.
 """
@@ -89,7 +92,9 @@ class RadixTree:
             node = parent
 
     def match(self, tokens: Sequence[int]) -> tuple[int, frozenset[int]]:
-        """The longest prefix of `tokens` that any slot shares, in tokens, and the slots that share it; (0, nothing) if none."""
+        """The longest prefix of `tokens` that any slot shares, in tokens, and the slots that share it; (0,
+        nothing) if none.
+        """
         node, rest, length = self._root, pack(tokens), 0
         while rest:
             child = node.children.get(rest[:_TOKEN_BYTES])

@@ -1,4 +1,6 @@
-"""What the engine knows of one request and of each of its choices. Owned by the engine's thread after `prepare` built them."""
+"""What the engine knows of one request and of each of its choices. Owned by the engine's thread after
+`prepare` built them.
+"""
 
 from __future__ import annotations
 
@@ -33,6 +35,8 @@ class Sequence:
     """None: no speculation for this one."""
     special_pieces: frozenset[int] = frozenset()
     """Control tokens that are shown as text, because the chat parser looks for them."""
+    echo: str = ""
+    """Text put in front of the answer."""
     status: Status = Status.WAITING
     arrived: int = 0
     slot: int = -1

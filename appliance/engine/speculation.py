@@ -1,9 +1,10 @@
 """Prompt-lookup drafts: text that repeats what came before is guessed from there and verified in one batch.
 
-The draft for a sequence is what followed the last occurrence of its newest tokens. A draft of k tokens makes a step longer but saves up to k
-steps; whether that pays depends on how often guesses of this kind were right (counted per sequence, by the length of the
-matching context) and on what a step costs here (`cost.py`). `draft_length` weighs both; a sequence whose guesses fail stops guessing.
-Verification samples every token from the model as without a draft, so the output does not depend on it.
+The draft for a sequence is what followed the last occurrence of its newest tokens. A draft of k tokens makes
+a step longer but saves up to k steps; whether that pays depends on how often guesses of this kind were right
+(counted per sequence, by the length of the matching context) and on what a step costs here (`cost.py`).
+`draft_length` weighs both; a sequence whose guesses fail stops guessing. Verification samples every token
+from the model as without a draft, so the output does not depend on it.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ _MIN_GAIN = 1.1
 def draft_length(acceptance: float, step_tokens: int, cost: StepCost, longest: int) -> int:
     """The draft length with the best expected tokens per second; 0 when none beats no draft by a tenth.
 
-    `acceptance`: probability that one guessed token is right. `step_tokens`: tokens of the step without a draft.
+    `acceptance`: probability that one guessed token is right. `step_tokens`: tokens of the step without a
+    draft.
     """
     plain = step_tokens / cost.predict_s(passes=1, tokens=step_tokens)
     best, best_rate = 0, plain * _MIN_GAIN
@@ -71,7 +73,9 @@ class PromptLookup:
         return tokens[follows : follows + length]
 
     def judge(self, drafted: int, accepted: int) -> None:
-        """Learn from a verified draft: each accepted token was right, the one after them (if any was left) wrong."""
+        """Learn from a verified draft: each accepted token was right, the one after them (if any was left)
+        wrong.
+        """
         self._right[self._class] += accepted
         self._wrong[self._class] += 1 if accepted < drafted else 0
         total = self._right[self._class] + self._wrong[self._class]

@@ -1,11 +1,12 @@
 """How many compute threads to use while others use the machine: a pure decision on measured contention.
 
-llama.cpp's threads meet at a barrier after every operation and spin there. When another process takes one of their cores, every operation
-waits for the thread that was put aside (measured on two cores: 20-50 ms a token with two threads, 12 ms with one). So:
+llama.cpp's threads meet at a barrier after every operation and spin there. When another process takes one of
+their cores, every operation waits for the thread that was put aside (measured on two cores: 20-50 ms a token
+with two threads, 12 ms with one). So:
 
     1. Our threads got at least a third of a core less than the wall clock offered: one thread fewer.
-    2. The board had most of a core idle while we computed all the time: one thread more, but the more often that turned
-       out wrong, the longer we wait before trying again.
+    2. The board had most of a core idle while we computed all the time: one thread more, but the more often
+       that turned out wrong, the longer we wait before trying again.
 """
 
 from __future__ import annotations

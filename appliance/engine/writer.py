@@ -37,11 +37,14 @@ class Writer:
         self._clock = clock
 
     def write(self, sequence: Sequence, row: int, *, now: int) -> Delta:
-        """Sample from the batch's `row` on: one token, and one more for each drafted token the model agrees with."""
+        """Sample from the batch's `row` on: one token, and one more for each drafted token the model agrees
+        with.
+        """
         request = sequence.request
         if request.first_token_s is None:
             request.first_token_s = self._clock()
-        gained, logprobs = Emitted(), list[TokenLogprob]()
+        gained, logprobs = Emitted(sequence.echo), list[TokenLogprob]()
+        sequence.echo = ""
         before, accepted, finish = len(sequence.tokens), 0, None
         while finish is None:
             token = self._sample(sequence, row + accepted, logprobs)
@@ -74,7 +77,9 @@ class Writer:
         logprobs: list[TokenLogprob],
         now: int,
     ) -> Delta:
-        """Finish one choice; the request's last delta carries its usage. What was computed stays as a cached prefix."""
+        """Finish one choice; the request's last delta carries its usage. What was computed stays as a cached
+        prefix.
+        """
         request = sequence.request
         rest = sequence.output.finish(stopped=gained.stop is not None)
         if reason is FinishReason.STOP and sequence.output.saw_tool_call:

@@ -6,5 +6,6 @@
     sampler     a llama.cpp sampler chain and grammar of one sequence
     threadpool  llama.cpp's own thread pool, attached to a context
 
-ctypes releases the GIL in every call. Nothing here is thread-safe but `LlamaModel`'s vocabulary calls, which only read.
+ctypes releases the GIL in every call. Nothing here is thread-safe but `LlamaModel`'s vocabulary calls, which
+only read.
 """

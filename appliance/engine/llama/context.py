@@ -1,7 +1,9 @@
-"""A context over a model: one KV stream per slot, decode of a ragged batch, logits, slot contents, pooled embeddings.
+"""A context over a model: one KV stream per slot, decode of a ragged batch, logits, slot contents, pooled
+embeddings.
 
-Per-sequence KV streams (`kv_unified` off): attention of a sequence reads its own cells only (ADR 0005 has the figures). What follows from it:
-a batch is computed in as few passes as its slot numbers have runs without a gap, and a slot's content moves by copying its cells.
+Per-sequence KV streams (`kv_unified` off): attention of a sequence reads its own cells only (ADR 0005 has the
+figures). What follows from it: a batch is computed in as few passes as its slot numbers have runs without a
+gap, and a slot's content moves by copying its cells.
 """
 
 from __future__ import annotations
@@ -66,7 +68,7 @@ class _Batch:
 class LlamaContext:
     """Owned by the engine's thread: the runner's main thread."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # llama.cpp's parameters, all by name
         self,
         model: LlamaModel,
         *,
@@ -81,7 +83,7 @@ class LlamaContext:
         pooling: int | None = None,
         threadpool: Threadpool | None = None,
     ) -> None:
-        """`n_outputs` bounds the logits rows of one pass (it sizes the compute buffer). Raises ModelInvalid."""
+        """`n_outputs` bounds the logits rows of a pass (it sizes the compute buffer). Raises ModelInvalid."""
         params = bindings.llama_context_default_params()
         params.n_ctx = n_ctx_seq * n_slots
         params.n_seq_max = n_slots
@@ -99,7 +101,9 @@ class LlamaContext:
         log.clear()
         self.handle = bindings.llama_init_from_model(model.handle, params)
         if not self.handle:
-            raise ModelInvalid(model=model.name, reason=f"no context of {n_slots} x {n_ctx_seq} tokens: {log.reason()}")
+            raise ModelInvalid(
+                model=model.name, reason=f"no context of {n_slots} x {n_ctx_seq} tokens: {log.reason()}"
+            )
         self.model = model
         self.n_vocab = model.n_vocab
         self.n_slots = n_slots
@@ -118,7 +122,9 @@ class LlamaContext:
     # ── compute ──────────────────────────────────────────────────────────────────────────────────
 
     def decode(self, spans: Sequence[Span]) -> None:
-        """Compute a batch of at most `n_batch` tokens; spans in ascending slot order. Raises EngineFault; slots are then undefined."""
+        """Compute a batch of at most `n_batch` tokens; spans in ascending slot order. Raises EngineFault;
+        slots are then undefined.
+        """
         self._batch.fill(spans)
         code = bindings.llama_decode(self.handle, self._batch.struct)
         if code != 0:
@@ -159,7 +165,9 @@ class LlamaContext:
         return int(bindings.llama_memory_seq_pos_min(self._memory, slot))
 
     def read_slot(self, slot: int) -> NDArray[np.uint8]:
-        """The content of a slot as bytes: only the cells in use, unlike a stream copy, which moves the whole stream."""
+        """The content of a slot as bytes: only the cells in use, unlike a stream copy, which moves the whole
+        stream.
+        """
         size = bindings.llama_state_seq_get_size(self.handle, slot)
         data = np.empty(size, np.uint8)
         pointer = (ctypes.c_uint8 * size).from_address(data.ctypes.data)
@@ -187,7 +195,9 @@ class LlamaContext:
 
     def set_adapters(self, scales: Sequence[tuple[str, float]]) -> None:
         """The LoRA adapters of all following decodes. A context has one set at a time."""
-        handles = (bindings.llama_adapter_lora_p_ctypes * len(scales))(*[self.model.adapter(name) for name, _ in scales])
+        handles = (bindings.llama_adapter_lora_p_ctypes * len(scales))(
+            *[self.model.adapter(name) for name, _ in scales]
+        )
         values = (ctypes.c_float * len(scales))(*[scale for _, scale in scales])
         if bindings.llama_set_adapters_lora(self.handle, handles, len(scales), values) != 0:
             raise EngineFault(reason="llama.cpp refused the adapters")

@@ -36,7 +36,9 @@ _KEPT_LINES = 16
 
 
 class _Log:
-    """Keeps the last warnings and errors that llama.cpp printed: the only place where it says why a load failed."""
+    """Keeps the last warnings and errors that llama.cpp printed: the only place where it says why a load
+    failed.
+    """
 
     def __init__(self) -> None:
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -52,7 +54,9 @@ class _Log:
         self._lines.clear()
 
     def reason(self) -> str:
-        """The most telling line since `clear`: the first error, which names the cause; later ones only pass it up."""
+        """The most telling line since `clear`: the first error, which names the cause; later ones only pass
+        it up.
+        """
         return self._lines[0] if self._lines else "llama.cpp gave no reason"
 
     def _on_line(self, level: int, text: bytes, _: object) -> None:

@@ -43,7 +43,9 @@ class LlamaModel:
         self.handle = handle
         self.vocab = bindings.llama_model_get_vocab(handle)
         self.n_vocab = bindings.llama_vocab_n_tokens(self.vocab)
-        self.end_tokens = [token for token in range(self.n_vocab) if bindings.llama_vocab_is_eog(self.vocab, token)]
+        self.end_tokens = [
+            token for token in range(self.n_vocab) if bindings.llama_vocab_is_eog(self.vocab, token)
+        ]
         self._ends = frozenset(self.end_tokens)
         self._pieces: dict[int, bytes] = {}
         self._adapters: dict[str, ctypes.c_void_p] = {}
@@ -71,12 +73,16 @@ class LlamaModel:
         return int(bindings.llama_model_size(self.handle))
 
     def kv_bytes_per_cell(self, type_k: str, type_v: str) -> int:
-        """Bytes of one token over all layers: n_layer x n_head_kv x head size x (K + V), as if every layer kept both in full."""
+        """Bytes of one token over all layers: n_layer x n_head_kv x head size x (K + V), as if every layer
+        kept both in full.
+        """
         architecture = self.meta("general.architecture") or ""
         n_head = max(1, int(bindings.llama_model_n_head(self.handle)))
         default = self.n_embd // n_head
         sizes = [int(self.meta(f"{architecture}.attention.{key}") or default) for key in _HEAD_SIZES]
-        heads = int(bindings.llama_model_n_layer(self.handle)) * int(bindings.llama_model_n_head_kv(self.handle))
+        heads = int(bindings.llama_model_n_layer(self.handle)) * int(
+            bindings.llama_model_n_head_kv(self.handle)
+        )
         widths = [kv_type_bytes(name) for name in (type_k, type_v)]
         return int(heads * sum(size * width for size, width in zip(sizes, widths, strict=True)))
 
@@ -150,13 +156,19 @@ class LlamaModel:
         raw = text.encode("utf-8")
         capacity = len(raw) + 8
         buffer = (bindings.llama_token * capacity)()
-        count = bindings.llama_tokenize(self.vocab, raw, len(raw), buffer, capacity, add_special, parse_special)
+        count = bindings.llama_tokenize(
+            self.vocab, raw, len(raw), buffer, capacity, add_special, parse_special
+        )
         if count < 0:
-            raise InvalidRequest(reason=f"the text has no tokens in this vocabulary ({count})", param="prompt")
+            raise InvalidRequest(
+                reason=f"the text has no tokens in this vocabulary ({count})", param="prompt"
+            )
         return buffer[:count]
 
     def pair_tokens(self, query: str, document: str) -> list[int]:
-        """`[BOS] query [EOS] [SEP] document [EOS]`, each special token only where the vocabulary adds it (llama.cpp's server)."""
+        """`[BOS] query [EOS] [SEP] document [EOS]`, each special token only where the vocabulary adds it
+        (llama.cpp's server).
+        """
         bos = bindings.llama_vocab_bos(self.vocab)
         eos = bindings.llama_vocab_eos(self.vocab)
         separator = bindings.llama_vocab_sep(self.vocab)
@@ -170,7 +182,9 @@ class LlamaModel:
         return [*starts, *first, *ends, *between, *second, *ends]
 
     def piece(self, token: int, *, special: bool = False) -> bytes:
-        """The bytes of one token, which may be a part of a character. Control tokens are empty unless `special`."""
+        """The bytes of one token, which may be a part of a character. Control tokens are empty unless
+        `special`.
+        """
         key = token if not special else ~token
         cached = self._pieces.get(key)
         if cached is None:
@@ -179,7 +193,9 @@ class LlamaModel:
 
     def _piece(self, token: int, *, special: bool) -> bytes:
         if not 0 <= token < self.n_vocab:
-            raise InvalidRequest(reason=f"token {token} is not in the vocabulary of {self.n_vocab}", param="prompt")
+            raise InvalidRequest(
+                reason=f"token {token} is not in the vocabulary of {self.n_vocab}", param="prompt"
+            )
         size = _PIECE_BYTES
         while True:
             buffer = ctypes.create_string_buffer(size)

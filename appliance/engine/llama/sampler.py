@@ -1,8 +1,9 @@
 """Sampling of one sequence: a llama.cpp sampler chain, with a grammar beside it.
 
-The chain is llama.cpp's default order (`common/common.h`: penalties, DRY, top-n-sigma, top-k, typical, top-p, min-p, XTC, temperature, dist).
-As in `common/sampling.cpp` the grammar judges only the token the chain chose; only when it refuses is it applied to the
-whole vocabulary and the chain run again: a full pass costs milliseconds, a check of one token microseconds.
+The chain is llama.cpp's default order (`common/common.h`: penalties, DRY, top-n-sigma, top-k, typical, top-p,
+min-p, XTC, temperature, dist). As in `common/sampling.cpp` the grammar judges only the token the chain chose;
+only when it refuses is it applied to the whole vocabulary and the chain run again: a full pass costs
+milliseconds, a check of one token microseconds.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ class Candidates:
 
 
 class LlamaSampler:
-    """One sequence's sampling state. `plain_greedy`: the arg max of the logits is the answer, no chain needed."""
+    """One sequence's sampling state. `plain_greedy`: the arg max of the logits is the answer, no chain
+    needed.
+    """
 
     def __init__(self, model: LlamaModel, params: SamplingParams, *, seed: int, grammar: str | None) -> None:
         """Raises InvalidRequest when llama.cpp refuses the grammar."""
@@ -95,7 +98,8 @@ class LlamaSampler:
             raise EngineFault(reason="the grammar allows no token here")
         if self._chain is None:
             rows = np.ctypeslib.as_array(
-                ctypes.cast(candidates.array.data, ctypes.POINTER(ctypes.c_float)), shape=(candidates.array.size, 3)
+                ctypes.cast(candidates.array.data, ctypes.POINTER(ctypes.c_float)),
+                shape=(candidates.array.size, 3),
             )
             return int(rows[:, 1].argmax())
         bindings.llama_sampler_apply(self._chain, ctypes.byref(candidates.array))
@@ -167,7 +171,9 @@ def _chain(model: LlamaModel, params: SamplingParams, seed: int) -> ctypes.c_voi
         bindings.llama_sampler_chain_add(chain, sampler)
 
     if params.logit_bias:
-        biases = [bindings.llama_logit_bias(token=entry.token, bias=entry.bias) for entry in params.logit_bias]
+        biases = [
+            bindings.llama_logit_bias(token=entry.token, bias=entry.bias) for entry in params.logit_bias
+        ]
         array = (bindings.llama_logit_bias * len(biases))(*biases)
         add(bindings.llama_sampler_init_logit_bias(model.n_vocab, len(biases), array))
     if _penalises(params):
@@ -206,7 +212,11 @@ def _add_truncation(add: Callable[[Any], None], params: SamplingParams, seed: in
         add(bindings.llama_sampler_init_min_p(params.min_p, 1))
     if params.xtc_probability > 0:
         add(bindings.llama_sampler_init_xtc(params.xtc_probability, params.xtc_threshold, 1, seed))
-    add(bindings.llama_sampler_init_temp_ext(params.temperature, params.dynatemp_range, params.dynatemp_exponent))
+    add(
+        bindings.llama_sampler_init_temp_ext(
+            params.temperature, params.dynatemp_range, params.dynatemp_exponent
+        )
+    )
 
 
 def _dry(model: LlamaModel, params: SamplingParams) -> ctypes.c_void_p:

@@ -1,7 +1,8 @@
 """llama.cpp's own thread pool, kept between steps.
 
-Without one, ggml starts and joins its threads in every graph (measured 6-8 % of a one-sequence step on two cores). Between steps the
-pool's threads poll for `poll` x 1,024 rounds and then sleep, so an idle runner costs nothing.
+Without one, ggml starts and joins its threads in every graph (measured 6-8 % of a one-sequence step on two
+cores). Between steps the pool's threads poll for `poll` x 1,024 rounds and then sleep, so an idle runner
+costs nothing.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ class _ThreadpoolParams(ctypes.Structure):
 
 
 def _load_ggml_cpu() -> ctypes.CDLL:
-    # The wheel holds no links: `libggml-cpu.so` would be a second library with its own state. libllama is linked to `.so.0`.
+    # The wheel holds no links, and libllama is linked to `.so.0`: `libggml-cpu.so` would be a second library
+    # with its own state.
     return ctypes.CDLL(str(Path(llama_cpp.__file__).parent / "lib" / "libggml-cpu.so.0"))
 
 
 class Threadpool:
-    """Up to `n_threads` compute threads, the calling one included. Owned by the thread that owns the context."""
+    """Up to `n_threads` compute threads, the calling one included. Owned by the context's thread."""
 
     def __init__(self, n_threads: int, *, poll: int = 50, cpus: frozenset[int] = frozenset()) -> None:
         self._library = _load_ggml_cpu()
@@ -49,7 +51,7 @@ class Threadpool:
             raise MemoryError("ggml_threadpool_new returned NULL")
 
     def attach(self, context: ctypes.c_void_p) -> None:
-        function = bindings._lib.llama_attach_threadpool
+        function = bindings._lib.llama_attach_threadpool  # noqa: SLF001  # not bound by llama_cpp
         function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
         function.restype = None
         function(context, self._pool, None)

@@ -1,8 +1,9 @@
 """Gives untouched KV cache back to the board.
 
-llama.cpp fills the whole KV cache with zeros when it makes a context, which makes every page of every slot resident: gigabytes for slots that may
-never be used. A page of zeros that is dropped (MADV_DONTNEED on private anonymous memory) reads as zeros again, so dropping
-only pages that are seen to be zero changes nothing but the resident size, whatever they belong to.
+llama.cpp fills the whole KV cache with zeros when it makes a context, which makes every page of every slot
+resident: gigabytes for slots that may never be used. A page of zeros that is dropped (MADV_DONTNEED on
+private anonymous memory) reads as zeros again, so dropping only pages that are seen to be zero changes
+nothing but the resident size, whatever they belong to.
 """
 
 from __future__ import annotations
