@@ -18,9 +18,10 @@ from appliance.errors import BodyTooLarge, InvalidRequest
 
 MAX_DEPTH: Final = 64
 
-_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
-"""A whole string or one bracket. The closing quote is optional so that the scan stays linear on broken
-strings."""
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+"""A whole string. The closing quote is optional so that the scan stays linear on broken ones."""
+_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -71,18 +72,25 @@ def _check_content_type(req: falcon.Request) -> None:
 
 
 def _check_depth(body: bytes) -> None:
-    """Before the reader sees it: Python's recurses, and 100,000 brackets would end in a RecursionError."""
+    """Before the reader sees it: Python's recurses, and 100,000 brackets would end in a RecursionError.
+
+    Without strings and all that is no bracket, taking out every `[]` takes out one level; it runs at the
+    speed of C, because 16 MB of brackets are sent as easily as a question.
+    """
     if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
         return
-    depth = 0
-    for token in _TOKEN.finditer(body):
-        first = body[token.start()]
-        if first in b"[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise InvalidRequest(reason=f"the body is nested deeper than {MAX_DEPTH} levels")
-        elif first in b"]}":
-            depth -= 1
+    left = _STRING.sub(b"", body).translate(_BRACKETS, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        fewer = left.replace(b"[]", b"")
+        if len(fewer) == len(left):
+            break
+        left = fewer
+    else:
+        if left:
+            raise InvalidRequest(reason=f"the body is nested deeper than {MAX_DEPTH} levels")
+    # Brackets without a partner: the reader will say so, unless they are too many for it.
+    if left.count(b"[") > MAX_DEPTH:
+        raise InvalidRequest(reason=f"the body is nested deeper than {MAX_DEPTH} levels")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -198,7 +198,7 @@ def _adjustments(limits: ServerLimits) -> Adjustments:
 
 
 class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
-    """Refuses what two servers in a row might read in two ways (smuggling) and waitress 3.0.2 lets through."""
+    """Refuses what two servers in a row might read in two ways (smuggling) and waitress lets through."""
 
     def parse_header(self, header_plus: bytes) -> None:
         first_line, _, rest = header_plus.partition(b"\r\n")

@@ -77,11 +77,17 @@ class SamplingFields(Body):
     seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
     ignore_eos: bool | None = None
 
+    @field_validator("logit_bias", mode="before")
+    @classmethod
+    def _few(cls, value: object) -> object:
+        """Before the entries are looked at: a million wrong ones would be a million faults."""
+        if isinstance(value, dict) and len(value) > MAX_LOGIT_BIAS:
+            raise ValueError(f"at most {MAX_LOGIT_BIAS} entries")
+        return value
+
     @field_validator("logit_bias")
     @classmethod
     def _token_ids(cls, value: dict[str, float] | None) -> dict[str, float] | None:
-        if value is not None and len(value) > MAX_LOGIT_BIAS:
-            raise ValueError(f"at most {MAX_LOGIT_BIAS} entries")
         for token in value or {}:
             if not (token.isascii() and token.isdigit() and len(token) <= 10 and int(token) <= MAX_TOKEN_ID):
                 raise ValueError("its keys are token ids")

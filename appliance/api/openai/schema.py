@@ -19,7 +19,7 @@ MAX_PROMPTS: Final = 128
 MAX_PROMPT_TOKENS: Final = 1 << 20
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
-TokenIds = Annotated[list[TokenId], Field(min_length=1, max_length=MAX_PROMPT_TOKENS)]
+TokenIds = Annotated[list[TokenId], Field(fail_fast=True, min_length=1, max_length=MAX_PROMPT_TOKENS)]
 
 
 def _form(value: object) -> str:
@@ -136,9 +136,11 @@ class ChatBody(GenerationFields):
 class CompletionBody(GenerationFields):
     prompt: Annotated[
         Annotated[Text, Tag("text")]
-        | Annotated[list[Text], Field(min_length=1, max_length=MAX_PROMPTS), Tag("texts")]
+        | Annotated[list[Text], Field(fail_fast=True, min_length=1, max_length=MAX_PROMPTS), Tag("texts")]
         | Annotated[TokenIds, Tag("tokens")]
-        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_PROMPTS), Tag("token_lists")],
+        | Annotated[
+            list[TokenIds], Field(fail_fast=True, min_length=1, max_length=MAX_PROMPTS), Tag("token_lists")
+        ],
         Discriminator(_form),
     ]
     suffix: Text | None = None
@@ -151,9 +153,11 @@ class EmbeddingBody(Body):
     model: ModelName
     input: Annotated[
         Annotated[Text, Tag("text")]
-        | Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS), Tag("texts")]
+        | Annotated[list[Text], Field(fail_fast=True, min_length=1, max_length=MAX_INPUTS), Tag("texts")]
         | Annotated[TokenIds, Tag("tokens")]
-        | Annotated[list[TokenIds], Field(min_length=1, max_length=MAX_INPUTS), Tag("token_lists")],
+        | Annotated[
+            list[TokenIds], Field(fail_fast=True, min_length=1, max_length=MAX_INPUTS), Tag("token_lists")
+        ],
         Discriminator(_form),
     ]
     encoding_format: Literal["float", "base64"] | None = None
@@ -168,8 +172,11 @@ class DocumentField(Body):
 class RerankBody(Body):
     model: ModelName
     query: Text
-    documents: Annotated[list[Text | DocumentField], Field(min_length=1, max_length=MAX_INPUTS)] | None = None
-    texts: Annotated[list[Text], Field(min_length=1, max_length=MAX_INPUTS)] | None = None
+    documents: (
+        Annotated[list[Text | DocumentField], Field(fail_fast=True, min_length=1, max_length=MAX_INPUTS)]
+        | None
+    ) = None
+    texts: Annotated[list[Text], Field(fail_fast=True, min_length=1, max_length=MAX_INPUTS)] | None = None
     top_n: Annotated[int, Field(ge=1, le=MAX_INPUTS)] | None = None
     return_documents: bool | None = None
 
@@ -184,7 +191,7 @@ class TokenizeBody(Body):
 
 class DetokenizeBody(Body):
     model: ModelName | None = None
-    tokens: Annotated[list[TokenId], Field(max_length=MAX_PROMPT_TOKENS)]
+    tokens: Annotated[list[TokenId], Field(fail_fast=True, max_length=MAX_PROMPT_TOKENS)]
 
 
 def inputs_of(told: str | list[str] | list[int] | list[list[int]]) -> list[str | list[int]]:

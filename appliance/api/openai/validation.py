@@ -44,6 +44,8 @@ REFUSED: Final[Mapping[str, str]] = {
 }
 
 _MAX_NAME_CHARS: Final = 128
+_MAX_FAULTS: Final = 5000
+"""Beyond, nobody wrote it by hand: to describe a million faults would take longer than to answer."""
 _MESSAGES: Final = {
     "missing": "the field is required",
     "string_type": "a string is expected",
@@ -94,6 +96,8 @@ def _fault(error: pydantic.ValidationError, body: dict[str, Any]) -> InvalidRequ
     """One error of pydantic's many: of a union's branches the one that got deepest knows best what was
     meant.
     """
+    if error.error_count() > _MAX_FAULTS:
+        return InvalidRequest(reason=f"{error.error_count()} fields are wrong or unknown")
     details = error.errors(include_url=False, include_context=True, include_input=False)
     paths = [_path(detail, body) for detail in details]
     chosen = max(range(len(details)), key=lambda index: (len(paths[index]), -index))

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from appliance.api.exchange import Exchange
 from appliance.api.openai import schema
 from appliance.api.openai.fields import Body
+from appliance.api.openai.validation import validated
+from appliance.errors import RequestError
 from tests.fakes.fake_inference import MODEL
 from tests.unit.api.door import HELLO, Door
 
@@ -63,7 +67,7 @@ def test_every_field_with_every_odd_value_is_200_or_400(path: str, door: Door) -
                 assert answer.json["error"]["message"]
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_random_bodies_are_never_5xx(data: st.DataObject, door: Door) -> None:
     path = data.draw(st.sampled_from(sorted(ROUTES)))
@@ -73,3 +77,26 @@ def test_random_bodies_are_never_5xx(data: st.DataObject, door: Door) -> None:
     assert answer.status_code < 500, (body, answer.text)
     if answer.status_code != 200:
         assert set(json.loads(answer.text)["error"]) == {"message", "type", "param", "code"}
+
+
+MANY = 300_000
+FLOODS: dict[str, dict[str, Any]] = {
+    "values of the bias": {"logit_bias": {str(number): "x" for number in range(MANY)}},
+    "messages": {"messages": [5] * MANY},
+    "unknown fields": {str(number): 1 for number in range(MANY)},
+    "fields of a message": {"messages": [{"role": "user", **{str(number): 1 for number in range(MANY)}}]},
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_flood_of_faults_is_refused_as_fast_as_one(flood: str) -> None:
+    exchange = Exchange(request_id="r", method="POST", gone=lambda: False, observer=None)
+    started_s = time.process_time()
+    with pytest.raises(RequestError):
+        validated(schema.ChatBody, {**HELLO, **FLOODS[flood]}, exchange)
+    assert time.process_time() - started_s < 0.5
+
+
+def test_a_flood_of_wrong_tokens_is_refused_at_the_first(door: Door) -> None:
+    answer = door.post("/v1/completions", {"model": MODEL, "prompt": [1, *["x"] * MANY]})
+    assert answer.json["error"]["param"] == "prompt.1"

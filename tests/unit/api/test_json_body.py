@@ -111,6 +111,9 @@ def test_brackets_inside_strings_are_not_levels() -> None:
         b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'"' + b'\\"[' * 100_000,
         b'"[' * 100_001,
+        b'{"a":[' + b"[" * 65 + b"]" * 65 + b"]}",
+        b"[" * 100 + b"{}" * 100,
+        b"[{" * 33 + b"}]" * 33,
     ],
 )
 def test_a_hundred_thousand_brackets_are_refused_in_no_time(body: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import MutableMapping
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from appliance.access import keys as access_keys
 from appliance.access.keys import KeyRing
 from appliance.api.middleware import HostMiddleware, host_of
+from tests.fakes.fake_inference import FakeInference
 from tests.unit.api.door import HELLO, Door, refusal
 
 KEY = access_keys.generate()
@@ -150,3 +152,32 @@ def test_without_keys_the_owner_is_the_address_and_prefixes_are_shared() -> None
     )
     assert door.inference.owners == ["127.0.0.1"]
     assert door.inference.requests[0].scope == ""
+
+
+# ── the one line in the journal ──────────────────────────────────────────────────────────────────────
+
+
+def test_every_request_has_one_line_and_it_holds_no_prompt(journal: list[MutableMapping[str, Any]]) -> None:
+    door = Door()
+    door.chat(messages=[{"role": "user", "content": "my secret"}])
+    door.chat(messages=[{"role": "user", "content": "my secret"}], stream=True)
+    door.chat(messages=[{"role": "user", "content": "my secret", "my secret": 1}])
+    door.get("/my-secret")
+    assert [(line["event"], line["route"], line["status"]) for line in journal] == [
+        ("request", "/v1/chat/completions", 200),
+        ("request", "/v1/chat/completions", 200),
+        ("request", "/v1/chat/completions", 400),
+        ("request", "unmatched", 404),
+    ]
+    assert "secret" not in str(journal)
+    assert journal[0]["output_tokens"] == 2
+    assert journal[1]["stream"] is True
+    assert journal[1]["finish_reason"] == "stop"
+    assert journal[2]["error"] == "unsupported_parameter"
+
+
+def test_a_bug_is_in_the_journal_with_its_request(journal: list[MutableMapping[str, Any]]) -> None:
+    answer = Door(FakeInference(refuse=RuntimeError("secret of the house"))).chat()
+    assert journal[0]["event"] == "request_failed"
+    assert journal[0]["request_id"] == answer.headers["x-request-id"]
+    assert isinstance(journal[0]["exc_info"], RuntimeError)
