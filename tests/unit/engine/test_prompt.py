@@ -198,6 +198,20 @@ def test_mistral_ids_have_nine_characters() -> None:
     assert len(called) == 9
 
 
+def test_a_system_message_of_ones_own_keeps_its_place_before_the_tools() -> None:
+    text = rendered(None, [{"role": "system", "content": "Be brief."}, *HELLO], tools=TOOLS)
+    assert text.startswith("<|im_start|>system\nBe brief.\n\n# Tools\n")
+
+
+def test_arguments_that_are_no_json_stay_as_they_are() -> None:
+    call: dict[str, Any] = {"id": "1", "function": {"name": "f", "arguments": "{broken"}}
+    messages: list[dict[str, Any]] = [
+        *HELLO,
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+    ]
+    assert '"arguments": "{broken"' in rendered(HERMES, messages)
+
+
 def test_tool_choice_none_hides_the_tools() -> None:
     room = InlineRenderer(lambda: NOW)
     facts = room.set_template(TemplateSource(source=HERMES))
