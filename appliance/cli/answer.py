@@ -71,44 +71,53 @@ class Display:
 def ask(
     client: Client, settings: Settings, messages: list[Json], *, reply: Reply, display: Display, wait_s: float
 ) -> None:
-    """Fill `reply` and show it. On any exception, also KeyboardInterrupt, it holds what came until then."""
+    """Fill `reply` and show it, trying again for up to `wait_s` while the model loads. On any exception, also
+    KeyboardInterrupt, `reply` holds what came until then.
+    """
     began_s = time.monotonic()
-    asked_s = began_s
+    body = settings.body(messages)
     first_s: float | None = None
     with terminal.Spinner(f"waiting for {settings.model}") as spinner:
         while True:
+            asked_s = time.monotonic()
             try:
-                with closing(client.chat(settings.body(messages))) as stream:
-                    for part in stream:
-                        if isinstance(part, Notice):
-                            spinner.stop()
-                            print(f"outpost: warning: {terminal.printable(part.text)}", file=sys.stderr)
-                        elif isinstance(part, Prefill):
-                            spinner.label = (
-                                f"reading the prompt, {part.done_tokens} of {part.total_tokens} tokens"
-                            )
-                        else:
-                            if first_s is None and (part.text or part.reasoning or part.tool_calls):
-                                first_s = time.monotonic()
-                                spinner.stop()
-                            reply.add(part)
-                            display.show(part)
+                first_s = _stream(client, body, reply=reply, display=display, spinner=spinner)
                 break
             except Failure as failure:
                 pause_s = _pause_s(failure, waited_s=time.monotonic() - began_s, wait_s=wait_s)
-                if first_s is not None or pause_s is None:
+                if pause_s is None:
                     raise
                 spinner.label = f"loading {settings.model}"
                 time.sleep(pause_s)
-                asked_s = time.monotonic()
-            finally:
-                if first_s is not None:
-                    display.end()
     reply.timings = Timings(
         total_s=time.monotonic() - began_s,
         load_s=asked_s - began_s,
         first_token_s=None if first_s is None else first_s - asked_s,
     )
+
+
+def _stream(
+    client: Client, body: Json, *, reply: Reply, display: Display, spinner: terminal.Spinner
+) -> float | None:
+    """One try. Returns when the first token came, on the monotonic clock; None: the answer is empty."""
+    first_s: float | None = None
+    try:
+        with closing(client.chat(body)) as stream:
+            for part in stream:
+                if isinstance(part, Notice):
+                    spinner.stop()
+                    print(f"outpost: warning: {terminal.printable(part.text)}", file=sys.stderr)
+                elif isinstance(part, Prefill):
+                    spinner.label = f"reading the prompt, {part.done_tokens} of {part.total_tokens} tokens"
+                else:
+                    if first_s is None and part.has_output:
+                        first_s = time.monotonic()
+                        spinner.stop()
+                    reply.add(part)
+                    display.show(part)
+    finally:
+        display.end()
+    return first_s
 
 
 def _pause_s(failure: Failure, *, waited_s: float, wait_s: float) -> float | None:

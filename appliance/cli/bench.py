@@ -146,7 +146,7 @@ class Bench:
             for part in parts:
                 if not isinstance(part, Piece):
                     continue
-                if part.text or part.reasoning or part.tool_calls:
+                if part.has_output:
                     times.append(time.perf_counter())
                 if part.usage is not None:
                     tokens = part.usage.completion_tokens

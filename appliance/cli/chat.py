@@ -45,6 +45,11 @@ class Piece:
     usage: Usage | None = None
     model: str | None = None
 
+    @property
+    def has_output(self) -> bool:
+        """Whether the model said something in it: the first such piece is the first token."""
+        return bool(self.text or self.reasoning or self.tool_calls)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefill:
