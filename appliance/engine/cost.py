@@ -26,7 +26,8 @@ class StepCost:
         self._ts = self._pt * per_pass_s + self._tt * per_token_s
 
     def observe(self, *, passes: int, tokens: int, seconds: float) -> None:
-        # A step that was put aside by the kernel says nothing of the next; a lasting change is followed in a few steps.
+        # A step that was put aside by the kernel says nothing of the next; a lasting change is followed in a
+        # few steps.
         seconds = min(seconds, _OUTLIER * self.predict_s(passes=passes, tokens=tokens))
         keep = _FORGETTING
         self._pp = keep * self._pp + passes * passes

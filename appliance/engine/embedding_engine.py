@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.engine.backend import Span
-from appliance.engine.interface import Said
+from appliance.engine.interface import Prepared, Said
 from appliance.engine.meter import Meter
 from appliance.errors import EngineFault, to_wire
 from appliance.wire.messages import EngineStats, Failed, ModelFacts, Result, SetLimits, WireError
@@ -71,7 +71,8 @@ class EmbeddingEngine:
         self._steps = 0
         self._limits = SetLimits()
 
-    def submit(self, prepared: PoolingRequest) -> list[Said]:
+    def submit(self, prepared: Prepared) -> list[Said]:
+        assert isinstance(prepared, PoolingRequest)
         self._requests[prepared.id] = prepared
         self._queue.extend((prepared.id, index) for index in range(len(prepared.inputs)))
         return []

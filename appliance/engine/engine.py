@@ -19,7 +19,7 @@ from typing import Any
 from appliance.engine.admission import Admission
 from appliance.engine.backend import Backend, Span, Vocabulary
 from appliance.engine.cost import StepCost
-from appliance.engine.interface import Said
+from appliance.engine.interface import Prepared, Said
 from appliance.engine.kv_cache import KvCache, runs
 from appliance.engine.meter import Meter
 from appliance.engine.output import Emitted
@@ -86,7 +86,8 @@ class Engine:
 
     # ── what the loop asks ───────────────────────────────────────────────────────────────────────
 
-    def submit(self, prepared: ActiveRequest) -> list[Said]:
+    def submit(self, prepared: Prepared) -> list[Said]:
+        assert isinstance(prepared, ActiveRequest)
         prepared.submitted_s = self._clock()
         self._requests[prepared.id] = prepared
         match = self.kv_cache.match(prepared.scope, prepared.prompt_tokens)

@@ -25,11 +25,12 @@ from appliance.engine.pooling_preparation import PoolingPreparer
 from appliance.engine.preparation import ChatAbility, Preparer
 from appliance.engine.slots import choose_slots
 from appliance.engine.speculation import DRAFT_TOKENS_PER_STEP
-from appliance.engine.template_format import PromptRenderer, TemplateSource
+from appliance.engine.template_format import PromptRenderer, TemplateFacts, TemplateSource
 from appliance.errors import InvalidRequest, ModelInvalid, Unsupported
 from appliance.hardware import cpu, meminfo
 from appliance.wire.messages import (
     ApplyTemplate,
+    ChatPrompt,
     Detokenize,
     Embed,
     Generate,

@@ -15,19 +15,30 @@ from appliance.wire.messages import TokenAlternative, TokenLogprob
 def token_logprob(
     logits: NDArray[np.float32], token: int, top: int, piece: Callable[[int], bytes]
 ) -> TokenLogprob:
-    """`token`'s log-probability and the `top` most likely alternatives, the likeliest first. `logits`:
-    float32[n_vocab].
-    """
+    """`token`'s log-probability and the `top` most likely tokens, the likeliest first."""
     wide = logits.astype(np.float64)
     peak = wide.max()
-    normaliser = peak + np.log(np.exp(wide - peak).sum())
-    alternatives: list[TokenAlternative] = []
-    if top:
-        likeliest = np.argpartition(wide, -top)[-top:]
-        for index in likeliest[np.argsort(-wide[likeliest], kind="stable")]:
-XX    return TokenLogprob(
-        token=token, piece=piece(token), logprob=_finite(wide[token] - normaliser), top=alternatives
+    logprobs = wide - (peak + np.log(np.exp(wide - peak).sum()))
+
+    def alternative(index: int) -> TokenAlternative:
+        return TokenAlternative(token=index, piece=piece(index), logprob=_finite(logprobs[index]))
+
+    return TokenLogprob(
+        token=token,
+        piece=piece(token),
+        logprob=_finite(logprobs[token]),
+        top=[alternative(index) for index in _likeliest(logprobs, min(top, len(logprobs)))],
     )
+
+
+def _likeliest(logprobs: NDArray[np.float64], count: int) -> list[int]:
+    """Tokens, the likeliest first; of equals, the lower number."""
+    if count < 1:
+        return []
+    border = np.partition(logprobs, -count)[-count]
+    candidates = np.flatnonzero(logprobs >= border)
+    order = np.argsort(-logprobs[candidates], kind="stable")[:count]
+    return [int(token) for token in candidates[order]]
 
 
 def _finite(value: float) -> float:

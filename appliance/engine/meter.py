@@ -1,4 +1,4 @@
-"""Measuring steps: counters for `/metrics`, step times, and the readings that the thread governor decides on."""
+"""Measuring steps: counters for `/metrics`, step times, and what the thread governor decides on."""
 
 from __future__ import annotations
 

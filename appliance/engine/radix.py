@@ -4,8 +4,8 @@
                             ├──[a b]── node {slot 0}
                             └──[c]──── node {slot 2}
 
-An edge is a run of tokens, packed as little-endian int32 bytes. A slot's entry ends in exactly one node; every
-node on the way to it is shared by all slots below.
+An edge is a run of tokens, packed as little-endian int32 bytes. A slot's entry ends in exactly one node;
+every node on the way to it is shared by all slots below.
 
 Pure data: no clock, no llama.cpp. Owned by the engine's thread.
 """

@@ -23,7 +23,7 @@ _GAP_FACTOR = 1.9
 """Of the decode step's own time; the promise is 2."""
 
 _LEAST_PREFILL = 8
-"""Prefill tokens of a step in which nobody decodes, however slow the board: smaller steps mostly pay for passes."""
+"""Prefill tokens of a step in which nobody decodes, however slow the board: smaller ones pay for passes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

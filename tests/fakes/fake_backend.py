@@ -1,6 +1,8 @@
-"""A `Backend` without a model: slots are lists of tokens, and the next token is a function of all that a slot holds.
+"""A `Backend` without a model: slots are lists of tokens, and the next token is a function of all that a slot
+holds.
 
-So a wrong copy, cut, swap or position shows as a wrong text: the tests compare with `expected`, which knows only the prompt.
+So a wrong copy, cut, swap or position shows as a wrong text: the tests compare with `expected`, which knows
+only the prompt.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ END = 0
 
 
 def next_token(held: Sequence[int]) -> int:
-    """Deterministic, sensitive to every token and its place, and repeating enough for drafts to be right at times."""
+    """Deterministic, sensitive to every token and its place, and repeating enough for drafts to be right at
+    times.
+    """
     if len(held) % 7 and len(held) > 12:
         return held[-9]
     state = 17
@@ -91,7 +95,9 @@ class FakeBackend:
 
     def _compute(self, span: Span) -> None:
         held = self.slots[span.slot]
-        assert len(held) == span.start, f"slot {span.slot} holds {len(held)}, the batch starts at {span.start}"
+        assert len(held) == span.start, (
+            f"slot {span.slot} holds {len(held)}, the batch starts at {span.start}"
+        )
         first_output = len(span.tokens) - span.outputs
         for place, token in enumerate(span.tokens):
             held.append(token)

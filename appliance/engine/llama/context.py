@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from llama_cpp import llama_cpp as bindings
@@ -44,7 +44,7 @@ class _Batch:
         self.output = np.zeros(n_batch, np.int8)
         self._seq_id_pointers = (self.seq_id.ctypes.data + 4 * np.arange(n_batch)).astype(np.uint64)
         self._ramp = np.arange(n_batch, dtype=np.int32)
-        self.struct = bindings.llama_batch()
+        self.struct = cast("Any", bindings.llama_batch())
         int32_p = ctypes.POINTER(ctypes.c_int32)
         self.struct.token = ctypes.cast(self.token.ctypes.data, int32_p)
         self.struct.pos = ctypes.cast(self.pos.ctypes.data, int32_p)
@@ -195,9 +195,8 @@ class LlamaContext:
 
     def set_adapters(self, scales: Sequence[tuple[str, float]]) -> None:
         """The LoRA adapters of all following decodes. A context has one set at a time."""
-        handles = (bindings.llama_adapter_lora_p_ctypes * len(scales))(
-            *[self.model.adapter(name) for name, _ in scales]
-        )
+        handles: Any = (bindings.llama_adapter_lora_p_ctypes * len(scales))()
+        handles[:] = [self.model.adapter(name) for name, _ in scales]
         values = (ctypes.c_float * len(scales))(*[scale for _, scale in scales])
         if bindings.llama_set_adapters_lora(self.handle, handles, len(scales), values) != 0:
             raise EngineFault(reason="llama.cpp refused the adapters")

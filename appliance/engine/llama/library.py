@@ -89,7 +89,7 @@ def kv_type_bytes(name: str) -> float:
 
 def system_info() -> str:
     """llama.cpp's own line on CPU features and back ends."""
-    return bindings.llama_print_system_info().decode("utf-8", "replace").strip()
+    return str(bindings.llama_print_system_info().decode("utf-8", "replace")).strip()
 
 
 def build_version() -> str:

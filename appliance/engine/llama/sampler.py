@@ -31,23 +31,23 @@ class Candidates:
     def __init__(self, n_vocab: int) -> None:
         self._rows = np.zeros(n_vocab, _CANDIDATE)
         self._ids = np.arange(n_vocab, dtype=np.int32)
-        self.array = bindings.llama_token_data_array()
+        self.array: Any = bindings.llama_token_data_array()
         self._one = np.zeros(1, _CANDIDATE)
-        self._one_array = bindings.llama_token_data_array()
+        self._one_array: Any = bindings.llama_token_data_array()
 
     def fill(self, logits: NDArray[np.float32]) -> None:
         self._rows["id"] = self._ids
         self._rows["logit"] = logits
         self._point(self.array, self._rows)
 
-    def one(self, token: int) -> bindings.llama_token_data_array:
+    def one(self, token: int) -> Any:
         """An array of a single candidate, for asking a grammar about it."""
         self._one[0] = (token, 1.0, 0.0)
         self._point(self._one_array, self._one)
         return self._one_array
 
     def one_survived(self) -> bool:
-        return self._one["logit"][0] > -math.inf
+        return bool(self._one["logit"][0] > -math.inf)
 
     def any_survived(self) -> bool:
         return bool(np.isfinite(self._rows["logit"]).any())
@@ -59,7 +59,7 @@ class Candidates:
         return int(self.array.data[index].id)
 
     @staticmethod
-    def _point(array: bindings.llama_token_data_array, rows: NDArray[np.void]) -> None:
+    def _point(array: Any, rows: NDArray[np.void]) -> None:
         array.data = ctypes.cast(rows.ctypes.data, bindings.llama_token_data_p)
         array.size = len(rows)
         array.selected = -1
@@ -135,7 +135,7 @@ class LlamaSampler:
         return candidates.one_survived()
 
 
-def _grammar(model: LlamaModel, gbnf: str) -> ctypes.c_void_p:
+def _grammar(model: LlamaModel, gbnf: str) -> Any:
     sampler = bindings.llama_sampler_init_grammar(model.vocab, gbnf.encode(), b"root")
     if not sampler:
         # The Python binding would add the NULL to a chain and crash.
@@ -160,12 +160,12 @@ def _reshapes(params: SamplingParams) -> bool:
     )
 
 
-def _chain(model: LlamaModel, params: SamplingParams, seed: int) -> ctypes.c_void_p:
+def _chain(model: LlamaModel, params: SamplingParams, seed: int) -> Any:
     chain_params = bindings.llama_sampler_chain_default_params()
     chain_params.no_perf = True
     chain = bindings.llama_sampler_chain_init(chain_params)
 
-    def add(sampler: ctypes.c_void_p | None) -> None:
+    def add(sampler: Any) -> None:
         if not sampler:
             raise InvalidRequest(reason="llama.cpp refused a sampling parameter")
         bindings.llama_sampler_chain_add(chain, sampler)
@@ -219,7 +219,7 @@ def _add_truncation(add: Callable[[Any], None], params: SamplingParams, seed: in
     )
 
 
-def _dry(model: LlamaModel, params: SamplingParams) -> ctypes.c_void_p:
+def _dry(model: LlamaModel, params: SamplingParams) -> Any:
     breakers = [text.encode() for text in params.dry_sequence_breakers]
     array = (ctypes.c_char_p * len(breakers))(*breakers)
     return bindings.llama_sampler_init_dry(
@@ -233,7 +233,7 @@ def _dry(model: LlamaModel, params: SamplingParams) -> ctypes.c_void_p:
     )
 
 
-def _mirostat(model: LlamaModel, params: SamplingParams, seed: int) -> ctypes.c_void_p:
+def _mirostat(model: LlamaModel, params: SamplingParams, seed: int) -> Any:
     if params.mirostat == 1:
         return bindings.llama_sampler_init_mirostat(
             model.n_vocab, seed, params.mirostat_tau, params.mirostat_eta, _MIROSTAT_M

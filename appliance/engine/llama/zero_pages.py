@@ -12,6 +12,7 @@ import ctypes
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,6 +65,7 @@ def _zero_blocks(mapping: Mapping) -> Iterator[int]:
     first = -(-mapping.begin // _BLOCK_BYTES) * _BLOCK_BYTES
     words = _BLOCK_BYTES // 8
     for address in range(first, mapping.end - _BLOCK_BYTES + 1, _BLOCK_BYTES):
-        block = np.frombuffer((ctypes.c_uint64 * words).from_address(address), np.uint64)
+        memory: Any = (ctypes.c_uint64 * words).from_address(address)
+        block = np.frombuffer(memory, np.uint64)
         if not block.any():
             yield address

@@ -48,10 +48,7 @@ def test_every_request_gets_the_text_it_would_get_alone(
     engine = engine_over(backend, clock, EngineSettings(prefix_reuse=reuses))
     heard = run(
         engine,
-        *(
-            request(key, prompt, max_tokens=20, speculates=speculates)
-            for key, prompt in enumerate(prompts)
-        ),
+        *(request(key, prompt, max_tokens=20, speculates=speculates) for key, prompt in enumerate(prompts)),
     )
     for key, prompt in enumerate(prompts):
         assert heard.text(key) == written(expected(prompt, min(20, 64 - len(prompt))))
