@@ -1,7 +1,7 @@
 """A runner program: the real runner around a FakeEngine, or, for hostile knobs, raw nonsense on the wire.
 
-Run as the daemon runs the real one. `ignore_eof` and `frames` (see `_misbehave`) are read here, all other knobs
-out_of_turn, wrong_choice, wrong_error, flood, heartbeats, trickle) are read here, all other knobs by `fake_engine`.
+Run as the daemon runs the real one. The knobs `ignore_eof` and `frames` (see `_misbehave`) are read here, all
+other knobs by `fake_engine`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,132 @@
+"""The daemon as a process: what it imports, what it costs when idle, how it starts and stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from appliance.config import Config, ModelSettings
+from appliance.daemon import model_specs, queue_policy, runner_policy
+from tests.fakes.fake_engine import write_model
+from tests.integration.supervisor.conftest import eventually
+
+MAX_IDLE_RSS_BYTES = 60 * 1024 * 1024
+MAX_IDLE_CORE = 0.003
+WATCHED_S = 10.0
+
+
+class Served:
+    """A daemon in a directory of its own, serving a model that is never loaded."""
+
+    def __init__(self, directory: Path, *, environment: dict[str, str] | None = None) -> None:
+        self.data = directory / "data"
+        path = write_model(directory / "m.gguf")
+        outpost = str(Path(sys.executable).with_name("outpost"))
+        (directory / "outpost.toml").write_text("")
+        self.process = subprocess.Popen(
+            [
+                *(outpost, "serve", "--config", str(directory / "outpost.toml"), "--listen", "127.0.0.1:0"),
+                *("--data", str(self.data), "--model", f"m={path}"),
+            ],
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, **(environment or {})},
+        )
+
+    @property
+    def is_ready(self) -> bool:
+        return (self.data / "daemon.json").exists()
+
+    def get(self, path: str) -> dict[str, object]:
+        address = json.loads((self.data / "daemon.json").read_text())["address"]
+        with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+            told = json.loads(answer.read())
+        assert isinstance(told, dict)
+        return told
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(10.0)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[Served]:
+    daemon = Served(tmp_path)
+    try:
+        eventually(lambda: daemon.is_ready, within_s=15.0)
+        yield daemon
+    finally:
+        daemon.process.kill()
+        daemon.process.wait()
+
+
+def test_the_daemon_imports_no_inference_code() -> None:
+    code = (
+        "import sys, appliance.daemon, appliance.cli.serve;"
+        "print([m for m in ('llama_cpp', 'numpy', 'jinja2', 'appliance.engine', 'appliance.runner')"
+        " if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.timeout(60)
+def test_an_idle_daemon_stays_small_and_asleep(served: Served) -> None:
+    assert served.get("/healthz")["live"] is True
+    process = psutil.Process(served.process.pid)
+    before = process.cpu_times()
+    time.sleep(WATCHED_S)
+    after = process.cpu_times()
+    spent_s = after.user + after.system - before.user - before.system
+    assert process.memory_info().rss <= MAX_IDLE_RSS_BYTES
+    assert spent_s / WATCHED_S < MAX_IDLE_CORE
+
+
+def test_sigterm_ends_it_cleanly_and_takes_its_record_away(served: Served) -> None:
+    assert served.stop() == 0
+    assert not served.is_ready
+
+
+def test_a_second_daemon_in_the_same_directory_is_refused(served: Served, tmp_path: Path) -> None:
+    second = Served(tmp_path)
+    assert second.process.wait(15.0) == 78
+    assert served.get("/healthz")["live"] is True
+
+
+def test_systemd_hears_ready_watchdog_and_stopping(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(tmp_path / "notify"))
+        sock.settimeout(15.0)
+        environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "400000"}
+        daemon = Served(tmp_path, environment=environment)
+        try:
+            assert sock.recv(200).startswith(b"READY=1\n")
+            assert sock.recv(200) == b"WATCHDOG=1"
+            daemon.process.send_signal(signal.SIGTERM)
+            while (heard := sock.recv(200)) == b"WATCHDOG=1":
+                pass
+            assert heard == b"STOPPING=1"
+            assert daemon.process.wait(10.0) == 0
+        finally:
+            daemon.process.kill()
+            daemon.process.wait()
+
+
+def test_the_configuration_reaches_the_policies() -> None:
+    config = Config(models={"m": ModelSettings(path=Path("/m.gguf"), n_ctx_seq=128)})
+    (spec,) = model_specs(config, preload=["m"])
+    assert spec.path == "/m.gguf"
+    assert spec.placement.n_ctx_seq == 128
+    assert spec.placement.n_seq_max == 64
+    assert spec.preload
+    assert queue_policy(config).max_waiting == 256
+    assert runner_policy(config).sandbox == "auto"
