@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from appliance.engine.kv_cache import MIN_REUSE, KvCache, plan_swap
+from appliance.engine.kv_cache import MIN_REUSE, KvCache, Match, Scope, plan_swap
 from appliance.engine.sequence import Sequence, Status
 
 
@@ -25,13 +25,17 @@ class Admission:
         sequence.arrived = self._arrivals
         self.waiting.append(sequence)
 
+    def match(self, sequence: Sequence) -> Match:
+        """What it could reuse now."""
+        return self._cache.match(self._scope(sequence), sequence.request.prompt_tokens)
+
     def admit(self, *, most: int | None, now: int, per_token_s: float) -> Iterator[Sequence]:
         """Give slots to waiting sequences, in order of arrival; yields those that start.
 
         One that waits for a prefix which another is just computing lets later ones pass.
         """
         still: deque[Sequence] = deque()
-        limit = most or self._n_slots
+        limit = self._n_slots if most is None else most
         while self.waiting and len(self.running) < limit and self._cache.has_free:
             sequence = self.waiting.popleft()
             if self._start(sequence, now=now, per_token_s=per_token_s):
@@ -54,9 +58,6 @@ class Admission:
         for sequence in self.running:
             if sequence.slot == busy:
                 sequence.slot = free
-        for sequence in self.waiting:
-            if sequence.awaits == busy:
-                sequence.awaits = free
 
     def drop_finished(self) -> None:
         if any(sequence.status is Status.FINISHED for sequence in self.running):
@@ -66,21 +67,27 @@ class Admission:
                 sequence for sequence in self.waiting if sequence.status is not Status.FINISHED
             )
 
+    def _scope(self, sequence: Sequence) -> Scope:
+        request = sequence.request
+        if self._reuses and request.generate.cache_prompt:
+            return request.scope
+        return Scope(f"\0alone {request.id} {sequence.choice}", request.adapters, sees_shared=False)
+
     def _start(self, sequence: Sequence, *, now: int, per_token_s: float) -> bool:
         request, cache = sequence.request, self._cache
-        if sequence.awaits is not None and cache.slots[sequence.awaits].prefilling:
+        awaited = sequence.awaits
+        if awaited is not None and awaited.prefilling and awaited.last_used == sequence.awaits_since:
             return False
-        reuses = self._reuses and request.generate.cache_prompt
-        scope = request.scope if reuses else f"\0alone {request.id} {sequence.choice}"
-        match = cache.match(scope, request.prompt_tokens)
+        scope, match = self._scope(sequence), self.match(sequence)
         if match.awaited is not None and match.coming - match.ready >= MIN_REUSE:
-            sequence.awaits = match.awaited
+            sequence.awaits = cache.slots[match.awaited]
+            sequence.awaits_since = sequence.awaits.last_used
             return False
         taken = cache.take(
             scope,
             request.prompt_tokens,
             match=match,
-            shared=reuses and request.generate.shared_prefix,
+            shared=scope.sees_shared and request.generate.shared_prefix,
             now=now,
             per_token_s=per_token_s,
         )

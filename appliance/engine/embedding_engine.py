@@ -75,7 +75,7 @@ class EmbeddingEngine:
         assert isinstance(prepared, PoolingRequest)
         self._requests[prepared.id] = prepared
         self._queue.extend((prepared.id, index) for index in range(len(prepared.inputs)))
-        return []
+        return [] if prepared.inputs else [self._finish(prepared.id)]
 
     def cancel(self, request_id: int) -> list[Said]:
         if self._requests.pop(request_id, None) is not None:

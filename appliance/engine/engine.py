@@ -90,7 +90,7 @@ class Engine:
         assert isinstance(prepared, ActiveRequest)
         prepared.submitted_s = self._clock()
         self._requests[prepared.id] = prepared
-        match = self.kv_cache.match(prepared.scope, prepared.prompt_tokens)
+        match = self._admission.match(prepared.sequences[0])
         for sequence in prepared.sequences:
             self._admission.add(sequence)
         return [
@@ -115,7 +115,8 @@ class Engine:
         self._limits = limits
 
     def has_work(self) -> bool:
-        return bool(self._admission.running or self._admission.waiting)
+        admits = self._limits.max_running != 0
+        return bool(self._admission.running or (admits and self._admission.waiting))
 
     def pause_s(self) -> float:
         return self._limits.pause_s

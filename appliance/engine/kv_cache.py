@@ -24,14 +24,27 @@ from dataclasses import dataclass, field
 from appliance.engine.backend import SlotStore
 from appliance.engine.radix import RadixTree
 
-SHARED_SCOPE = "\0shared"
-"""The tree of prefixes that their callers declared shareable; no API key hashes to it."""
+_SHARED = "\0shared"
+"""Owner of the prefixes that their callers declared shareable; no API key hashes to it."""
 
 MIN_REUSE = 16
 """Fewer shared tokens are not worth a copy, nor waiting for."""
 
 _COPY_S_PER_CELL = 20e-6
 """Start value, replaced by what copies really took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Who may reuse a prefix, and the adapters, which change what a cell holds."""
+
+    owner: str
+    adapters: tuple[tuple[str, float], ...] = ()
+    sees_shared: bool = True
+
+    @property
+    def shared(self) -> Scope:
+        return Scope(_SHARED, self.adapters)
 
 
 @dataclass(slots=True)
@@ -46,7 +59,7 @@ class Slot:
     prefilling: bool = False
     last_used: int = 0
     """The engine's step number."""
-    scope: str = ""
+    scope: Scope = Scope("")
     n_shared: int = 0
     """Tokens entered in the shared tree."""
 
@@ -76,7 +89,7 @@ class KvCache:
         self._store = store
         self._n_swa = n_swa
         self._clock = clock
-        self._trees: dict[str, RadixTree] = {}
+        self._trees: dict[Scope, RadixTree] = {}
         self.slots = [Slot(index) for index in range(store.n_slots)]
         self.copy_s_per_cell = _COPY_S_PER_CELL
 
@@ -98,13 +111,13 @@ class KvCache:
     def prefixes(self) -> int:
         return sum(1 for slot in self.slots if slot.held and not slot.busy)
 
-    def match(self, scope: str, tokens: Sequence[int]) -> Match:
+    def match(self, scope: Scope, tokens: Sequence[int]) -> Match:
         """The longest prefix of `tokens` (all but the last, which must be computed) that is there, or is
         being computed.
         """
         head = tokens[:-1]
         best, ready, awaited, coming = None, 0, None, 0
-        for key in (scope, SHARED_SCOPE):
+        for key in (scope, scope.shared) if scope.sees_shared else (scope,):
             tree = self._trees.get(key)
             if tree is None:
                 continue
@@ -121,7 +134,7 @@ class KvCache:
     # ── taking and giving back ───────────────────────────────────────────────────────────────────
 
     def take(
-        self, scope: str, tokens: list[int], *, match: Match, shared: bool, now: int, per_token_s: float
+        self, scope: Scope, tokens: list[int], *, match: Match, shared: bool, now: int, per_token_s: float
     ) -> tuple[int, int] | None:
         """Make a slot ready for a prompt; returns (slot, tokens that need not be computed), or None when all
         are busy.
@@ -213,17 +226,17 @@ class KvCache:
         self._store.truncate(slot.index, 0)
         return 0
 
-    def _enter(self, slot: Slot, scope: str, tokens: list[int], *, shared: bool, n_shared: int = 0) -> None:
+    def _enter(self, slot: Slot, scope: Scope, tokens: list[int], *, shared: bool, n_shared: int = 0) -> None:
         self._leave(slot)
         slot.scope, slot.tokens = scope, tokens
         slot.n_shared = len(tokens) if shared else n_shared
         if tokens:
             self._trees.setdefault(scope, RadixTree()).insert(slot.index, tokens)
         if slot.n_shared:
-            self._trees.setdefault(SHARED_SCOPE, RadixTree()).insert(slot.index, tokens[: slot.n_shared])
+            self._trees.setdefault(scope.shared, RadixTree()).insert(slot.index, tokens[: slot.n_shared])
 
     def _leave(self, slot: Slot) -> None:
-        for key in (slot.scope, SHARED_SCOPE):
+        for key in (slot.scope, slot.scope.shared):
             tree = self._trees.get(key)
             if tree is not None:
                 tree.remove(slot.index)

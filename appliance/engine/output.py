@@ -54,7 +54,11 @@ class Emitted:
 
 
 class StopStrings:
-    """Finds the first stop string in a stream of text, holding back only what may be the start of one."""
+    """Finds the first stop string in a stream of text, holding back only what may be the start of one.
+
+    The first is the one that is complete first, and of those the longest: so it does not matter how the text
+    is cut.
+    """
 
     def __init__(self, stops: Sequence[str]) -> None:
         self._stops = [stop for stop in stops if stop]
@@ -65,11 +69,11 @@ class StopStrings:
         if not self._stops:
             return text, None
         buffer = self._held + text
-        found = [(buffer.find(stop), stop) for stop in self._stops if stop in buffer]
+        found = [(buffer.find(stop) + len(stop), stop) for stop in self._stops if stop in buffer]
         if found:
-            at, stop = min(found, key=lambda hit: (hit[0], -len(hit[1])))
+            end, stop = min(found, key=lambda hit: (hit[0], -len(hit[1])))
             self._held = ""
-            return buffer[:at], stop
+            return buffer[: end - len(stop)], stop
         keep = max((_overlap(buffer, stop) for stop in self._stops), default=0)
         self._held = buffer[len(buffer) - keep :]
         return buffer[: len(buffer) - keep], None

@@ -13,6 +13,7 @@ from typing import assert_never
 
 from appliance.engine.chat_output import make_parser
 from appliance.engine.constraint import compile_constraint
+from appliance.engine.kv_cache import Scope
 from appliance.engine.llama.model import LlamaModel
 from appliance.engine.llama.sampler import LlamaSampler
 from appliance.engine.output import ChatParser, OutputStream
@@ -100,9 +101,7 @@ class Preparer:
         text, tokens = self._prompt(request)
         self._check_length(len(tokens), request.max_tokens)
         adapters = tuple(sorted((entry.name, entry.scale) for entry in request.adapters if entry.scale != 0))
-        active = ActiveRequest(
-            generate=request, prompt_tokens=tokens, scope=f"{request.scope}|{adapters}", adapters=adapters
-        )
+        active = ActiveRequest(generate=request, prompt_tokens=tokens, scope=Scope(request.scope, adapters))
         gbnf = self._gbnf(request, text)
         seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbits(32)
         for choice in range(request.n):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from appliance.engine.backend import Sampler
+from appliance.engine.kv_cache import Scope, Slot
 from appliance.engine.output import OutputStream
 from appliance.engine.speculation import PromptLookup
 from appliance.wire.messages import Generate
@@ -43,8 +44,9 @@ class Sequence:
     n_computed: int = 0
     n_cached: int = 0
     """Prompt tokens that were reused, not computed."""
-    awaits: int | None = None
-    """Waiting for this slot, which computes our prefix."""
+    awaits: Slot | None = None
+    """Waiting for this slot, which computes our prefix since step `awaits_since`."""
+    awaits_since: int = 0
     draft: list[int] = field(default_factory=list)
 
     @property
@@ -67,9 +69,7 @@ class ActiveRequest:
 
     generate: Generate
     prompt_tokens: list[int]
-    scope: str
-    """Key of the prefix tree: the caller's scope and the adapters, which change what a cell holds."""
-    adapters: tuple[tuple[str, float], ...]
+    scope: Scope
     sequences: list[Sequence] = field(default_factory=list)
     submitted_s: float = 0.0
     started_s: float | None = None
@@ -83,6 +83,10 @@ class ActiveRequest:
     @property
     def id(self) -> int:
         return self.generate.id
+
+    @property
+    def adapters(self) -> tuple[tuple[str, float], ...]:
+        return self.scope.adapters
 
     @property
     def completion_tokens(self) -> int:

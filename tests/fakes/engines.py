@@ -6,6 +6,7 @@ from collections.abc import Sequence as Listed
 from dataclasses import dataclass, field
 
 from appliance.engine.engine import Engine
+from appliance.engine.kv_cache import Scope
 from appliance.engine.meter import Meter
 from appliance.engine.output import OutputStream
 from appliance.engine.sequence import ActiveRequest, Sequence
@@ -79,9 +80,7 @@ def request(
         shared_prefix=shared,
         adapters=[AdapterScale(name=name, scale=scale) for name, scale in adapters],
     )
-    active = ActiveRequest(
-        generate=generate, prompt_tokens=list(prompt), scope=f"{scope}|{adapters}", adapters=tuple(adapters)
-    )
+    active = ActiveRequest(generate=generate, prompt_tokens=list(prompt), scope=Scope(scope, tuple(adapters)))
     for choice in range(n):
         active.sequences.append(
             Sequence(
