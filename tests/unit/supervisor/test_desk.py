@@ -84,10 +84,6 @@ class Scene:
         self.desk.acquire(ticket, now_s)
         return ticket
 
-    @property
-    def is_over(self) -> bool:
-        return self.desk.is_over
-
     def load(self, runner: str = "r1", now_s: float = 0.0) -> None:
         self.desk.started(runner)
         self.desk.ready(runner, FACTS, now_s)
@@ -275,9 +271,9 @@ def test_draining_waits_for_the_leases_and_then_stops(scene: Scene) -> None:
     assert scene.effects.stopped == []
     scene.desk.release(ticket, 2.0, succeeded=True)
     assert [runner for runner, _ in scene.effects.stopped] == ["r1"]
-    assert scene.is_over is False
+    was_over = scene.desk.is_over
     scene.desk.gone("r1", None, 3.0)
-    assert scene.is_over
+    assert (was_over, scene.desk.is_over) == (False, True)
     assert scene.desk.state == "stopped"
 
 
