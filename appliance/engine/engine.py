@@ -192,6 +192,7 @@ class Engine:
                 remaining_prompt=sequence.remaining_prompt,
                 whole_prompt=sequence.n_prompt - sequence.n_cached,
                 draft=len(sequence.draft),
+                last_step=sequence.last_step,
             )
             for sequence in group
         ]
@@ -204,6 +205,8 @@ class Engine:
         members = sorted(
             (sequence for sequence in group if tokens_of.get(sequence.slot)), key=lambda member: member.slot
         )
+        for member in members:
+            member.last_step = self._steps
         return [self._span(member, tokens_of[member.slot]) for member in members], members
 
     def _propose(self, sequence: Sequence, decoding: int, room: int) -> int:

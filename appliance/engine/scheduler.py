@@ -3,7 +3,8 @@
 Prefill, chunked prefill and decode are one thing (vLLM's idea): a schedule maps sequences to numbers of
 tokens.
 
-    1. Every decoding sequence gets its token, and its draft if it has one. They are never kept waiting.
+    1. Every decoding sequence gets its token, and its draft if it has one. They are never kept waiting
+       (unless heat allows fewer tokens than there are sequences: then all take turns).
     2. What is left of the step goes to prefill:
        a. nobody decodes: as much as the time bound takes;
        b. all pending prefill fits into one bounded step: at once, so that short prompts do not wait;
@@ -38,6 +39,8 @@ class Pending:
     whole_prompt: int
     """Prompt tokens that were not computed when it started: the tail of a long prompt is no short prompt."""
     draft: int = 0
+    last_step: int = 0
+    """When it was last computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +56,28 @@ def schedule(sequences: Sequence[Pending], cost: StepCost, limits: StepLimits) -
     budget.
     """
     budget = min(limits.n_batch, limits.token_budget or limits.n_batch)
-    plan: dict[int, int] = {}
-    for sequence in sequences:
-        if sequence.remaining_prompt == 0 and budget > 0:
-            plan[sequence.key] = min(1 + sequence.draft, budget)
-            budget -= plan[sequence.key]
+    decoding = [sequence for sequence in sequences if sequence.remaining_prompt == 0]
     prefilling = [sequence for sequence in sequences if sequence.remaining_prompt > 0]
-    if prefilling and budget > 0:
+    reserved = 1 if prefilling else 0
+    if budget < len(decoding) + reserved:
+        return _in_turns(sequences, budget)
+    plan: dict[int, int] = {}
+    budget -= len(decoding)
+    for sequence in decoding:
+        drafted = min(sequence.draft, budget - reserved)
+        plan[sequence.key] = 1 + drafted
+        budget -= drafted
+    if prefilling:
         pending = sum(sequence.whole_prompt for sequence in prefilling)
         allowance = min(budget, prefill_allowance(sum(plan.values()), pending, cost, limits.bound_s))
         _share(prefilling, allowance, plan)
     return plan
+
+
+def _in_turns(sequences: Sequence[Pending], budget: int) -> dict[int, int]:
+    """One token each for those that waited longest."""
+    waiting = sorted(sequences, key=lambda sequence: (sequence.last_step, sequence.arrived))
+    return {sequence.key: 1 for sequence in waiting[:budget]}
 
 
 def prefill_allowance(decode_tokens: int, pending_tokens: int, cost: StepCost, bound_s: float) -> int:

@@ -48,6 +48,8 @@ class Sequence:
     """Waiting for this slot, which computes our prefix since step `awaits_since`."""
     awaits_since: int = 0
     draft: list[int] = field(default_factory=list)
+    last_step: int = 0
+    """When it was last computed."""
 
     @property
     def n_prompt(self) -> int:
