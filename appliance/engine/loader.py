@@ -41,7 +41,8 @@ from appliance.wire.messages import (
 )
 
 _N_BATCH = 2048
-_TEMPLATE_BYTES_PER_TOKEN = 16
+_TEMPLATE_BYTES_PER_TOKEN = 32
+_LEAST_TEMPLATE_BYTES = 1024 * 1024
 _WARM_UP = (1, 1, 8, 1, 32)
 """Tokens of the warm-up steps: they page the weights in and give the cost model its first readings."""
 
@@ -207,7 +208,7 @@ def _chat_ability(model: LlamaModel, render: PromptRenderer, n_ctx_seq: int) -> 
         model=model.name,
         bos_text=model.bos_text,
         eos_text=model.eos_text,
-        max_output_bytes=_TEMPLATE_BYTES_PER_TOKEN * n_ctx_seq,
+        max_output_bytes=max(_LEAST_TEMPLATE_BYTES, _TEMPLATE_BYTES_PER_TOKEN * n_ctx_seq),
     )
     try:
         return ChatAbility(facts=render.set_template(template))

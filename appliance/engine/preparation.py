@@ -136,6 +136,7 @@ class Preparer:
         """The rendered text of a chat, and the tokens of any prompt."""
         prompt = request.prompt
         if isinstance(prompt, ChatPrompt):
+            self._check_size(prompt)
             text = self._rendered(prompt)
             has_bos = bool(self._model.bos_text) and text.startswith(self._model.bos_text)
             return text, self._tokens(text, add_special=not has_bos)
@@ -171,6 +172,12 @@ class Preparer:
                     prompt_tokens=counted * size // most_bytes, limit_tokens=self._n_ctx_seq
                 )
         return self._model.tokenize(text, add_special=add_special, parse_special=True)
+
+    def _check_size(self, chat: ChatPrompt) -> None:
+        """Refuse a chat whose words alone are too long, with its counts, before a template sees it."""
+        words = "\n".join(text for message in chat.messages if isinstance(text := message.get("content"), str))
+        if len(words) > _BYTES_PER_TOKEN * self._n_ctx_seq:
+            self._tokens(words)
 
     def _rendered(self, prompt: ChatPrompt) -> str:
         if self._chat.error is not None:
