@@ -41,7 +41,7 @@ from tests.daemon import STARTER
 _SLACK_TOKENS: Final = 64
 """Sequences that were prefilled first decode on while the last is prefilled."""
 _STEP_BOUND_S: Final = 60.0
-"""Prompts are prefilled in whole batches, as batched-bench does it, so that all sequences decode at one depth."""
+"""Prompts are prefilled in whole batches, as by batched-bench, so that all sequences decode at one depth."""
 _FIRST_TEXT_TOKEN: Final = 1000
 
 
