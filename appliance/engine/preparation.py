@@ -38,7 +38,7 @@ _BYTES_PER_TOKEN = 16
 takes seconds a megabyte.
 """
 
-_MARKERS = ("<tool_call>", "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]", "<think>", "</think>")
+_MARKERS = ("<tool_call>", "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]")
 """Where they are control tokens, the chat parser must still see them as text."""
 
 
@@ -71,7 +71,7 @@ class Preparer:
         self._speculation = speculation
         self._markers = frozenset(
             tokens[0]
-            for tokens in (model.tokenize(text, add_special=False, parse_special=True) for text in _MARKERS)
+            for tokens in (model.tokenize(text, add_special=False, parse_special=True) for text in _markers(chat))
             if len(tokens) == 1 and model.is_control(tokens[0])
         )
 
@@ -262,6 +262,11 @@ class Preparer:
             and facts.reasoning is not None
             and opens_reasoning(text, facts.reasoning)
         )
+
+
+def _markers(chat: ChatAbility) -> tuple[str, ...]:
+    reasoning = chat.facts.reasoning if chat.facts is not None else None
+    return _MARKERS if reasoning is None else (*_MARKERS, reasoning.open, reasoning.close)
 
 
 def _chat_of(request: Generate) -> ChatPrompt | None:
