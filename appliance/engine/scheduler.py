@@ -55,7 +55,9 @@ def schedule(sequences: Sequence[Pending], cost: StepCost, limits: StepLimits) -
     """Tokens of each sequence in the next step, by key. Never empty while a sequence runs; never over the
     budget.
     """
-    budget = min(limits.n_batch, limits.token_budget or limits.n_batch)
+    budget = limits.n_batch
+    if limits.token_budget is not None:
+        budget = max(1, min(budget, limits.token_budget))
     decoding = [sequence for sequence in sequences if sequence.remaining_prompt == 0]
     prefilling = [sequence for sequence in sequences if sequence.remaining_prompt > 0]
     reserved = 1 if prefilling else 0
