@@ -1,0 +1,407 @@
+"""Slots over the fake backend, whose slots are lists of tokens: what the cache believes is what is there."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from appliance.engine.backend import Span
+from appliance.engine.kv_cache import (
+    MIN_REUSE,
+    Choice,
+    KvCache,
+    Match,
+    Scope,
+    Slot,
+    choose_slot,
+    plan_swap,
+    runs,
+)
+from tests.fakes.fake_backend import FakeBackend, FakeClock
+
+ALICE, BOB = Scope("alice"), Scope("bob")
+SYSTEM = list(range(1, 31))
+
+
+def slot(index: int, *, held: int = 0, busy: bool = False, last_used: int = 0) -> Slot:
+    return Slot(index, tokens=[1] * held, held=held, busy=busy, last_used=last_used)
+
+
+class Desk:
+    """A cache over a fake backend, and what sequences do to it."""
+
+    def __init__(self, *, n_slots: int = 4, clock: FakeClock | None = None, n_swa: int = 0) -> None:
+        self.backend = FakeBackend(n_slots=n_slots)
+        self.cache = KvCache(self.backend, n_swa=n_swa, clock=clock or FakeClock())
+        self.now = 0
+
+    def start(self, tokens: list[int], *, scope: Scope = ALICE, shared: bool = False) -> tuple[int, int]:
+        """A sequence begins and is not computed yet; its slot and what it reuses."""
+        self.now += 1
+        match = self.cache.match(scope, tokens)
+        taken = self.cache.take(scope, tokens, match=match, shared=shared, now=self.now, per_token_s=0.01)
+        assert taken is not None
+        return taken
+
+    def compute(self, index: int, tokens: list[int]) -> None:
+        """The rest of a prompt, and whatever was generated."""
+        held = self.cache.slots[index].held
+        self.backend.decode([Span(index, held, tokens[held:], 1)])
+        self.cache.slots[index].held = len(tokens)
+        self.cache.slots[index].prefilling = False
+
+    def run(self, tokens: list[int], *, scope: Scope = ALICE, shared: bool = False) -> tuple[int, int]:
+        """From start to end."""
+        index, reused = self.start(tokens, scope=scope, shared=shared)
+        self.compute(index, tokens)
+        self.cache.release(index, tokens, len(tokens), now=self.now)
+        return index, reused
+
+
+# ── choose_slot ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_no_slot_is_chosen_when_all_are_busy() -> None:
+    assert choose_slot([slot(0, busy=True)], None, 0, copy_pays=True) is None
+
+
+def test_a_prompt_that_continues_most_of_a_free_slot_runs_there() -> None:
+    slots = [slot(0), slot(1, held=100)]
+    assert choose_slot(slots, 1, 50, copy_pays=True) == Choice(target=1, copy_from=None, reuse=50)
+
+
+def test_a_prompt_that_shares_little_of_a_long_slot_leaves_it_alone() -> None:
+    slots = [slot(0), slot(1, held=100)]
+    assert choose_slot(slots, 1, 49, copy_pays=True) == Choice(target=0, copy_from=1, reuse=49)
+
+
+def test_the_only_free_slot_is_reused_however_little_it_shares() -> None:
+    slots = [slot(0, busy=True), slot(1, held=100)]
+    assert choose_slot(slots, 1, 3, copy_pays=True) == Choice(target=1, copy_from=None, reuse=3)
+
+
+def test_a_busy_slot_gives_its_prefix_as_a_copy() -> None:
+    slots = [slot(0, held=100, busy=True), slot(1)]
+    assert choose_slot(slots, 0, 60, copy_pays=True) == Choice(target=1, copy_from=0, reuse=60)
+
+
+def test_nothing_is_copied_when_computing_is_cheaper() -> None:
+    slots = [slot(0, held=100, busy=True), slot(1)]
+    assert choose_slot(slots, 0, 60, copy_pays=False) == Choice(target=1, copy_from=None, reuse=0)
+
+
+def test_a_prefix_too_short_to_matter_is_not_copied() -> None:
+    slots = [slot(0, held=100, busy=True), slot(1)]
+    choice = choose_slot(slots, 0, MIN_REUSE - 1, copy_pays=True)
+    assert choice == Choice(target=1, copy_from=None, reuse=0)
+
+
+def test_an_empty_slot_goes_before_a_cached_prefix() -> None:
+    slots = [slot(0, held=5, last_used=1), slot(1), slot(2, busy=True)]
+    choice = choose_slot(slots, None, 0, copy_pays=True)
+    assert choice is not None and choice.target == 1
+
+
+def test_the_empty_slot_nearest_to_the_busy_ones_is_taken() -> None:
+    slots = [slot(0), slot(1), slot(2), slot(3, busy=True), slot(4)]
+    choice = choose_slot(slots, None, 0, copy_pays=True)
+    assert choice is not None and choice.target == 2
+
+
+def test_without_an_empty_slot_the_one_used_longest_ago_goes() -> None:
+    slots = [slot(0, held=5, last_used=7), slot(1, held=5, last_used=3), slot(2, held=5, last_used=9)]
+    choice = choose_slot(slots, None, 0, copy_pays=True)
+    assert choice is not None and choice.target == 1
+
+
+def test_the_prefix_that_is_copied_is_not_the_one_that_is_dropped() -> None:
+    slots = [slot(0, held=100, last_used=1), slot(1, held=10, last_used=5)]
+    assert choose_slot(slots, 0, 30, copy_pays=True) == Choice(target=1, copy_from=0, reuse=30)
+
+
+@given(
+    states=st.lists(st.tuples(st.integers(0, 50), st.booleans(), st.integers(0, 9)), min_size=1, max_size=6),
+    matched=st.none() | st.integers(0, 5),
+    ready=st.integers(0, 50),
+    copy_pays=st.booleans(),
+)
+def test_the_chosen_slot_is_free_and_reuse_has_a_source(
+    states: list[tuple[int, bool, int]], matched: int | None, ready: int, copy_pays: bool
+) -> None:
+    slots = [
+        slot(index, held=held, busy=busy, last_used=used) for index, (held, busy, used) in enumerate(states)
+    ]
+    matched = None if matched is None or matched >= len(slots) else matched
+    ready = min(ready, slots[matched].held) if matched is not None else 0
+    choice = choose_slot(slots, matched, ready, copy_pays=copy_pays)
+    if all(one.busy for one in slots):
+        assert choice is None
+        return
+    assert choice is not None and not slots[choice.target].busy
+    if choice.reuse:
+        assert matched in (choice.target, choice.copy_from) and choice.reuse == ready
+    assert choice.copy_from != choice.target
+
+
+# ── plan_swap ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@given(slots=st.lists(st.tuples(st.booleans(), st.integers(0, 100)), min_size=1, max_size=16))
+def test_as_many_exchanges_as_busy_slots_at_most_make_them_neighbours(slots: list[tuple[bool, int]]) -> None:
+    busy = {index for index, (is_busy, _) in enumerate(slots) if is_busy}
+    held = [cells for _, cells in slots]
+    exchanges = 0
+    while (exchange := plan_swap(sorted(busy), held)) is not None:
+        outsider, hole = exchange
+        assert outsider in busy and hole not in busy
+        busy = busy - {outsider} | {hole}
+        held[outsider], held[hole] = held[hole], held[outsider]
+        exchanges += 1
+        assert exchanges <= len(busy)
+    assert runs(sorted(busy)) <= 1
+
+
+def test_neighbours_need_no_exchange() -> None:
+    assert plan_swap([2, 3, 4], [0] * 8) is None
+
+
+def test_the_smallest_slots_move() -> None:
+    assert plan_swap([0, 1, 5], [100, 100, 0, 100, 100, 7]) == (5, 2)
+
+
+def test_runs_are_counted() -> None:
+    assert [runs(indices) for indices in ([], [3], [1, 2, 3], [0, 2, 3, 7])] == [0, 1, 1, 3]
+
+
+# ── prefixes and scopes ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_last_token_of_a_prompt_is_always_computed() -> None:
+    desk = Desk()
+    desk.run(SYSTEM)
+    assert desk.run(SYSTEM)[1] == len(SYSTEM) - 1
+
+
+def test_the_longest_prefix_wins() -> None:
+    desk = Desk()
+    desk.run([*SYSTEM[:20], 90, 91])
+    desk.run([*SYSTEM, 92])
+    assert desk.cache.match(ALICE, [*SYSTEM, 50]).ready == len(SYSTEM)
+
+
+def test_a_prefix_belongs_to_its_scope() -> None:
+    desk = Desk()
+    desk.run(SYSTEM)
+    assert desk.cache.match(BOB, SYSTEM).ready == 0
+
+
+def test_a_shared_prefix_belongs_to_all() -> None:
+    desk = Desk()
+    desk.run(SYSTEM, shared=True)
+    assert desk.cache.match(BOB, [*SYSTEM, 50]).ready == len(SYSTEM)
+
+
+def test_a_shared_prefix_of_other_adapters_is_not_seen() -> None:
+    desk = Desk()
+    desk.run(SYSTEM, scope=Scope("alice", (("tuned", 1.0),)), shared=True)
+    assert desk.cache.match(BOB, [*SYSTEM, 50]).ready == 0
+    assert desk.cache.match(Scope("bob", (("tuned", 0.5),)), [*SYSTEM, 50]).ready == 0
+    assert desk.cache.match(Scope("bob", (("tuned", 1.0),)), [*SYSTEM, 50]).ready == len(SYSTEM)
+
+
+def test_a_scope_that_sees_nothing_shared_matches_nothing() -> None:
+    desk = Desk()
+    desk.run(SYSTEM, shared=True)
+    assert desk.cache.match(Scope("alone", sees_shared=False), [*SYSTEM, 50]).ready == 0
+
+
+def test_what_follows_a_shared_prompt_is_not_shared() -> None:
+    desk = Desk()
+    index, _ = desk.start(SYSTEM, shared=True)
+    answer = [*SYSTEM, 70, 71, 72]
+    desk.compute(index, answer)
+    desk.cache.release(index, answer, len(answer), now=9)
+    assert desk.cache.match(BOB, [*answer, 50]).ready == len(SYSTEM)
+    assert desk.cache.match(ALICE, [*answer, 50]).ready == len(answer)
+
+
+def test_a_prefix_that_is_being_computed_is_announced() -> None:
+    desk = Desk()
+    index, _ = desk.start(SYSTEM)
+    assert desk.cache.match(ALICE, [*SYSTEM, 50]) == Match(
+        slot=None, ready=0, coming=len(SYSTEM), awaited=index
+    )
+
+
+def test_a_computed_prefix_is_copied_from_a_running_sequence() -> None:
+    desk = Desk()
+    first, _ = desk.start(SYSTEM)
+    desk.compute(first, SYSTEM)
+    second, reused = desk.start([*SYSTEM, 50])
+    assert second != first
+    assert reused == len(SYSTEM)
+    assert desk.backend.slots[second] == SYSTEM
+
+
+def test_take_says_none_when_all_are_busy() -> None:
+    desk = Desk(n_slots=1)
+    desk.start(SYSTEM)
+    match = desk.cache.match(BOB, SYSTEM)
+    assert desk.cache.take(BOB, SYSTEM, match=match, shared=False, now=5, per_token_s=0.01) is None
+    assert not desk.cache.has_free
+
+
+def test_a_forgotten_slot_matches_nothing_and_is_empty() -> None:
+    desk = Desk()
+    index, _ = desk.start(SYSTEM, shared=True)
+    desk.compute(index, SYSTEM)
+    desk.cache.forget(index)
+    assert desk.cache.match(ALICE, SYSTEM).ready == desk.cache.match(BOB, SYSTEM).ready == 0
+    assert desk.backend.slots[index] == []
+    assert desk.cache.cells_used == 0
+
+
+def test_a_cancelled_prefill_leaves_what_was_computed() -> None:
+    desk = Desk()
+    index, _ = desk.start(SYSTEM)
+    desk.backend.decode([Span(index, 0, SYSTEM[:20], 0)])
+    desk.cache.slots[index].held = 20
+    desk.cache.release(index, SYSTEM, 20, now=2)
+    assert desk.cache.match(ALICE, SYSTEM).ready == 20
+    desk.cache.check()
+
+
+def test_cells_and_prefixes_are_counted() -> None:
+    desk = Desk()
+    desk.run(SYSTEM)
+    desk.start([60, 61], scope=BOB)
+    assert desk.cache.cells_used == len(SYSTEM)
+    assert desk.cache.prefixes == 1
+    assert desk.cache.busy == [1]
+
+
+def test_a_window_that_moved_on_is_computed_again() -> None:
+    desk = Desk(n_swa=8)
+    index, _ = desk.run(SYSTEM)
+    desk.backend.first_position = lambda slot: 20 if desk.backend.slots[slot] else -1  # type: ignore[method-assign]
+    assert desk.run([*SYSTEM[:25], 50])[1] == 0
+    assert desk.backend.slots[index] == [*SYSTEM[:25], 50]
+
+
+# ── swaps and the copy rate ─────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_swap_moves_contents_and_prefixes() -> None:
+    desk = Desk()
+    desk.run(SYSTEM)
+    busy, _ = desk.start([60, 61], scope=BOB)
+    desk.compute(busy, [60, 61])
+    desk.cache.swap(0, busy)
+    assert desk.backend.slots[0] == [60, 61]
+    assert desk.backend.slots[busy] == SYSTEM
+    assert desk.cache.busy == [0]
+    assert desk.cache.match(ALICE, [*SYSTEM, 9]).slot == busy
+    desk.cache.check()
+
+
+def test_a_swap_with_an_empty_slot_empties_the_other() -> None:
+    desk = Desk()
+    desk.run(SYSTEM)
+    desk.cache.swap(0, 3)
+    assert desk.backend.slots == [[], [], [], SYSTEM]
+    desk.cache.check()
+
+
+class SlowBackend(FakeBackend):
+    """Writing takes a millisecond a cell."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__()
+        self.clock = clock
+
+    def write_slot(self, slot: int, data: object) -> None:
+        super().write_slot(slot, data)  # type: ignore[arg-type]
+        self.clock.now_s += 0.001 * len(self.slots[slot])
+
+
+def test_the_price_of_a_copy_is_learned_from_copies() -> None:
+    clock = FakeClock()
+    backend = SlowBackend(clock)
+    cache = KvCache(backend, clock=clock)
+    backend.slots[0] = list(SYSTEM)
+    cache.slots[0].held = len(SYSTEM)
+    cache.slots[0].tokens = list(SYSTEM)
+    for _ in range(30):
+        cache.swap(0, 1)
+        cache.swap(0, 1)
+    assert cache.copy_s_per_cell == pytest.approx(0.001, rel=0.01)
+
+
+def test_closing_a_gap_pays_only_when_moving_is_cheaper_than_the_passes_it_saves() -> None:
+    desk = Desk()
+    desk.cache.slots[0].held = 1000
+    desk.cache.copy_s_per_cell = 1e-4
+    assert desk.cache.swap_pays(0, 1, per_pass_s=0.01)
+    assert not desk.cache.swap_pays(0, 1, per_pass_s=0.001)
+
+
+# ── any history ─────────────────────────────────────────────────────────────────────────────────────────────
+
+PROMPTS = st.builds(
+    lambda stem, tail: SYSTEM[:stem] + tail,
+    st.integers(0, 30),
+    st.lists(st.integers(40, 42), min_size=1, max_size=4),
+)
+
+
+class CacheMachine(RuleBasedStateMachine):
+    """Whatever starts, ends, moves and fails: believed prefixes are there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.desk = Desk(n_slots=3)
+        self.running: dict[int, list[int]] = {}
+
+    @precondition(lambda self: len(self.running) < 3)
+    @rule(prompt=PROMPTS, scope=st.sampled_from([ALICE, BOB]), shared=st.booleans(), part=st.booleans())
+    def start(self, prompt: list[int], scope: Scope, shared: bool, part: bool) -> None:
+        index, reused = self.desk.start(prompt, scope=scope, shared=shared)
+        assert self.desk.backend.slots[index] == prompt[:reused], "reused what is not there"
+        self.running[index] = prompt
+        if not part:
+            self.desk.compute(index, prompt)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        index = data.draw(st.sampled_from(sorted(self.running)))
+        held = self.desk.cache.slots[index].held
+        self.desk.cache.release(index, self.running.pop(index), held, now=self.desk.now)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        index = data.draw(st.sampled_from(sorted(self.running)))
+        del self.running[index]
+        self.desk.cache.forget(index)
+
+    @rule(left=st.integers(0, 2), right=st.integers(0, 2))
+    def swap(self, left: int, right: int) -> None:
+        if left != right:
+            self.desk.cache.swap(left, right)
+            moved = {left: right, right: left}
+            self.running = {moved.get(index, index): prompt for index, prompt in self.running.items()}
+
+    @invariant()
+    def every_slot_holds_what_the_cache_believes(self) -> None:
+        cache, backend = self.desk.cache, self.desk.backend
+        cache.check()
+        assert cache.busy == sorted(self.running)
+        for one in cache.slots:
+            assert backend.slots[one.index][: one.held] == one.tokens[: one.held]
+            assert len(backend.slots[one.index]) == one.held
+
+
+TestEveryHistoryKeepsBeliefAndContentEqual = CacheMachine.TestCase
