@@ -17,8 +17,8 @@ def token_logprob(
 ) -> TokenLogprob:
     """`token`'s log-probability and the `top` most likely tokens, the likeliest first."""
     wide = logits.astype(np.float64)
-    peak = wide.max()
-    logprobs = wide - (peak + np.log(np.exp(wide - peak).sum()))
+    shifted = wide - wide.max()
+    logprobs = shifted - np.log(np.exp(shifted).sum())
 
     def alternative(index: int) -> TokenAlternative:
         return TokenAlternative(token=index, piece=piece(index), logprob=_finite(logprobs[index]))
@@ -27,17 +27,17 @@ def token_logprob(
         token=token,
         piece=piece(token),
         logprob=_finite(logprobs[token]),
-        top=[alternative(index) for index in _likeliest(logprobs, min(top, len(logprobs)))],
+        top=[alternative(index) for index in _likeliest(wide, min(top, len(wide)))],
     )
 
 
-def _likeliest(logprobs: NDArray[np.float64], count: int) -> list[int]:
+def _likeliest(logits: NDArray[np.float64], count: int) -> list[int]:
     """Tokens, the likeliest first; of equals, the lower number."""
     if count < 1:
         return []
-    border = np.partition(logprobs, -count)[-count]
-    candidates = np.flatnonzero(logprobs >= border)
-    order = np.argsort(-logprobs[candidates], kind="stable")[:count]
+    border = np.partition(logits, -count)[-count]
+    candidates = np.flatnonzero(logits >= border)
+    order = np.argsort(-logits[candidates], kind="stable")[:count]
     return [int(token) for token in candidates[order]]
 
 
