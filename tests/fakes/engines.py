@@ -37,19 +37,22 @@ FACTS = ModelFacts(
 )
 
 
+def fake_meter(clock: FakeClock) -> Meter:
+    return Meter(
+        n_threads=1, adapt=False, idle_s=lambda: None, rss_bytes=lambda: 0, clock=clock, cpu_clock=clock
+    )
+
+
 def engine_over(
     backend: FakeBackend, clock: FakeClock, settings: EngineSettings | None = None, *, n_swa: int = 0
 ) -> Engine:
-    meter = Meter(
-        n_threads=1, adapt=False, idle_s=lambda: None, rss_bytes=lambda: 0, clock=clock, cpu_clock=clock
-    )
     return Engine(
         backend,
         FakeVocabulary(),
         facts=FACTS,
         settings=settings or EngineSettings(),
         candidates=None,
-        meter=meter,
+        meter=fake_meter(clock),
         prepare=lambda request: request,
         n_swa=n_swa,
         clock=clock,
