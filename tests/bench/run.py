@@ -19,7 +19,16 @@ from tests.bench import engine_alone, prompts
 from tests.bench.goals import Row
 from tests.bench.load import Ask, BenchError, Load, Report, decode_report, encode
 from tests.bench.peers import Peers
-from tests.bench.servers import Outpost, Profile, Server, example_server, llama_server
+from tests.bench.servers import (
+    EXAMPLE_SERVER,
+    LLAMA_SERVER,
+    OUTPOST,
+    Outpost,
+    Profile,
+    Server,
+    example_server,
+    llama_server,
+)
 from tests.bench.workloads import ENGINE_GOALS, Reading, Workload
 
 _WARM_UP_ROUND: Final = 1_000_000
@@ -30,12 +39,16 @@ Readings = dict[str, list[Reading]]
 
 
 def measure_http(
-    workloads: Sequence[Workload], *, peers: Peers, rounds: int, directory: Path
+    workloads: Sequence[Workload], *, peers: Peers, rounds: int, directory: Path, commands: list[str]
 ) -> Iterator[Row]:
-    """The rows of `workloads`, each when its rounds are done. Raises BenchError at the first failure."""
+    """The rows of `workloads`, each when its rounds are done. Raises BenchError at the first failure.
+
+    The command of each server that was started is added to `commands`.
+    """
     for profile in dict.fromkeys(workload.profile for workload in workloads):
         group = [workload for workload in workloads if workload.profile == profile]
         with _started(group, peers, profile, directory) as servers:
+            commands += [" ".join(running.server.command) for running in servers.values()]
             for workload in group:
                 yield from _rows(workload, _measure(workload, servers, rounds))
 
@@ -99,11 +112,12 @@ def _started(
     group: Sequence[Workload], peers: Peers, profile: Profile, directory: Path
 ) -> Iterator[dict[str, _Running]]:
     wanted = {label for workload in group for label in workload.peers}
+    has_guest = any(workload.guest_rounds != 0 for workload in group)
     servers: list[Server] = []
-    if "llama-server" in wanted:
+    if LLAMA_SERVER in wanted:
         servers.append(llama_server(peers, directory, profile))
     servers.append(Outpost(directory / f"outpost-{profile.n_seq_max}x{profile.n_ctx_seq}", profile))
-    if "examples/server" in wanted:
+    if has_guest:
         servers.append(example_server(peers, directory, profile))
     with ExitStack() as stack:
         running: dict[str, _Running] = {}
@@ -115,9 +129,9 @@ def _started(
 
 
 def _measure(workload: Workload, servers: dict[str, _Running], rounds: int) -> Readings:
-    labels = [label for label in servers if label == Outpost.label or label in workload.peers]
-    readings: Readings = {label: [] for label in labels}
-    for round_number in range(rounds):
+    readings: Readings = {label: [] for label in servers}
+    for round_number in range(rounds * workload.repeats):
+        labels = [label for label in servers if _takes_part(label, workload, round_number)]
         for label in labels if round_number % 2 == 0 else reversed(labels):
             with _neighbour(busy=workload.neighbour):
                 reading = servers[label].read(workload, round_number)
@@ -129,6 +143,12 @@ def _measure(workload: Workload, servers: dict[str, _Running], rounds: int) -> R
     return readings
 
 
+def _takes_part(label: str, workload: Workload, round_number: int) -> bool:
+    if label == EXAMPLE_SERVER:
+        return workload.guest_rounds is None or round_number < workload.guest_rounds
+    return label == OUTPOST or label in workload.peers
+
+
 def _rows(workload: Workload, readings: Readings) -> Iterator[Row]:
     for metric in workload.metrics:
         values = {label: [metric.read(reading) for reading in rounds] for label, rounds in readings.items()}
@@ -136,9 +156,9 @@ def _rows(workload: Workload, readings: Readings) -> Iterator[Row]:
         yield Row(
             title=workload.name,
             goal=metric.goal,
-            ours=values[Outpost.label],
-            peer=values.get("llama-server", []) if compared else [],
-            second_peer=values.get("examples/server", []) if compared else [],
+            ours=values[OUTPOST],
+            peer=values.get(LLAMA_SERVER, []) if compared else [],
+            second_peer=values.get(EXAMPLE_SERVER, []) if compared else [],
         )
 
 

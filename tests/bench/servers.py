@@ -26,6 +26,9 @@ from tests.daemon import STARTER, STARTER_NAME, Daemon
 
 N_THREADS: Final = 2
 _READY_TIMEOUT_S: Final = 120.0
+OUTPOST: Final = "outpost"
+LLAMA_SERVER: Final = "llama-server"
+EXAMPLE_SERVER: Final = "examples/server"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +74,7 @@ class Server(Protocol):
 class Outpost:
     """Our daemon, as installed."""
 
-    label = "outpost"
+    label = OUTPOST
 
     def __init__(self, directory: Path, profile: Profile) -> None:
         settings = {"n_seq_max": profile.n_seq_max, "n_ctx_seq": profile.n_ctx_seq, "kv_cells": profile.n_ctx}
@@ -155,7 +158,7 @@ def llama_server(peers: Peers, directory: Path, profile: Profile) -> PeerServer:
     port = _free_port()
     command = [str(peers.llama_server), "-m", str(STARTER), "--host", "127.0.0.1", "--port", str(port)]
     command += ["-t", str(N_THREADS), "-np", str(profile.n_seq_max), "-c", str(profile.n_ctx), "--no-webui"]
-    return PeerServer("llama-server", directory, command, port, peers.library_env)
+    return PeerServer(LLAMA_SERVER, directory, command, port, peers.library_env)
 
 
 def example_server(peers: Peers, directory: Path, profile: Profile) -> PeerServer:
@@ -177,7 +180,7 @@ def example_server(peers: Peers, directory: Path, profile: Profile) -> PeerServe
     config_path = directory / "example-server.json"
     config_path.write_text(json.dumps({"server": {"host": "127.0.0.1", "port": port}, "model": model}))
     command = [str(peers.example_python), str(peers.example_server), "-C", str(config_path)]
-    return PeerServer("examples/server", directory, command, port, {})
+    return PeerServer(EXAMPLE_SERVER, directory, command, port, {})
 
 
 def _free_port() -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from tests.bench import prompts
 from tests.bench.goals import Goal
 from tests.bench.load import Ask, BenchError, Report, percentile
-from tests.bench.servers import CROWD, LONG, SINGLE, SMALL, Profile
+from tests.bench.servers import CROWD, LLAMA_SERVER, LONG, SINGLE, SMALL, Profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,12 @@ class Workload:
     metrics: tuple[Metric, ...]
     neighbour: bool = False
     """Another process keeps one core busy meanwhile."""
-    peers: tuple[str, ...] = ("llama-server", "examples/server")
+    repeats: int = 1
+    """Rounds of a short workload for each round asked for, because a short one scatters more."""
+    peers: tuple[str, ...] = (LLAMA_SERVER,)
+    """Those compared with us in every round."""
+    guest_rounds: int | None = 0
+    """Rounds in which the second peer takes part; None: all. It has no goal, and is slow where it is slow."""
     time_limit_s: float = 120.0
 
     @property
@@ -115,6 +120,8 @@ WORKLOADS: Final = (
         letter="a",
         title="1 client, 64 tokens, streamed",
         profile=SINGLE,
+        repeats=3,
+        guest_rounds=None,
         asks=_one(lambda round_number: prompts.short(round_number, 0)),
         metrics=(
             Metric(goal=Goal("a1", "tok/s", "tok/s", at_least=1.0), read=_tokens_per_s),
@@ -125,6 +132,7 @@ WORKLOADS: Final = (
         letter="c",
         title="8 clients, different short prompts, 64 tokens",
         profile=SMALL,
+        guest_rounds=None,
         asks=_many(prompts.short, 8),
         metrics=(
             Metric(goal=Goal("c1", "tok/s", "tok/s", at_least=1.2), read=_tokens_per_s),
@@ -135,6 +143,7 @@ WORKLOADS: Final = (
         letter="d",
         title="50 clients, different short prompts, 64 tokens",
         profile=CROWD,
+        guest_rounds=1,
         asks=_many(prompts.short, 50),
         metrics=(
             Metric(goal=Goal("d1", "tok/s", "tok/s", at_least=1.1), read=_tokens_per_s),
@@ -147,6 +156,7 @@ WORKLOADS: Final = (
         letter="e",
         title="50 clients at once, one 400-word system prompt, 32 tokens",
         profile=CROWD,
+        guest_rounds=1,
         asks=_many(prompts.shared_system, 50),
         metrics=(
             Metric(goal=Goal("e1", "tok/s", "tok/s", at_least=9.0), read=_tokens_per_s),
@@ -158,6 +168,7 @@ WORKLOADS: Final = (
         letter="f",
         title="rewrite: the answer repeats the prompt",
         profile=SINGLE,
+        repeats=2,
         asks=_one(prompts.rewrite),
         metrics=(Metric(goal=Goal("f1", "tok/s", "tok/s", at_least=1.5), read=_tokens_per_s),),
     ),
@@ -165,6 +176,7 @@ WORKLOADS: Final = (
         letter="f",
         title="extract: the answer repeats the prompt",
         profile=SINGLE,
+        repeats=2,
         asks=_one(prompts.extract),
         metrics=(Metric(goal=Goal("f2", "tok/s", "tok/s", at_least=1.5), read=_tokens_per_s),),
     ),
@@ -172,6 +184,7 @@ WORKLOADS: Final = (
         letter="g",
         title="1 client, one core kept busy by another process",
         profile=SINGLE,
+        repeats=2,
         asks=_one(lambda round_number: prompts.short(round_number, 1)),
         metrics=(Metric(goal=Goal("g", "tok/s", "tok/s", at_least=2.0), read=_tokens_per_s),),
         neighbour=True,

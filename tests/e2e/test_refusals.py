@@ -41,7 +41,14 @@ def test_an_unknown_model_is_not_found(client: OpenAI) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("temperature", "hot"), ("max_tokens", -5), ("top_p", 2), ("n", 0), ("seed", (1 << 64) - 1), ("messages", [])],
+    [
+        ("temperature", "hot"),
+        ("max_tokens", -5),
+        ("top_p", 2),
+        ("n", 0),
+        ("seed", (1 << 64) - 1),
+        ("messages", []),
+    ],
 )
 def test_a_wrong_value_is_refused_with_the_fields_name(client: OpenAI, field: str, value: object) -> None:
     with pytest.raises(BadRequestError) as caught:
