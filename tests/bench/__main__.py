@@ -38,9 +38,10 @@ def main() -> int:
         "machine": machine.describe(),
         "rounds": rounds,
         "when": time.strftime("%Y-%m-%d"),
+        "commands": [],
     }
     try:
-        rows = sorted(_measured(arguments.only, rounds), key=lambda row: row.goal.row)
+        rows = sorted(_measured(arguments.only, rounds, facts["commands"]), key=lambda row: row.goal.row)
         facts["minutes"] = round((time.time() - started) / 60, 1)
         report.write_json(arguments.json, rows=rows, facts=facts)
         if arguments.update_readme:
@@ -52,13 +53,13 @@ def main() -> int:
     return 0
 
 
-def _measured(only: set[str] | None, rounds: int) -> Iterator[Row]:
+def _measured(only: set[str] | None, rounds: int, commands: list[str]) -> Iterator[Row]:
     built = peers.provide()
     with tempfile.TemporaryDirectory(prefix="outpost-bench-") as directory:
         if only is None or "b" in only:
             yield from measure_engine(peers=built, rounds=rounds)
         chosen = [workload for workload in WORKLOADS if only is None or workload.letters & only]
-        rows = measure_http(chosen, peers=built, rounds=rounds, directory=Path(directory))
+        rows = measure_http(chosen, peers=built, rounds=rounds, directory=Path(directory), commands=commands)
         yield from (row for row in rows if only is None or row.goal.letter in only)
 
 
