@@ -19,13 +19,14 @@ from typing import Any
 from appliance.engine.admission import Admission
 from appliance.engine.backend import Backend, Span, Vocabulary
 from appliance.engine.cost import StepCost
+from appliance.engine.drafting import Drafter
 from appliance.engine.interface import Prepared, Said
 from appliance.engine.kv_cache import KvCache, runs
 from appliance.engine.meter import Meter
 from appliance.engine.output import Emitted
 from appliance.engine.scheduler import Pending, StepLimits, schedule
 from appliance.engine.sequence import ActiveRequest, Sequence, Status
-from appliance.engine.speculation import DRAFT_TOKENS_PER_STEP
+from appliance.engine.speculation import Proposer
 from appliance.engine.writer import Writer
 from appliance.errors import EngineFault, to_wire
 from appliance.wire.messages import (
@@ -63,6 +64,7 @@ class Engine:
         meter: Meter,
         prepare: Callable[[Any], Any],
         n_swa: int = 0,
+        proposer: Proposer | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.facts = facts
@@ -70,6 +72,7 @@ class Engine:
         self.cost = StepCost()
         self.kv_cache = KvCache(backend, n_swa=n_swa, clock=clock)
         self._backend = backend
+        self._drafter = Drafter(proposer)
         self._settings = settings
         self._meter = meter
         self._clock = clock
@@ -181,10 +184,7 @@ class Engine:
     # ── plan and decode ──────────────────────────────────────────────────────────────────────────
 
     def _plan(self, group: list[Sequence]) -> tuple[list[Span], list[Sequence]]:
-        decoding = sum(1 for sequence in group if not sequence.remaining_prompt)
-        room = DRAFT_TOKENS_PER_STEP
-        for sequence in group:
-            room -= self._propose(sequence, decoding, room)
+        self._drafter.draft(group, self._admission.running, self.cost)
         pending = [
             Pending(
                 key=sequence.slot,
@@ -209,14 +209,6 @@ class Engine:
             member.last_step = self._steps
         return [self._span(member, tokens_of[member.slot]) for member in members], members
 
-    def _propose(self, sequence: Sequence, decoding: int, room: int) -> int:
-        """Give a decoding sequence its draft; returns the draft's length."""
-        sequence.draft = []
-        if sequence.lookup is not None and not sequence.remaining_prompt:
-            longest = min(room, sequence.limit - len(sequence.tokens) - 1)
-            sequence.draft = sequence.lookup.propose(sequence.tokens, decoding, self.cost, longest)
-        return len(sequence.draft)
-
     def _span(self, sequence: Sequence, n_tokens: int) -> Span:
         start = sequence.n_computed
         if sequence.remaining_prompt:
@@ -231,6 +223,7 @@ class Engine:
         threads = self._meter.threads()
         if threads != self._threads:
             self._backend.set_threads(threads)
+            self._drafter.set_threads(threads)
             self._threads = threads
         began = self._meter.begin()
         self._backend.decode(spans)

@@ -18,7 +18,7 @@ from appliance.engine.llama.model import LlamaModel
 from appliance.engine.llama.sampler import LlamaSampler
 from appliance.engine.output import ChatParser, OutputStream
 from appliance.engine.sequence import ActiveRequest, Sequence
-from appliance.engine.speculation import PromptLookup
+from appliance.engine.speculation import Acceptance, PromptLookup
 from appliance.engine.template_format import PromptRenderer, TemplateFacts, opens_reasoning
 from appliance.errors import ContextLengthExceeded, InvalidRequest, ModelInvalid, Unsupported
 from appliance.wire.messages import (
@@ -71,7 +71,9 @@ class Preparer:
         self._speculation = speculation
         self._markers = frozenset(
             tokens[0]
-            for tokens in (model.tokenize(text, add_special=False, parse_special=True) for text in _markers(chat))
+            for tokens in (
+                model.tokenize(text, add_special=False, parse_special=True) for text in _markers(chat)
+            )
             if len(tokens) == 1 and model.is_control(tokens[0])
         )
 
@@ -126,6 +128,7 @@ class Preparer:
             sampler=sampler,
             output=OutputStream(stops=request.stop, parser=self._parser(request, text)),
             lookup=PromptLookup() if speculates else None,
+            model_guesses=Acceptance() if speculates else None,
             echo=self._echo(active) if request.echo else "",
             special_pieces=self._markers if isinstance(request.prompt, ChatPrompt) else frozenset(),
         )
@@ -175,7 +178,9 @@ class Preparer:
 
     def _check_size(self, chat: ChatPrompt) -> None:
         """Refuse a chat whose words alone are too long, with its counts, before a template sees it."""
-        words = "\n".join(text for message in chat.messages if isinstance(text := message.get("content"), str))
+        words = "\n".join(
+            text for message in chat.messages if isinstance(text := message.get("content"), str)
+        )
         if len(words) > _BYTES_PER_TOKEN * self._n_ctx_seq:
             self._tokens(words)
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from appliance.engine.backend import Sampler
 from appliance.engine.kv_cache import Scope, Slot
 from appliance.engine.output import OutputStream
-from appliance.engine.speculation import PromptLookup
+from appliance.engine.speculation import Acceptance, PromptLookup
 from appliance.wire.messages import Generate
 
 
@@ -47,7 +47,11 @@ class Sequence:
     awaits: Slot | None = None
     """Waiting for this slot, which computes our prefix since step `awaits_since`."""
     awaits_since: int = 0
+    model_guesses: Acceptance | None = None
+    """Of the draft model; None: no speculation for this one."""
     draft: list[int] = field(default_factory=list)
+    drafted_by: Acceptance | PromptLookup | None = None
+    """Who is to learn what became of the draft."""
     last_step: int = 0
     """When it was last computed."""
 

@@ -1,6 +1,8 @@
-"""Prompt-lookup drafts: text that repeats what came before is guessed from there and verified in one batch.
+"""Drafts: tokens that may follow, guessed cheaply and verified in one batch.
 
-The draft for a sequence is what followed the last occurrence of its newest tokens. A draft of k tokens makes
+Two ways to guess. Prompt look-up: text that repeats what came before; the draft is what followed the last
+occurrence of the sequence's newest tokens. And a `Proposer` (a small model, `draft.py`), where one is loaded
+and look-up has nothing to say. A draft of k tokens makes
 a step longer but saves up to k steps; whether that pays depends on how often guesses of this kind were right
 (counted per sequence, by the length of the matching context) and on what a step costs here (`cost.py`).
 `draft_length` weighs both; a sequence whose guesses fail stops guessing. Verification samples every token
@@ -9,7 +11,13 @@ from the model as without a draft, so the output does not depend on it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Protocol
+
 from appliance.engine.cost import StepCost
+from appliance.engine.kv_cache import Scope
 
 _NGRAM = 3
 _LONGEST_CONTEXT = 24
@@ -17,6 +25,7 @@ _CLASS_BOUNDS = (5, 11)
 """Matching contexts of up to 5, up to 11, and more tokens are judged apart."""
 _PRIORS = ((1.0, 2.0), (3.0, 2.0), (9.0, 1.0))
 """(right, wrong) guesses imagined before the first real one, by class."""
+_PROPOSER_PRIOR = (6.0, 3.0)
 _MEMORY = 48.0
 """Guesses remembered; older ones fade."""
 MAX_DRAFT = 32
@@ -26,18 +35,70 @@ _LENGTHS = (2, 4, 8, 12, 16, 24, 32)
 _MIN_GAIN = 1.1
 
 
-def draft_length(acceptance: float, step_tokens: int, cost: StepCost, longest: int) -> int:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A sequence that may have a draft."""
+
+    key: int
+    """Its own as long as it runs."""
+    scope: Scope
+    tokens: list[int]
+    longest: int
+    """The draft's length at most."""
+
+
+class Proposer(Protocol):
+    """Guesses by other means than look-up. Owned by the engine's thread."""
+
+    def guess_s(self, n_sequences: int) -> float:
+        """Seconds of one more guess for each of so many sequences, together."""
+
+    def propose(self, wanted: Sequence[Wanted], running: AbstractSet[int]) -> dict[int, list[int]]:
+        """Drafts by key; no entry: none yet. `running`: keys of all sequences that have not ended."""
+
+    def set_threads(self, n_threads: int) -> None: ...
+
+
+class Acceptance:
+    """How often guesses of one kind were right. Owned by the engine's thread."""
+
+    def __init__(self, right: float = _PROPOSER_PRIOR[0], wrong: float = _PROPOSER_PRIOR[1]) -> None:
+        """So many right and wrong guesses are imagined before the first real one."""
+        self._right, self._wrong = right, wrong
+
+    @property
+    def rate(self) -> float:
+        return self._right / (self._right + self._wrong)
+
+    def judge(self, drafted: int, accepted: int) -> None:
+        """Learn from a verified draft: each accepted token was right, the one after them (if any was left)
+        wrong.
+        """
+        self._right += accepted
+        self._wrong += 1 if accepted < drafted else 0
+        total = self._right + self._wrong
+        if total > _MEMORY:
+            self._right *= _MEMORY / total
+            self._wrong *= _MEMORY / total
+
+
+def draft_length(
+    acceptance: float, step_tokens: int, cost: StepCost, longest: int, *, guess_s: float = 0.0
+) -> int:
     """The draft length with the best expected tokens per second; 0 when none beats no draft by a tenth.
 
     `acceptance`: probability that one guessed token is right. `step_tokens`: tokens of the step without a
-    draft.
+    draft. `guess_s`: what guessing one token costs.
     """
+    if longest < 1:
+        return 0
     plain = step_tokens / cost.predict_s(passes=1, tokens=step_tokens)
     best, best_rate = 0, plain * _MIN_GAIN
     for length in _LENGTHS:
         size = min(length, longest)
         gained = acceptance * (1 - acceptance**size) / (1 - acceptance) if acceptance < 1 else size
-        rate = (step_tokens + gained) / cost.predict_s(passes=2, tokens=step_tokens + size)
+        seconds = cost.predict_s(passes=2, tokens=step_tokens + size) + size * guess_s
+        rate = (step_tokens + gained) / seconds
         if rate > best_rate:
             best, best_rate = size, rate
         if length >= longest:
@@ -51,14 +112,12 @@ class PromptLookup:
     def __init__(self) -> None:
         self._seen: dict[tuple[int, ...], int] = {}
         self._indexed = 0
-        self._right = [right for right, _ in _PRIORS]
-        self._wrong = [wrong for _, wrong in _PRIORS]
+        self._classes = [Acceptance(right, wrong) for right, wrong in _PRIORS]
         self._class = 0
 
     def acceptance(self) -> float:
         """Of the class of the last proposal."""
-        right, wrong = self._right[self._class], self._wrong[self._class]
-        return right / (right + wrong)
+        return self._classes[self._class].rate
 
     def propose(self, tokens: list[int], step_tokens: int, cost: StepCost, longest: int) -> list[int]:
         """Up to `longest` tokens that may follow `tokens`; empty when there is no guess or none that pays."""
@@ -73,15 +132,8 @@ class PromptLookup:
         return tokens[follows : follows + length]
 
     def judge(self, drafted: int, accepted: int) -> None:
-        """Learn from a verified draft: each accepted token was right, the one after them (if any was left)
-        wrong.
-        """
-        self._right[self._class] += accepted
-        self._wrong[self._class] += 1 if accepted < drafted else 0
-        total = self._right[self._class] + self._wrong[self._class]
-        if total > _MEMORY:
-            self._right[self._class] *= _MEMORY / total
-            self._wrong[self._class] *= _MEMORY / total
+        """Learn from a verified draft, for the class of the last proposal."""
+        self._classes[self._class].judge(drafted, accepted)
 
     def _index(self, tokens: list[int]) -> None:
         """Enter every n-gram that something follows; the newest occurrence wins."""

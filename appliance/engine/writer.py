@@ -144,8 +144,8 @@ class Writer:
         self._cache.slots[sequence.slot].held = sequence.n_computed
         if accepted < drafted:
             self._backend.truncate(sequence.slot, sequence.n_computed)
-        if sequence.lookup is not None:
-            sequence.lookup.judge(drafted, accepted)
+        if sequence.drafted_by is not None:
+            sequence.drafted_by.judge(drafted, accepted)
         sequence.request.draft_tokens += drafted
         sequence.request.draft_accepted_tokens += accepted
         self._meter.draft_tokens += drafted

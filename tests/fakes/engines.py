@@ -10,7 +10,7 @@ from appliance.engine.kv_cache import Scope
 from appliance.engine.meter import Meter
 from appliance.engine.output import OutputStream
 from appliance.engine.sequence import ActiveRequest, Sequence
-from appliance.engine.speculation import PromptLookup
+from appliance.engine.speculation import Acceptance, PromptLookup, Proposer
 from appliance.wire.messages import (
     AdapterScale,
     Delta,
@@ -44,7 +44,12 @@ def fake_meter(clock: FakeClock) -> Meter:
 
 
 def engine_over(
-    backend: FakeBackend, clock: FakeClock, settings: EngineSettings | None = None, *, n_swa: int = 0
+    backend: FakeBackend,
+    clock: FakeClock,
+    settings: EngineSettings | None = None,
+    *,
+    n_swa: int = 0,
+    proposer: Proposer | None = None,
 ) -> Engine:
     return Engine(
         backend,
@@ -55,6 +60,7 @@ def engine_over(
         meter=fake_meter(clock),
         prepare=lambda request: request,
         n_swa=n_swa,
+        proposer=proposer,
         clock=clock,
     )
 
@@ -94,6 +100,7 @@ def request(
                 sampler=FakeSampler(),
                 output=OutputStream(stops=stop, parser=None),
                 lookup=PromptLookup() if speculates else None,
+                model_guesses=Acceptance() if speculates else None,
             )
         )
     return active

@@ -1,0 +1,84 @@
+"""Which sequences of a step get a draft, from whom, and how long: before the schedule, after the group is
+known.
+
+Look-up goes first: it costs nothing. The draft model is asked for the rest, where its guesses pay for
+themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Listed
+
+from appliance.engine.cost import StepCost
+from appliance.engine.sequence import Sequence
+from appliance.engine.speculation import (
+    DRAFT_TOKENS_PER_STEP,
+    MAX_DRAFT,
+    Proposer,
+    Wanted,
+    draft_length,
+)
+
+
+class Drafter:
+    """Owned by the engine's thread."""
+
+    def __init__(self, proposer: Proposer | None) -> None:
+        self._proposer = proposer
+
+    def draft(self, group: Listed[Sequence], running: Listed[Sequence], cost: StepCost) -> None:
+        """Set `draft` of every sequence of the step. `running`: all that have not ended."""
+        decoding = [sequence for sequence in group if not sequence.remaining_prompt]
+        room = DRAFT_TOKENS_PER_STEP
+        for sequence in group:
+            sequence.draft = []
+        for sequence in decoding:
+            room -= self._look_up(sequence, len(decoding), cost, room)
+        if self._proposer is not None and room > 0:
+            self._ask(self._proposer, decoding, running, cost, room)
+
+    def set_threads(self, n_threads: int) -> None:
+        if self._proposer is not None:
+            self._proposer.set_threads(n_threads)
+
+    @staticmethod
+    def _look_up(sequence: Sequence, decoding: int, cost: StepCost, room: int) -> int:
+        """Returns the draft's length."""
+        if sequence.lookup is None:
+            return 0
+        longest = min(room, _most(sequence))
+        sequence.draft = sequence.lookup.propose(sequence.tokens, decoding, cost, longest)
+        sequence.drafted_by = sequence.lookup
+        return len(sequence.draft)
+
+    @staticmethod
+    def _ask(
+        proposer: Proposer, decoding: Listed[Sequence], running: Listed[Sequence], cost: StepCost, room: int
+    ) -> None:
+        open_ones = [
+            sequence for sequence in decoding if sequence.model_guesses is not None and not sequence.draft
+        ]
+        if not open_ones:
+            return
+        guess_s = proposer.guess_s(len(open_ones)) / len(open_ones)
+        wanted: list[Wanted] = []
+        for sequence in open_ones:
+            assert sequence.model_guesses is not None
+            longest = min(room, _most(sequence), MAX_DRAFT)
+            rate = sequence.model_guesses.rate
+            length = draft_length(rate, len(decoding), cost, longest, guess_s=guess_s)
+            if length:
+                room -= length
+                scope, tokens = sequence.request.scope, sequence.tokens
+                wanted.append(Wanted(key=sequence.arrived, scope=scope, tokens=tokens, longest=length))
+        if not wanted:
+            return
+        drafts = proposer.propose(wanted, {sequence.arrived for sequence in running})
+        for sequence in open_ones:
+            sequence.draft = drafts.get(sequence.arrived, [])
+            sequence.drafted_by = sequence.model_guesses
+
+
+def _most(sequence: Sequence) -> int:
+    """Drafted tokens that could all be kept: the last token of an answer needs no guess."""
+    return sequence.limit - len(sequence.tokens) - 1
