@@ -17,7 +17,8 @@
     │   └── ShuttingDown
     ├── ResourceError       the operator acts
     │   ├── InsufficientMemory
-    │   └── AddressInUse
+    │   ├── AddressInUse
+    │   └── DataDirInUse            another daemon writes there
     ├── ContentError        the content is wrong
     │   └── ModelInvalid            a GGUF that does not load
     ├── RunnerError         our fault, contained in one runner
@@ -28,8 +29,9 @@
     │   └── EngineFault             the engine failed one request and lives on
     └── ConfigError         file, key, value, bounds
 
-Types carry fields, the class builds the sentence, and raise sites stay short. No HTTP here: the one table that maps
-types to statuses is `api/error_responses.py`. Errors cross the wire by name and fields (`to_wire`, `from_wire`).
+Types carry fields, the class builds the sentence, and raise sites stay short. No HTTP here: the one table
+that maps types to statuses is `api/error_responses.py`. Errors cross the wire by name and fields (`to_wire`,
+`from_wire`).
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ from typing import Any, ClassVar
 
 
 class OutpostError(Exception):
-    """Root of the tree. `fields` are the keyword arguments of the constructor, so that it can be rebuilt from the wire."""
+    """Root of the tree. `fields` are the keyword arguments of the constructor, so that it can be rebuilt from
+    the wire.
+    """
 
     fields: dict[str, Any]
 
@@ -78,8 +82,8 @@ class ContextLengthExceeded(RequestError):
     def __init__(self, *, prompt_tokens: int, limit_tokens: int, requested_tokens: int = 0) -> None:
         asked = f" and {requested_tokens} were asked for in the answer" if requested_tokens else ""
         super().__init__(
-            f"the prompt has {prompt_tokens} tokens{asked}, but this model serves {limit_tokens} tokens per request; "
-            "shorten the prompt: it is never cut silently",
+            f"the prompt has {prompt_tokens} tokens{asked}, but this model serves {limit_tokens} tokens "
+            "per request; shorten the prompt: it is never cut silently",
             prompt_tokens=prompt_tokens,
             limit_tokens=limit_tokens,
             requested_tokens=requested_tokens,
@@ -89,7 +93,11 @@ class ContextLengthExceeded(RequestError):
 class BodyTooLarge(RequestError):
     def __init__(self, *, size_bytes: int | None, limit_bytes: int) -> None:
         size = f"{size_bytes} bytes" if size_bytes is not None else "more"
-        super().__init__(f"the body has {size}, the limit is {limit_bytes} bytes", size_bytes=size_bytes, limit_bytes=limit_bytes)
+        super().__init__(
+            f"the body has {size}, the limit is {limit_bytes} bytes",
+            size_bytes=size_bytes,
+            limit_bytes=limit_bytes,
+        )
 
 
 class ModelNotFound(RequestError):
@@ -184,7 +192,17 @@ class InsufficientMemory(ResourceError):
 
 class AddressInUse(ResourceError):
     def __init__(self, *, address: str) -> None:
-        super().__init__(f"{address} is in use; stop the other server or choose another with --listen", address=address)
+        super().__init__(
+            f"{address} is in use; stop the other server or choose another with --listen", address=address
+        )
+
+
+class DataDirInUse(ResourceError):
+    def __init__(self, *, directory: str) -> None:
+        super().__init__(
+            f"{directory} is used by another daemon; stop it or choose another directory with --data",
+            directory=directory,
+        )
 
 
 # ── the content is wrong ────────────────────────────────────────────────────────────────────────
@@ -212,7 +230,12 @@ class RunnerError(OutpostError):
 
 class RunnerStartFailed(RunnerError):
     def __init__(self, *, model: str, reason: str, retry_after_s: float = 1.0) -> None:
-        super().__init__(f"the runner of '{model}' did not start: {reason}", model=model, reason=reason, retry_after_s=retry_after_s)
+        super().__init__(
+            f"the runner of '{model}' did not start: {reason}",
+            model=model,
+            reason=reason,
+            retry_after_s=retry_after_s,
+        )
 
 
 class RunnerDied(RunnerError):
@@ -258,11 +281,17 @@ class EngineFault(RunnerError):
 class ConfigError(OutpostError):
     def __init__(self, *, source: str, key: str, value: object, expected: str) -> None:
         super().__init__(
-            f"{source}: {key} = {value!r}: expected {expected}", source=source, key=key, value=repr(value), expected=expected
+            f"{source}: {key} = {value!r}: expected {expected}",
+            source=source,
+            key=key,
+            value=repr(value),
+            expected=expected,
         )
 
 
 # ── crossing the wire ───────────────────────────────────────────────────────────────────────────
+
+_MAX_NAME_CHARS = 80
 
 
 class _Registry:
@@ -288,11 +317,13 @@ def to_wire(error: OutpostError) -> tuple[str, dict[str, Any]]:
 
 
 def from_wire(name: str, fields: dict[str, Any]) -> OutpostError:
-    """Rebuild an error sent by `to_wire`. An unknown name or misfit fields become an `EngineFault`, never a crash."""
+    """Rebuild an error sent by `to_wire`. An unknown name or misfit fields become an `EngineFault`, never a
+    crash: what a runner sends is untrusted.
+    """
     kind = _Registry.lookup(name)
     if kind is None:
-        return EngineFault(reason=f"unknown error {name!r} from the runner")
+        return EngineFault(reason=f"unknown error {name[:_MAX_NAME_CHARS]!r} from the runner")
     try:
         return kind(**fields)
-    except TypeError:
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return EngineFault(reason=f"{name} with unexpected fields from the runner")

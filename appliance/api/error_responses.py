@@ -46,6 +46,7 @@ TABLE: Final[dict[type[errors.OutpostError], Row]] = {
     errors.ShuttingDown: Row(503, "server_error", "shutting_down", retry=True),
     errors.InsufficientMemory: Row(503, "server_error", "insufficient_memory"),
     errors.AddressInUse: Row(500, "server_error", "address_in_use"),
+    errors.DataDirInUse: Row(500, "server_error", "data_dir_in_use"),
     errors.ModelInvalid: Row(422, "invalid_request_error", "model_invalid"),
     errors.RunnerStartFailed: Row(503, "server_error", "runner_start_failed", retry=True),
     errors.RunnerDied: Row(503, "server_error", "runner_died", retry=True),

@@ -20,12 +20,9 @@ def believed(wire: WireError) -> OutpostError:
     """The error a runner names, as far as it can be believed: a client will read it, and so will our own
     code.
     """
-    try:
-        error = from_wire(wire.name, wire.fields)
-        if _is_sane(error):
-            return error
-    except (TypeError, ValueError, KeyError, AttributeError, OverflowError, RecursionError):
-        pass  # fields of other types than the class expects
+    error = from_wire(wire.name, wire.fields)
+    if _is_sane(error):
+        return error
     return EngineFault(reason=f"{wire.name[:80]!r} with unexpected fields from the runner")
 
 

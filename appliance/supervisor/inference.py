@@ -49,10 +49,12 @@ class Generation(Protocol):
     def accepted(self) -> Accepted: ...
 
     def next(self, timeout_s: float) -> list[Delta | Progress] | None:
-        """What came since the last call, waiting up to `timeout_s`; None: nothing came (send a heartbeat and ask again).
+        """What came since the last call, waiting up to `timeout_s`; None: nothing came (send a heartbeat and
+        ask again).
 
-        The Delta with `usage` is the last. Raises the typed error that ended the request in mid-work (RunnerDied,
-        RunnerHung, EngineFault, …); after that, and after the last Delta, it must not be called again.
+        The Delta with `usage` is the last. Raises the typed error that ended the request in mid-work
+        (RunnerDied, RunnerHung, EngineFault, …); after that, and after the last Delta, it must not be called
+        again.
         """
 
     def close(self) -> None:
@@ -67,13 +69,15 @@ class Inference(Protocol):
     def generate(
         self, model: str, request: Generate, *, owner: str, gone: Callable[[], bool] | None = None
     ) -> Generation:
-        """Queue fairly among owners, load if needed, send, and wait for `Accepted`. `request.id` is set by the supervisor.
+        """Queue fairly among owners, load if needed, send, and wait for `Accepted`. `request.id` is set by
+        the supervisor.
 
-        Blocks up to the configured patience. Raises every fault known before work starts as its type: ModelNotFound,
-        Overloaded (at once when the queue is full), ModelLoading, ContextLengthExceeded, InvalidRequest, RunnerDied …
+        Blocks up to the configured patience. Raises every fault known before work starts as its type:
+        ModelNotFound, Overloaded (at once when the queue is full), ModelLoading, ContextLengthExceeded,
+        InvalidRequest, RunnerDied …
 
-        `gone` is cheap and is asked at least every 0.25 s during the wait; once it is true the request leaves the queue
-        (or is cancelled in the runner) and ClientGone is raised.
+        `gone` is cheap and is asked at least every 0.25 s during the wait; once it is true the request leaves
+        the queue (or is cancelled in the runner) and ClientGone is raised.
         """
 
     def call(

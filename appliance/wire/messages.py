@@ -1,18 +1,21 @@
 """Every message between the daemon and a runner, in one place.
 
-A frame is a 4-byte little-endian length, then one msgpack value: a tagged `msgspec` struct. `channel.py` carries it.
-The daemon sends `Load` once and first; then `Generate`, `Embed`, `Rerank`, `Tokenize`, `Detokenize`, `Cancel` and `SetLimits`
-in any number. The runner answers `Loading`* then `Ready` or `LoadFailed`; then for each request id exactly one of
+A frame is a 4-byte little-endian length, then one msgpack value: a tagged `msgspec` struct. `channel.py`
+carries it. The daemon sends `Load` once and first; then `Generate`, `Embed`, `Rerank`, `Tokenize`,
+`Detokenize`, `ApplyTemplate`, `Cancel` and `SetLimits` in any number. The runner answers `Loading`* then
+`Ready` or `LoadFailed`; then for each request id exactly one of
 
-    Refused                                  nothing was computed
-    Accepted, (Progress | Delta)*, Delta with `usage`          a generation that ended (the last Delta of the last choice)
-    Accepted, (Progress | Delta)*, Failed    a fault in mid-work
-    Result                                   everything that is not a generation
+    Refused                                              nothing was computed
+    Accepted, (Progress | Delta)*, Delta with `usage`    a generation that ended (the last Delta of the last
+                                                         choice)
+    Accepted, (Progress | Delta)*, Failed                a fault in mid-work
+    Result                                               everything that is not a generation
 
-`Step` gathers what one engine step has to say to all requests, so that a step costs one frame. `Cancel` has no answer of its own:
-the request ends with `finish_reason` "cancelled". EOF either way ends the other side.
+`Step` gathers what one engine step has to say to all requests, so that a step costs one frame. `Cancel` has
+no answer of its own: the request ends with `finish_reason` "cancelled". EOF either way ends the other side.
 
-Untrusted both ways: the runner opens hostile files, so the daemon decodes strictly and never trusts lengths or ids.
+Untrusted both ways: the runner opens hostile files, so the daemon decodes strictly and never trusts lengths
+or ids.
 """
 
 from __future__ import annotations
@@ -61,7 +64,9 @@ class Placement(_Struct):
     """Compute threads; 0: chosen from the board's big cores."""
     use_mmap: bool = True
     pooling: str | None = None
-    """none | mean | cls | last | rank; None: as the GGUF says. A model that pools serves embeddings and no text."""
+    """none | mean | cls | last | rank; None: as the GGUF says. A model that pools serves embeddings and no
+    text.
+    """
 
 
 class Adapter(_Struct):
@@ -105,9 +110,10 @@ class LogitBias(_Struct, array_like=True):
 
 
 class SamplingParams(_Struct):
-    """Sampling of one request. Defaults are llama.cpp's (`common/common.h`), which is what llama-server does without fields.
+    """Sampling of one request. Defaults are llama.cpp's (`common/common.h`), which is what llama-server does
+    without fields.
 
-    `temperature` 0 is greedy. Ranges are checked at the door (`api/openai/`) and again in `engine/sampling.py`.
+    `temperature` 0 is greedy. Ranges are checked at the door (`api/openai/`).
     """
 
     temperature: float = 0.8
@@ -438,13 +444,17 @@ class EngineStats(_Struct):
 
 
 class Heartbeat(FromRunner):
-    """Sent every `heartbeat_s` between steps, busy or idle, by the thread that steps: it proves that thread alive."""
+    """Sent every `heartbeat_s` between steps, busy or idle, by the thread that steps: it proves that thread
+    alive.
+    """
 
     stats: EngineStats
 
 
 class Result(FromRunner):
-    """Answer of Embed (`vectors`), Rerank (`scores`), Tokenize (`tokens`), Detokenize and ApplyTemplate (`text`)."""
+    """Answer of Embed (`vectors`), Rerank (`scores`), Tokenize (`tokens`), Detokenize and ApplyTemplate
+    (`text`).
+    """
 
     id: int
     vectors: list[bytes] = []
