@@ -5,9 +5,9 @@ in reverse.
     supervisor    the loop that decides; one reader and one stderr thread per runner
     http-*        waitress: one loop, workers on demand
 
-Start: lock of the data directory → supervisor → door → `daemon.json` → READY=1. Stop (SIGTERM, SIGINT):
-STOPPING=1, no more spawns, drain while the door still answers, door, supervisor, `daemon.json`. A second
-signal ends the drain at once.
+Start: lock of the data directory → supervisor → door → `daemon.json` → `on_ready` → READY=1. Stop (SIGTERM,
+SIGINT): STOPPING=1, no more spawns, drain while the door still answers, door, supervisor, `daemon.json`. A
+second signal ends the drain at once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from appliance.api.app import create_app
 from appliance.api.calls import Limits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config, ModelSettings
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, DataDirInUse
 from appliance.health import report, rules
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
 from appliance.supervisor.spawner import Spawner
@@ -46,15 +46,18 @@ _BEAT_TIMEOUT_S = 1.0
 _MAX_BACKOFF_S = 30.0
 
 
-def main(config: Config, *, preload: Sequence[str] = ()) -> int:
+def main(
+    config: Config, *, preload: Sequence[str] = (), on_ready: Callable[[str], None] | None = None
+) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. Main thread only.
 
-    `preload`: models to start with the daemon; the others start with their first request. Raises
-    ConfigError, AddressInUse.
+    `preload`: models to start with the daemon; the others start with their first request. `on_ready` is
+    called once with the URL, when the door accepts and `daemon.json` says so. Raises ConfigError,
+    AddressInUse, DataDirInUse.
     """
     log.configure(level=config.log.level, form=config.log.format)
     with _lock_of(config.data.dir):
-        Daemon(config, preload=preload).run()
+        Daemon(config, preload=preload).run(on_ready)
     return 0
 
 
@@ -82,7 +85,7 @@ class Daemon:
             details=self._details,
         )
 
-    def run(self) -> None:
+    def run(self, on_ready: Callable[[str], None] | None = None) -> None:
         """Until a signal."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -97,7 +100,7 @@ class Daemon:
             self._stop_supervisor(drain_s=0.0)
             raise
         try:
-            self._announce(server)
+            self._announce(server, on_ready)
             interval_s = systemd.watchdog_interval_s()
             self._spawner.run(beat=self._beat if interval_s else None, every_s=interval_s)
         finally:
@@ -132,13 +135,11 @@ class Daemon:
         """Where the command line finds us."""
         return self._config.data.dir / "daemon.json"
 
-    def _announce(self, server: Server) -> None:
-        host, port = server.address
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        aside = self._record.with_suffix(".tmp")
-        # Not synced: after a power loss it must not exist, and its pid shows it stale.
-        aside.write_text(json.dumps({"address": address, "pid": os.getpid(), "version": __version__}))
-        aside.replace(self._record)
+    def _announce(self, server: Server, on_ready: Callable[[str], None] | None) -> None:
+        address = server.url.removeprefix("http://")
+        _write(self._record, {"address": address, "pid": os.getpid(), "version": __version__})
+        if on_ready is not None:
+            on_ready(server.url)
         systemd.notify("READY=1", f"STATUS=serving on {address}")
         _log.info(
             "daemon_ready", url=server.url, models=list(self._config.models), data=str(self._config.data.dir)
@@ -249,9 +250,31 @@ def _lock_of(directory: Path) -> Iterator[None]:
     with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataDirInUse(directory=str(directory)) from error
         except OSError as error:
-            raise _unusable(directory, "a directory that no other daemon uses") from error
+            raise _unusable(directory, f"a directory that can be locked ({error.strerror})") from error
         yield
+
+
+def _write(record: Path, told: Mapping[str, object]) -> None:
+    """Aside, synced, renamed, the directory synced: whoever reads it, also after a power loss, reads the
+    whole of it. Raises ConfigError where nothing can be written.
+    """
+    aside = record.with_suffix(".tmp")
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(told))
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(record)
+        directory = os.open(record.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise _unusable(record.parent, f"a directory to write in ({error.strerror})") from error
 
 
 def _unusable(directory: Path, expected: str) -> ConfigError:

@@ -1,8 +1,9 @@
-"""The one door to the journal: structured events as JSON lines on stdout, or in console form on a terminal.
+"""The one door to the journal: structured events as JSON lines on stderr, or in console form on a terminal.
 
-An event is a fixed snake_case name plus keys with units; context (`request_id`, `model`, `runner`) is bound
-once per thread. Prompts and outputs are never logged. Messages of libraries that use `logging` come through
-the same door.
+On stderr, because stdout is for what a program was asked to say (`outpost serve`: its address). An event is
+a fixed snake_case name plus keys with units; context (`request_id`, `model`, `runner`) is bound once per
+thread. Prompts and outputs are never logged. Messages of libraries that use `logging` come through the same
+door.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final, TextIO, cast
 
 import structlog
@@ -28,12 +29,12 @@ _LEVELS: Final = {
 
 def configure(*, level: str = "info", form: str = "auto", stream: TextIO | None = None) -> None:
     """Set up the door, once, at process start, before threads exist, with the values of `[log]`."""
-    out = stream if stream is not None else sys.stdout
-    console = form == "console" or (form == "auto" and out.isatty())
+    out = _Sink(stream if stream is not None else sys.stderr)
+    console = form == "console" or (form == "auto" and out.is_terminal)
     structlog.configure(
         processors=_processors(console=console),
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=out),
+        logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", out)),
         cache_logger_on_first_use=True,
     )
     root = logging.getLogger()
@@ -82,6 +83,32 @@ def _processors(*, console: bool) -> list[Processor]:
         # ensure_ascii: a lone surrogate or a terminal escape in a value can not break a line.
         structlog.processors.JSONRenderer(ensure_ascii=True, default=str),
     ]
+
+
+class _Sink:
+    """A stream that may be gone: closed, a pipe without a reader, a full disk. What cannot be told is lost;
+    it must never end the thread that wanted to tell it. Any thread (structlog holds its lock around a line).
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """None: the process was started without it."""
+        self._stream = stream
+
+    @property
+    def is_terminal(self) -> bool:
+        with suppress(OSError, ValueError):
+            return self._stream is not None and self._stream.isatty()
+        return False
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            if self._stream is not None:
+                self._stream.flush()
 
 
 class _Bridge(logging.Handler):

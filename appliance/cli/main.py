@@ -13,7 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TextIO
 
 from appliance.cli.exits import Exit, Failure, of_error
 from appliance.cli.parser import parse
@@ -32,9 +32,19 @@ _MODULES: Final = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code. Each command module has `main(arguments) -> int`."""
+    _open_missing_streams()
+    code = _outcome(sys.argv[1:] if argv is None else argv)
+    try:
+        sys.stderr.flush()
+    except OSError:
+        _discard(sys.stderr)  # a log nobody reads must not turn into the interpreter's own exit code 120
+    return code
+
+
+def _outcome(argv: Sequence[str]) -> int:
     arguments = argparse.Namespace(json=False)
     try:
-        code = _command(sys.argv[1:] if argv is None else argv, arguments)
+        code = _command(argv, arguments)
         # A pipe closed by its reader must show here and not in the interpreter's own flush at exit.
         sys.stdout.flush()
     except Failure as failure:
@@ -51,6 +61,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         return Exit.INTERNAL
     return code
+
+
+def _open_missing_streams() -> None:
+    """Started with `>&-`: without this the next file or socket opened would become our stdout."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _command(argv: Sequence[str], arguments: argparse.Namespace) -> int:
@@ -88,5 +106,9 @@ def _report(failure: Failure, *, as_json: bool) -> int:
 
 def _quiet(code: Exit) -> int:
     """End without a word, even if stdout is a broken pipe with text still in its buffer."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _discard(sys.stdout)
     return code
+
+
+def _discard(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -6,17 +6,12 @@ The one command that is no client: it loads the daemon, and nothing else of the 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from appliance.cli.exits import Exit, Failure
-
-_LOOK_S: Final = 0.05
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -39,53 +34,16 @@ def main(arguments: argparse.Namespace) -> int:
         )
     from appliance import daemon  # noqa: PLC0415
 
-    with announced(config.data.dir):
-        return daemon.main(config, preload=arguments.preload)
+    return daemon.main(config, preload=arguments.preload, on_ready=announce)
 
 
-@contextmanager
-def announced(directory: Path) -> Iterator[None]:
-    """Print the line with the address as soon as the daemon of this process has put its record into
-    `directory`.
-
-    The thread `serve-announce` looks until then and ends.
-    """
-    record = directory / "daemon.json"
-    stale = _stamp(record)
-    stopped = threading.Event()
-
-    def announce() -> None:
-        while not stopped.wait(_LOOK_S):
-            # A record left by a crash may even carry our pid (in a container): only a new file counts.
-            address = None if _stamp(record) == stale else _address_of(record)
-            if address is not None:
-                with suppress(OSError):
-                    print(f"outpost: listening on http://{address}", flush=True)
-                return
-
-    thread = threading.Thread(target=announce, name="serve-announce", daemon=True)
-    thread.start()
+def announce(url: str) -> None:
+    """The one line on stdout: the log goes to stderr, so that a script reads the address and nothing else."""
     try:
-        yield
-    finally:
-        stopped.set()
-        thread.join(timeout=1.0)
-
-
-def _stamp(record: Path) -> tuple[int, int] | None:
-    try:
-        status = record.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns
-
-
-def _address_of(record: Path) -> str | None:
-    try:
-        told = json.loads(record.read_text(encoding="utf-8"))
-        return str(told["address"]) if told["pid"] == os.getpid() else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+        print(f"outpost: listening on {url}", flush=True)
+    except (OSError, ValueError):
+        # Nobody reads it (any more): no reason not to serve, nor to fail on the leftover at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def check_files(arguments: argparse.Namespace) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.supervisor.conftest import eventually
+
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
 OUTPOST = [sys.executable, "-m", "appliance"]
@@ -46,8 +48,7 @@ def serving(home: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str]
     assert running.stdout is not None
     with running.stdout:
         try:
-            line = next((line for line in running.stdout if LISTENING.match(line)), "")
-            found = LISTENING.match(line)
+            found = LISTENING.fullmatch(running.stdout.readline().rstrip())
             assert found, "it ended before it listened"
             yield running, found[1].removeprefix("http://")
         finally:
@@ -78,8 +79,9 @@ def test_a_daemon_tells_its_address_is_found_keeps_its_directory_and_leaves_no_t
         ]
 
         second = outpost(tmp_path, "serve", "--listen", "127.0.0.1:0", *arguments)
-        assert second.returncode == os.EX_CONFIG
-        assert "a directory that no other daemon uses" in second.stderr
+        assert second.returncode == os.EX_TEMPFAIL
+        assert f"{data} is used by another daemon" in second.stderr
+        assert "listening" not in second.stdout
 
         taken = outpost(tmp_path, "serve", "--listen", address, "--data", "other")
         assert taken.returncode == os.EX_TEMPFAIL
@@ -87,7 +89,9 @@ def test_a_daemon_tells_its_address_is_found_keeps_its_directory_and_leaves_no_t
 
         running.send_signal(signal.SIGTERM)
         assert running.wait(timeout=20) == 0
-    assert not (data / "daemon.json").exists()
+        assert running.stdout is not None
+        assert running.stdout.read() == ""  # the log is on stderr
+    assert sorted(file.name for file in data.iterdir()) == ["daemon.lock"]
     gone = outpost(tmp_path, "ps", "--data", "data")
     assert gone.returncode == os.EX_UNAVAILABLE
     assert "start one with: outpost serve --data data" in gone.stderr
@@ -102,6 +106,24 @@ def test_a_record_left_by_a_crash_is_not_announced_and_is_replaced(tmp_path: Pat
         assert json.loads((data / "daemon.json").read_text())["address"] == address
         running.send_signal(signal.SIGINT)
         assert running.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize(
+    "redirection", [">&-", "2>&-", ">&- 2>&- <&-", ">/dev/full", "2>/dev/full", "| true", "2>&1 | true"]
+)
+def test_a_daemon_whose_output_nobody_reads_serves_and_ends_well(tmp_path: Path, redirection: str) -> None:
+    program = (
+        f"{{ {' '.join(OUTPOST)} serve --listen 127.0.0.1:0 --data data; echo $? >code; }} {redirection}"
+    )
+    with subprocess.Popen(["/bin/sh", "-c", program], env=environment(tmp_path), cwd=tmp_path) as shell:
+        record = tmp_path / "data" / "daemon.json"
+        eventually(record.exists, within_s=15.0)
+        address, pid = (json.loads(record.read_text())[key] for key in ("address", "pid"))
+        assert outpost(tmp_path, "health", "--data", "data").stdout.startswith(f"http://{address}: ")
+        os.kill(pid, signal.SIGTERM)
+        shell.wait(timeout=20)
+    eventually((tmp_path / "code").exists)
+    eventually(lambda: (tmp_path / "code").read_text() == "0\n")
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_sigterm_ends_it_cleanly_and_takes_its_record_away(served: Served) -> No
 
 def test_a_second_daemon_in_the_same_directory_is_refused(served: Served, tmp_path: Path) -> None:
     second = Served(tmp_path)
-    assert second.process.wait(15.0) == 78
+    assert second.process.wait(15.0) == 75
     assert served.get("/healthz")["live"] is True
 
 

@@ -36,6 +36,48 @@ def configured(level: str = "info", form: str = "json") -> io.StringIO:
     return stream
 
 
+class Gone(io.StringIO):
+    """A pipe whose reader has gone."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+    def isatty(self) -> bool:
+        raise OSError
+
+
+def test_a_stream_that_is_gone_does_not_reach_the_thread_that_logs() -> None:
+    log.configure(form="auto", stream=Gone())
+    log.logger("api").info("x")
+    logging.getLogger("waitress").error("x")
+
+
+def test_a_closed_stream_does_not_reach_the_thread_that_logs() -> None:
+    stream = configured()
+    log.logger("api").info("x")
+    stream.close()
+    log.logger("api").info("y")
+    log.configure(form="auto", stream=stream)
+    log.logger("api").info("z")
+
+
+def test_a_process_without_stderr_logs_into_the_void(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    log.configure()
+    log.logger("api").info("x")
+
+
+def test_the_log_goes_to_stderr_and_leaves_stdout_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure(form="json")
+    log.logger("api").info("x")
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert json.loads(told.err)["event"] == "x"
+
+
 def test_an_event_is_one_json_line_with_part_level_and_time() -> None:
     stream = configured()
     log.logger("api").info("request_done", total_ms=3)

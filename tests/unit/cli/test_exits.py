@@ -53,5 +53,6 @@ def test_every_error_of_the_tree_has_an_exit_code(leaf: type[errors.OutpostError
 
 def test_a_full_address_is_temporary_and_a_bad_configuration_is_not() -> None:
     assert of_error(errors.AddressInUse(address="127.0.0.1:1")) is Exit.TEMPORARY
+    assert of_error(errors.DataDirInUse(directory="data")) is Exit.TEMPORARY
     assert of_error(errors.ConfigError(source="f", key="k", value=1, expected="2")) is Exit.CONFIG
     assert of_error(errors.EngineFault(reason="r")) is Exit.INTERNAL
