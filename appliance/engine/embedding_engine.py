@@ -59,11 +59,13 @@ class EmbeddingEngine:
         width: int,
         meter: Meter,
         prepare: Callable[[Any], Any],
+        close: Callable[[], None] | None = None,
     ) -> None:
         """`width`: floats of one pooled vector; 1 for a model that ranks."""
         self.facts = facts
         self.prepare = prepare
         self._backend = backend
+        self._close = close
         self._width = width
         self._meter = meter
         self._requests: dict[int, PoolingRequest] = {}
@@ -100,6 +102,11 @@ class EmbeddingEngine:
             kv_cells=0,
             prefixes=0,
         )
+
+    def close(self) -> None:
+        """Free what is under the engine. Nothing may be called afterwards."""
+        if self._close is not None:
+            self._close()
 
     def step(self) -> list[Said]:
         """Compute one batch."""

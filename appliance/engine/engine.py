@@ -65,6 +65,7 @@ class Engine:
         prepare: Callable[[Any], Any],
         n_swa: int = 0,
         proposer: Proposer | None = None,
+        close: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.facts = facts
@@ -73,6 +74,7 @@ class Engine:
         self.kv_cache = KvCache(backend, n_swa=n_swa, clock=clock)
         self._backend = backend
         self._drafter = Drafter(proposer)
+        self._close = close
         self._settings = settings
         self._meter = meter
         self._clock = clock
@@ -133,6 +135,13 @@ class Engine:
             kv_cells=self._backend.n_ctx_seq * self._backend.n_slots,
             prefixes=self.kv_cache.prefixes,
         )
+
+    def close(self) -> None:
+        """Free the requests and what is under the engine. Nothing may be called afterwards."""
+        for request_id in list(self._requests):
+            self.cancel(request_id)
+        if self._close is not None:
+            self._close()
 
     def step(self) -> list[Said]:
         """One bounded step. Raises EngineFault when decode keeps failing."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from appliance.engine.backend import Span
+from appliance.engine.draft import DraftModel
 from appliance.engine.embedding_engine import EmbeddingEngine
 from appliance.engine.engine import Engine
 from appliance.engine.interface import EngineCore
@@ -47,8 +50,37 @@ _WARM_UP = (1, 1, 8, 1, 32)
 """Tokens of the warm-up steps: they page the weights in and give the cost model its first readings."""
 
 
-def open_engine(load: Load, *, render: PromptRenderer, on_progress: Callable[[float], None]) -> EngineCore:
+class OpenEngine(EngineCore, Protocol):
+    """An engine that can be closed again; a runner just ends."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Base:
+    """What every kind of engine stands on."""
+
+    load: Load
+    model: LlamaModel
+    meter: Meter
+    threadpool: Threadpool
+    n_threads: int
+    opened: ExitStack
+
+
+def open_engine(load: Load, *, render: PromptRenderer, on_progress: Callable[[float], None]) -> OpenEngine:
     """Load a model and everything around it. Raises ModelInvalid."""
+    opened = ExitStack()
+    try:
+        return _open(load, render, on_progress, opened)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _open(
+    load: Load, render: PromptRenderer, on_progress: Callable[[float], None], opened: ExitStack
+) -> OpenEngine:
     initialise()
     model = LlamaModel(
         load.path,
@@ -57,6 +89,7 @@ def open_engine(load: Load, *, render: PromptRenderer, on_progress: Callable[[fl
         use_mmap=load.placement.use_mmap,
         on_progress=on_progress,
     )
+    opened.callback(model.close)
     for adapter in load.adapters:
         model.load_adapter(adapter.name, adapter.path)
     n_threads = load.placement.n_threads or max(1, cpu.read().usable_big_cores)
@@ -64,29 +97,33 @@ def open_engine(load: Load, *, render: PromptRenderer, on_progress: Callable[[fl
         n_threads=n_threads, adapt=load.settings.adapt_threads, idle_s=_idle_s, rss_bytes=_rss_bytes
     )
     threadpool = Threadpool(n_threads)
+    opened.callback(threadpool.close)
+    base = _Base(
+        load=load, model=model, meter=meter, threadpool=threadpool, n_threads=n_threads, opened=opened
+    )
     pooling = _pooling(load, model)
     if pooling is not None:
-        return _open_pooled(load, model, pooling, meter, threadpool, n_threads)
+        return _open_pooled(base, pooling)
     if not model.generates:
         raise ModelInvalid(model=load.model, reason="it neither generates text nor pools embeddings")
-    return _open_generator(load, model, render, meter, threadpool, n_threads)
+    return _open_generator(base, render)
 
 
-def _open_generator(
-    load: Load,
-    model: LlamaModel,
-    render: PromptRenderer,
-    meter: Meter,
-    threadpool: Threadpool,
-    n_threads: int,
-) -> Engine:
+def _open_generator(base: _Base, render: PromptRenderer) -> Engine:
+    load, model = base.load, base.model
     placement = load.placement
+    speculates = load.settings.speculation and not model.keeps_state
+    draft = _load_draft(base, load.draft_path) if load.draft_path is not None and speculates else None
     n_ctx_seq = _n_ctx_seq(load, model)
     n_slots = choose_slots(
         wanted=placement.n_seq_max,
         n_ctx_seq=n_ctx_seq,
         kv_cells=placement.kv_cells,
-        bytes_per_cell=model.kv_bytes_per_cell(placement.type_k, placement.type_v),
+        bytes_per_cell=sum(
+            one.kv_bytes_per_cell(placement.type_k, placement.type_v)
+            for one in (model, draft)
+            if one is not None
+        ),
         available_bytes=meminfo.read().available_bytes,
     )
     zero_pages = ZeroPages()
@@ -99,9 +136,11 @@ def _open_generator(
         n_outputs=min(_N_BATCH, n_slots + DRAFT_TOKENS_PER_STEP),
         type_k=placement.type_k,
         type_v=placement.type_v,
-        n_threads=n_threads,
-        threadpool=threadpool,
+        n_threads=base.n_threads,
+        threadpool=base.threadpool,
     )
+    base.opened.callback(context.close)
+    proposer = _open_draft(base, draft, context) if draft is not None else None
     zero_pages.drop()
     chat = _chat_ability(model, render, context.n_ctx_seq)
     preparer = Preparer(
@@ -110,7 +149,7 @@ def _open_generator(
         n_slots=context.n_slots,
         render=render,
         chat=chat,
-        speculation=load.settings.speculation and not model.keeps_state,
+        speculation=speculates,
     )
 
     def prepare(request: Any) -> Any:
@@ -131,17 +170,54 @@ def _open_generator(
         facts=_facts(model, context, chat),
         settings=load.settings,
         candidates=Candidates(model.n_vocab),
-        meter=meter,
+        meter=base.meter,
         prepare=prepare,
         n_swa=model.n_swa,
+        proposer=proposer,
+        close=base.opened.close,
     )
     _warm_up(context, engine, model)
     return engine
 
 
-def _open_pooled(
-    load: Load, model: LlamaModel, pooling: int, meter: Meter, threadpool: Threadpool, n_threads: int
-) -> EmbeddingEngine:
+def _load_draft(base: _Base, path: str) -> LlamaModel:
+    name = f"{base.load.model} (its draft model)"
+    draft = LlamaModel(
+        path,
+        name=name,
+        n_gpu_layers=base.load.placement.n_gpu_layers,
+        use_mmap=base.load.placement.use_mmap,
+    )
+    base.opened.callback(draft.close)
+    if not draft.same_vocabulary(base.model):
+        raise ModelInvalid(model=name, reason="its vocabulary is not the model's")
+    if draft.keeps_state:
+        raise ModelInvalid(model=name, reason="it cannot take a wrong guess back: its memory is recurrent")
+    return draft
+
+
+def _open_draft(base: _Base, draft: LlamaModel, target: LlamaContext) -> DraftModel:
+    placement = base.load.placement
+    context = LlamaContext(
+        draft,
+        n_ctx_seq=min(target.n_ctx_seq, draft.n_ctx_train or target.n_ctx_seq),
+        n_slots=target.n_slots,
+        n_batch=_N_BATCH,
+        n_ubatch=placement.n_ubatch,
+        n_outputs=target.n_slots,
+        type_k=placement.type_k,
+        type_v=placement.type_v,
+        n_threads=base.n_threads,
+        threadpool=base.threadpool,
+    )
+    base.opened.callback(context.close)
+    proposer = DraftModel(context, is_end=draft.is_end, meter=base.meter, n_swa=draft.n_swa)
+    proposer.warm_up(next(token for token in range(draft.n_vocab) if not draft.is_end(token)))
+    return proposer
+
+
+def _open_pooled(base: _Base, pooling: int) -> EmbeddingEngine:
+    load, model = base.load, base.model
     n_ctx_seq = _n_ctx_seq(load, model)
     n_slots = min(load.placement.n_seq_max, 16)
     # An encoder sees an input as a whole, so one pass must hold the longest.
@@ -153,10 +229,11 @@ def _open_pooled(
         n_batch=n_batch,
         n_ubatch=n_batch,
         n_outputs=n_batch,
-        n_threads=n_threads,
+        n_threads=base.n_threads,
         pooling=pooling,
-        threadpool=threadpool,
+        threadpool=base.threadpool,
     )
+    base.opened.callback(context.close)
     ranks = context.pooling == "rank"
     preparer = PoolingPreparer(model, n_ctx_seq=n_ctx_seq, ranks=ranks)
     plain = Preparer(
@@ -183,8 +260,9 @@ def _open_pooled(
         context,
         facts=_facts(model, context, ChatAbility(facts=None)),
         width=1 if ranks else model.n_embd_out,
-        meter=meter,
+        meter=base.meter,
         prepare=prepare,
+        close=base.opened.close,
     )
 
 

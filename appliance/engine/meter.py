@@ -59,13 +59,14 @@ class Meter:
     def begin(self) -> _Begun:
         return _Begun(self._clock(), self._cpu_clock())
 
-    def end(self, begun: _Begun) -> float:
-        """Seconds since `begin`."""
+    def end(self, begun: _Begun, *, is_step: bool = True) -> float:
+        """Seconds since `begin`. `is_step` False: a part of one (drafting), not reported among the steps."""
         now = self._clock()
         seconds = now - begun.wall_s
         self._computing_s += seconds
         self._cpu_s += self._cpu_clock() - begun.cpu_s
-        self._recent.append(seconds)
+        if is_step:
+            self._recent.append(seconds)
         if self._governor is not None and now - self._looked_at_s >= ThreadGovernor.WINDOW_S:
             self._looked_at_s = now
             self._threads = self._governor.update(

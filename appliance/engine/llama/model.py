@@ -146,6 +146,13 @@ class LlamaModel:
         )
         return None if -1 in tokens else tokens
 
+    def same_vocabulary(self, other: LlamaModel) -> bool:
+        """Whether every token means the same to both."""
+        if self.n_vocab != other.n_vocab or self.end_tokens != other.end_tokens:
+            return False
+        text = bindings.llama_vocab_get_text
+        return all(text(self.vocab, token) == text(other.vocab, token) for token in range(self.n_vocab))
+
     def is_end(self, token: int) -> bool:
         return token in self._ends
 
