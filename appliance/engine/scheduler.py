@@ -7,8 +7,9 @@ tokens.
        (unless heat allows fewer tokens than there are sequences: then all take turns).
     2. What is left of the step goes to prefill:
        a. nobody decodes: as much as the time bound takes;
-       b. all pending prefill fits into one bounded step: at once, so that short prompts do not wait;
-       c. otherwise no more time than the decodes take, so that a long prompt at most doubles their gap.
+       b. short prompts: as much as the time bound takes, so that a burst of them starts soon (each is a short
+          stall, and a sequence is a short prompt only once);
+       c. long prompts: no more time than the decodes take, so that one at most doubles their gap.
     3. Prefill is shared: half to the oldest sequence, the rest to the shortest, so that neither short prompts
        nor long ones starve.
 """
@@ -25,6 +26,9 @@ _GAP_FACTOR = 1.9
 
 _LEAST_PREFILL = 8
 """Prefill tokens of a step in which nobody decodes, however slow the board: smaller ones pay for passes."""
+
+SHORT_PROMPT = 128
+"""Most tokens to compute of a prompt that is short."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +74,7 @@ def schedule(sequences: Sequence[Pending], cost: StepCost, limits: StepLimits) -
         plan[sequence.key] = 1 + drafted
         budget -= drafted
     if prefilling:
-        pending = sum(sequence.whole_prompt for sequence in prefilling)
-        allowance = min(budget, prefill_allowance(sum(plan.values()), pending, cost, limits.bound_s))
-        _share(prefilling, allowance, plan)
+        _add_prefill(prefilling, budget, plan, cost, limits.bound_s)
     return plan
 
 
@@ -82,29 +84,44 @@ def _in_turns(sequences: Sequence[Pending], budget: int) -> dict[int, int]:
     return {sequence.key: 1 for sequence in waiting[:budget]}
 
 
-def prefill_allowance(decode_tokens: int, pending_tokens: int, cost: StepCost, bound_s: float) -> int:
-    """Prefill tokens for a step that also decodes `decode_tokens`; at least 1. The numbers are the module
-    docstring's.
-    """
+def _add_prefill(
+    prefilling: Sequence[Pending], budget: int, plan: dict[int, int], cost: StepCost, bound_s: float
+) -> None:
+    decode_tokens = sum(plan.values())
     if decode_tokens == 0:
-        return max(_LEAST_PREFILL, cost.tokens_within(bound_s))
-    at_once = cost.tokens_within(bound_s, passes=2) - decode_tokens
-    if pending_tokens <= at_once:
-        return pending_tokens
+        most = max(_LEAST_PREFILL, cost.tokens_within(bound_s))
+        _share(prefilling, min(budget, most), plan)  # a
+        return
+    short = [sequence for sequence in prefilling if sequence.whole_prompt <= SHORT_PROMPT]
+    long = [sequence for sequence in prefilling if sequence.whole_prompt > SHORT_PROMPT]
+    if short:
+        most = max(1, cost.tokens_within(bound_s, passes=2) - decode_tokens)
+        reserved = 1 if long and budget > 1 else 0
+        budget -= _share(short, min(budget - reserved, most), plan)  # b
+    if long and budget > 0:
+        beside = sum(plan.values())
+        most = gentle_prefill(decode_tokens, cost, bound_s) - (beside - decode_tokens)
+        _share(long, min(budget, max(1, most)), plan)  # c
+
+
+def gentle_prefill(decode_tokens: int, cost: StepCost, bound_s: float) -> int:
+    """Prefill tokens that at most double a step which decodes `decode_tokens`; at least 1."""
     decode_s = cost.predict_s(passes=1, tokens=decode_tokens)
     together_s = min(bound_s, _GAP_FACTOR * decode_s)
     return max(1, cost.tokens_within(together_s, passes=2) - decode_tokens)
 
 
-def _share(prefilling: Sequence[Pending], allowance: int, plan: dict[int, int]) -> None:
+def _share(prefilling: Sequence[Pending], allowance: int, plan: dict[int, int]) -> int:
+    """Give out `allowance` tokens: half to the oldest, the rest to the shortest; returns how many were used."""
     oldest = min(prefilling, key=lambda sequence: sequence.arrived)
     plan[oldest.key] = min(oldest.remaining_prompt, max(1, (allowance + 1) // 2))
     left = allowance - plan[oldest.key]
     for sequence in sorted(prefilling, key=lambda sequence: (sequence.remaining_prompt, sequence.arrived)):
         if left <= 0:
-            return
+            break
         given = plan.get(sequence.key, 0)
         more = min(left, sequence.remaining_prompt - given)
         if more > 0:
             plan[sequence.key] = given + more
             left -= more
+    return allowance - left

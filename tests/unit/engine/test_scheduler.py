@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from appliance.engine.cost import StepCost
-from appliance.engine.scheduler import Pending, StepLimits, schedule
+from appliance.engine.scheduler import SHORT_PROMPT, Pending, StepLimits, schedule
 
 COSTS = st.builds(
     StepCost, per_pass_s=st.floats(0.001, 0.1, allow_nan=False), per_token_s=st.floats(0.0005, 0.05)
@@ -111,7 +111,7 @@ def _after(sequence: Pending, tokens: int, step: int) -> Pending:
     )
 
 
-@given(decoding=st.integers(1, 32), remaining=st.integers(1, 8000), cost=COSTS)
+@given(decoding=st.integers(1, 32), remaining=st.integers(SHORT_PROMPT + 1, 8000), cost=COSTS)
 def test_a_long_prefill_at_most_doubles_the_predicted_step(
     decoding: int, remaining: int, cost: StepCost
 ) -> None:
@@ -135,6 +135,13 @@ def test_short_prompts_start_at_once_beside_streams() -> None:
     cost = StepCost(per_pass_s=0.005, per_token_s=0.001)
     plan = schedule([decoder(0), prefill(1, 20), prefill(2, 30)], cost, StepLimits(bound_s=0.25, n_batch=512))
     assert plan == {0: 1, 1: 20, 2: 30}
+
+
+def test_a_burst_of_short_prompts_beside_a_stream_fills_a_bounded_step() -> None:
+    cost = StepCost(per_pass_s=0.005, per_token_s=0.004)
+    limits = StepLimits(bound_s=0.25, n_batch=512)
+    plan = schedule([decoder(0), *(prefill(key, 30) for key in range(1, 40))], cost, limits)
+    assert 50 <= sum(plan.values()) <= 61
 
 
 def test_the_tail_of_a_long_prompt_is_no_short_prompt() -> None:
