@@ -28,6 +28,7 @@ from appliance.api.app import create_app
 from appliance.api.server import serve
 from appliance.supervisor.inference import Call, Generation, ModelCard
 from appliance.wire.messages import Accepted, Delta, Generate, Progress, Result
+from tests.fakes.fake_health import report_of
 
 GOAL_MS = 0.15
 _WARM_UP_S = 2.0
@@ -89,7 +90,9 @@ def serve_until_eof(steps_per_s: float) -> None:
     """The server process: says its port, then the tokens so far for each line it reads."""
     log.configure(level="error", form="json")
     inference = _Stepping(steps_per_s)
-    with serve(create_app(inference=inference), listen=("127.0.0.1", 0)) as server:
+    with serve(
+        create_app(inference=inference, report=report_of(inference)), listen=("127.0.0.1", 0)
+    ) as server:
         print(server.address[1], flush=True)
         for _ in sys.stdin:
             print(inference.tokens, flush=True)

@@ -196,7 +196,7 @@ WORKLOADS: Final = (
         asks=_stalled,
         metrics=(Metric(goal=Goal("j", "gap growth", "x", at_most=2.0, absolute=True), read=_gap_growth),),
         peers=(),
-        time_limit_s=400.0,
+        time_limit_s=900.0,
     ),
 )  # fmt: skip
 
