@@ -21,7 +21,7 @@ from appliance.engine.backend import Backend, Span, Vocabulary
 from appliance.engine.cost import StepCost
 from appliance.engine.drafting import Drafter
 from appliance.engine.interface import Prepared, Said
-from appliance.engine.kv_cache import KvCache, runs
+from appliance.engine.kv_cache import KvCache, count_passes
 from appliance.engine.meter import Meter
 from appliance.engine.output import Emitted
 from appliance.engine.scheduler import Pending, StepLimits, schedule
@@ -238,9 +238,7 @@ class Engine:
         self._backend.decode(spans)
         seconds = self._meter.end(began)
         tokens = sum(len(span.tokens) for span in spans)
-        passes = runs([span.slot for span in spans]) + sum(1 for span in spans if len(span.tokens) > 1)
-        if spans[0].outputs == 0 and len(spans) == 1:
-            passes = 1
+        passes = count_passes({span.slot: len(span.tokens) for span in spans})
         self.cost.observe(passes=passes, tokens=tokens, seconds=seconds)
         self._faults_in_a_row = 0
 

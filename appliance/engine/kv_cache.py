@@ -18,7 +18,7 @@ together: `plan_swap` (pure) names one exchange of a busy slot with a free one t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from appliance.engine.backend import SlotStore
@@ -274,6 +274,23 @@ def runs(indices: Sequence[int]) -> int:
     return sum(
         1 for position, index in enumerate(indices) if position == 0 or indices[position - 1] != index - 1
     )
+
+
+def count_passes(tokens_of: Mapping[int, int]) -> int:
+    """Passes that llama.cpp makes over a batch, from the tokens of each slot: one computes as many tokens of
+    each slot in a run as its shortest has, so longer ones need more.
+    """
+    left, passes = dict(sorted(tokens_of.items())), 0
+    while left:
+        first = next(iter(left))
+        run = [first]
+        while run[-1] + 1 in left:
+            run.append(run[-1] + 1)
+        least = min(left[slot] for slot in run)
+        left = {slot: n - (least if slot in run else 0) for slot, n in left.items()}
+        left = {slot: n for slot, n in left.items() if n}
+        passes += 1
+    return passes
 
 
 def plan_swap(busy: Sequence[int], held: Sequence[int]) -> tuple[int, int] | None:

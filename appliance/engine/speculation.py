@@ -92,12 +92,14 @@ def draft_length(
     """
     if longest < 1:
         return 0
+    # A sequence alone is one pass, however long; among others, what is longer than theirs is one more.
+    passes = 1 if step_tokens == 1 else 2
     plain = step_tokens / cost.predict_s(passes=1, tokens=step_tokens)
     best, best_rate = 0, plain * _MIN_GAIN
     for length in _LENGTHS:
         size = min(length, longest)
         gained = acceptance * (1 - acceptance**size) / (1 - acceptance) if acceptance < 1 else size
-        seconds = cost.predict_s(passes=2, tokens=step_tokens + size) + size * guess_s
+        seconds = cost.predict_s(passes=passes, tokens=step_tokens + size) + size * guess_s
         rate = (step_tokens + gained) / seconds
         if rate > best_rate:
             best, best_rate = size, rate

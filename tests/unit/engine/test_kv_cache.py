@@ -16,6 +16,7 @@ from appliance.engine.kv_cache import (
     Scope,
     Slot,
     choose_slot,
+    count_passes,
     plan_swap,
     runs,
 )
@@ -173,6 +174,23 @@ def test_the_smallest_slots_move() -> None:
 
 def test_runs_are_counted() -> None:
     assert [runs(indices) for indices in ([], [3], [1, 2, 3], [0, 2, 3, 7])] == [0, 1, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("tokens_of", "passes"),
+    [
+        ({}, 0),
+        ({3: 40}, 1),
+        ({0: 1, 1: 1, 2: 1}, 1),
+        ({0: 1, 2: 1}, 2),
+        ({0: 1, 1: 5, 2: 1}, 2),
+        ({0: 5, 1: 1, 2: 5}, 3),
+        ({0: 3, 1: 5}, 2),
+        ({0: 5, 1: 5}, 1),
+    ],
+)
+def test_passes_are_counted_as_the_batch_is_split(tokens_of: dict[int, int], passes: int) -> None:
+    assert count_passes(tokens_of) == passes
 
 
 # ── prefixes and scopes ─────────────────────────────────────────────────────────────────────────────────────
