@@ -29,6 +29,7 @@ from appliance.engine.preparation import ChatAbility, Preparer
 from appliance.engine.slots import choose_slots
 from appliance.engine.speculation import DRAFT_TOKENS_PER_STEP
 from appliance.engine.template_format import PromptRenderer, TemplateFacts, TemplateSource
+from appliance.engine.threads import choose_threads
 from appliance.errors import InvalidRequest, ModelInvalid, Unsupported
 from appliance.hardware import cpu, meminfo
 from appliance.wire.messages import (
@@ -92,11 +93,11 @@ def _open(
     opened.callback(model.close)
     for adapter in load.adapters:
         model.load_adapter(adapter.name, adapter.path)
-    n_threads = load.placement.n_threads or max(1, cpu.read().usable_big_cores)
+    n_threads, cpus = _compute_cores(load)
     meter = Meter(
         n_threads=n_threads, adapt=load.settings.adapt_threads, idle_s=_idle_s, rss_bytes=_rss_bytes
     )
-    threadpool = Threadpool(n_threads)
+    threadpool = Threadpool(n_threads, cpus=cpus)
     opened.callback(threadpool.close)
     base = _Base(
         load=load, model=model, meter=meter, threadpool=threadpool, n_threads=n_threads, opened=opened
@@ -338,6 +339,16 @@ def _warm_up(context: LlamaContext, engine: Engine, model: LlamaModel) -> None:
             raise ModelInvalid(model=model.name, reason="its weights give logits that are not finite")
         engine.cost.observe(passes=1, tokens=count, seconds=time.perf_counter() - began)
         context.clear()
+
+
+def _compute_cores(load: Load) -> tuple[int, frozenset[int]]:
+    """How many threads, and the cores they are bound to (none: all are alike)."""
+    board = cpu.read()
+    big = frozenset(board.big_cores)
+    n_threads = load.placement.n_threads or choose_threads(
+        usable_cores=board.usable_big_cores, big_cores=len(big), all_cores=len(board.cores)
+    )
+    return n_threads, big if len(big) < len(board.cores) else frozenset()
 
 
 def _idle_s() -> float | None:

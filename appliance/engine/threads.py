@@ -18,6 +18,7 @@ _IDLE_CORES = 0.7
 _ACTIVE = 0.85
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 30.0
+_ENOUGH_CORES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,18 @@ class Reading:
     """CPU time of this process inside decode."""
     idle_s: float | None
     """Idle time summed over the cores we may use; None: the board does not tell."""
+
+
+def choose_threads(*, usable_cores: int, big_cores: int, all_cores: int) -> int:
+    """Compute threads for a quiet board: one per big core, with room for the daemon.
+
+    `usable_cores`: what the cgroups allow of the big ones. LITTLE cores take no part in the compute (every operation
+    would wait for them): they are the daemon's room. Where all cores are alike, one of four or more is left to
+    it; two or three are too few to give one away, there the governor acts on contention.
+    """
+    if big_cores == all_cores and usable_cores >= _ENOUGH_CORES:
+        return usable_cores - 1
+    return max(1, usable_cores)
 
 
 class ThreadGovernor:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.engine.threads import Reading, ThreadGovernor
+from appliance.engine.threads import Reading, ThreadGovernor, choose_threads
 
 WINDOW_S = ThreadGovernor.WINDOW_S
 
@@ -140,3 +140,13 @@ def test_a_neighbour_that_comes_and_goes_costs_few_changes(bursts: list[int]) ->
             windows += 1
     # A change down and one up for each burst is what the load itself asks for.
     assert desk.changes <= len(bursts) + 1
+
+
+@pytest.mark.parametrize(
+    ("usable", "big", "every", "threads"),
+    [(2, 2, 2, 2), (1, 1, 1, 1), (4, 4, 4, 3), (4, 4, 8, 4), (8, 8, 8, 7), (1, 4, 4, 1), (3, 3, 3, 3)],
+)
+def test_the_daemon_keeps_a_core_where_there_are_enough(
+    usable: int, big: int, every: int, threads: int
+) -> None:
+    assert choose_threads(usable_cores=usable, big_cores=big, all_cores=every) == threads
