@@ -37,9 +37,9 @@ class Reading:
 def choose_threads(*, usable_cores: int, big_cores: int, all_cores: int) -> int:
     """Compute threads for a quiet board: one per big core, with room for the daemon.
 
-    `usable_cores`: what the cgroups allow of the big ones. LITTLE cores take no part in the compute (every operation
-    would wait for them): they are the daemon's room. Where all cores are alike, one of four or more is left to
-    it; two or three are too few to give one away, there the governor acts on contention.
+    `usable_cores`: what the cgroups allow of the big ones. LITTLE cores take no part in the compute (every
+    operation would wait for them): they are the daemon's room. Where all cores are alike, one of four or more
+    is left to it; two or three are too few to give one away, there the governor acts on contention.
     """
     if big_cores == all_cores and usable_cores >= _ENOUGH_CORES:
         return usable_cores - 1
