@@ -20,9 +20,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from appliance import __version__, log, systemd
 from appliance.access.keys import KeyRing
@@ -31,10 +28,11 @@ from appliance.api.calls import Limits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config, ModelSettings
 from appliance.errors import ConfigError, DataDirInUse
-from appliance.health import report, rules
+from appliance.health import report
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
 from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.supervisor import Supervisor
+from appliance.telemetry.engine_metrics import engine_samples
 from appliance.telemetry.prometheus import Prometheus
 from appliance.wire.messages import Adapter, EngineSettings, Placement
 
@@ -75,14 +73,14 @@ class Daemon:
             runners=runner_policy(config),
             spawner=self._spawner,
         )
-        prometheus = Prometheus(self._supervisor)
+        prometheus = Prometheus(self._supervisor, sources=[lambda: engine_samples(self._supervisor.status())])
         self._app = create_app(
             inference=self._supervisor,
+            report=self.health,
             limits=_door_limits(config),
             keys=KeyRing(config.access.keys),
             observer=prometheus,
             render_metrics=prometheus.render,
-            details=self._details,
         )
 
     def run(self, on_ready: Callable[[str], None] | None = None) -> None:
@@ -159,12 +157,6 @@ class Daemon:
             is_stopping=self._is_stopping,
             models=self._supervisor.status(),
         )
-
-    def _details(self) -> Mapping[str, Any]:
-        health = self.health()
-        verdict = rules.evaluate(health)
-        told: dict[str, Any] = msgspec.to_builtins(health)
-        return {**told, "live": verdict.is_live, "ready": verdict.is_ready, "reasons": list(verdict.reasons)}
 
     @property
     def _server_limits(self) -> ServerLimits:

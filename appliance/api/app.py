@@ -25,15 +25,16 @@ App = falcon.App[falcon.Request, falcon.Response]
 def create_app(
     *,
     inference: Inference,
+    report: health.Report,
     limits: Limits = Limits(),  # noqa: B008 - frozen
     keys: KeyRing | None = None,
     host_names: Sequence[str] = (),
     allowed_origins: Sequence[str] = (),
     observer: Observer | None = None,
     render_metrics: Callable[[], str] | None = None,
-    details: health.Details | None = None,
 ) -> App:
-    """The WSGI application. `keys` empty or None: open, which is right on loopback only.
+    """The WSGI application. `keys` empty or None: open, which is right on loopback only. `report` is asked
+    anew for every `/healthz` and `/readyz`.
 
     `host_names`: names beside localhost, `*.local` and addresses by which this Outpost is called.
     `allowed_origins`: web pages that may use it, as `https://host[:port]`. `observer` and `render_metrics`
@@ -57,8 +58,8 @@ def create_app(
     app.add_route("/v1/models/{model:path}", Model(inference))
     app.add_route("/tokenize", TokenizeText(calls, limits))
     app.add_route("/detokenize", DetokenizeTokens(calls, limits))
-    app.add_route("/healthz", health.Health(inference, details))
-    app.add_route("/readyz", health.Readiness(inference))
+    app.add_route("/healthz", health.Health(report))
+    app.add_route("/readyz", health.Readiness(report))
     if render_metrics is not None:
         app.add_route("/metrics", health.Metrics(render_metrics))
     return app

@@ -1,49 +1,60 @@
-"""GET /healthz (is the daemon alive), /readyz (would a request be served), /metrics (Prometheus text)."""
+"""GET /healthz (is the daemon alive), /readyz (would a request be served), /metrics (Prometheus text).
+
+Both verdicts are `health.rules.evaluate`'s over one report; nothing is decided here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import falcon
+import msgspec
 
 from appliance.api.openai.chunks import encode
-from appliance.supervisor.inference import Inference, ModelCard
+from appliance.health import rules
+from appliance.health.report import HealthReport
 
 METRICS_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-_SERVABLE: Final = frozenset({"ready", "stopped", "draining"})
-"""Runner states in which the next request is taken; a stopped model is loaded for it."""
 
-Details = Callable[[], Mapping[str, Any]]
+Report = Callable[[], HealthReport]
 
 
 class Health:
-    """Stateless; any thread. `details` gives what other parts report (sandbox level, version …)."""
+    """Stateless; any thread. The whole report with the verdict; 503 when only a restart helps."""
 
-    def __init__(self, inference: Inference, details: Details | None) -> None:
-        self._inference = inference
-        self._details = details
+    def __init__(self, report: Report) -> None:
+        self._report = report
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        told = {"status": "ok", "models": [_state(card) for card in self._inference.models()]}
-        resp.content_type = "application/json"
-        resp.data = encode({**(self._details() if self._details else {}), **told})
+        report = self._report()
+        verdict = rules.evaluate(report)
+        told: dict[str, Any] = {
+            "status": "ok" if verdict.is_live else "not live",
+            "live": verdict.is_live,
+            "ready": verdict.is_ready,
+            "reasons": verdict.reasons,
+            **msgspec.to_builtins(report),
+        }
+        _answer(resp, told, is_well=verdict.is_live)
 
 
 class Readiness:
-    """Stateless; any thread. 503 while every model is starting or failed, and where there is none."""
+    """Stateless; any thread. 503 with the reasons when requests should go elsewhere."""
 
-    def __init__(self, inference: Inference) -> None:
-        self._inference = inference
+    def __init__(self, report: Report) -> None:
+        self._report = report
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
-        cards = self._inference.models()
-        is_ready = any(card.state in _SERVABLE for card in cards)
-        resp.status = falcon.HTTP_200 if is_ready else falcon.HTTP_503
-        resp.content_type = "application/json"
-        resp.data = encode(
-            {"status": "ready" if is_ready else "not ready", "models": [_state(card) for card in cards]}
-        )
+        report = self._report()
+        verdict = rules.evaluate(report)
+        models = [
+            {"name": runner.model, "state": runner.state, "reason": runner.reason}
+            for runner in report.runners
+        ]
+        status = "ready" if verdict.is_ready else "not ready"
+        told = {"status": status, "reasons": verdict.reasons, "models": models}
+        _answer(resp, told, is_well=verdict.is_ready)
 
 
 class Metrics:
@@ -57,5 +68,8 @@ class Metrics:
         resp.data = self._render().encode()
 
 
-def _state(card: ModelCard) -> dict[str, Any]:
-    return {"name": card.name, "state": card.state, "reason": card.reason}
+def _answer(resp: falcon.Response, told: dict[str, Any], *, is_well: bool) -> None:
+    resp.status = falcon.HTTP_200 if is_well else falcon.HTTP_503
+    resp.content_type = "application/json"
+    resp.set_header("Cache-Control", "no-store")
+    resp.data = encode(told)

@@ -1,5 +1,5 @@
-"""`outpost health`: is the daemon ready to answer. The report is the daemon's own (`/healthz`); the verdict
-is `/readyz`.
+"""`outpost health`: is the daemon ready to answer. Verdict and reasons are `/readyz`'s; `--json` adds the
+whole report (`/healthz`).
 """
 
 from __future__ import annotations
@@ -19,26 +19,19 @@ def main(arguments: argparse.Namespace) -> int:
     """
     client = client_of(arguments)
     # An unready daemon answers 503 with its reasons: that is an answer here and no failure.
-    ready = client.get("/readyz", accept=(200, 503))
-    report = client.get("/healthz", accept=(200, 503)).body
-    is_ready = ready.status == 200
+    answer = client.get("/readyz", accept=(200, 503))
+    is_ready, why = answer.status == 200, reasons(answer.body)
     if arguments.json:
-        print(json.dumps({**report, "ready": is_ready, "url": client.target.url}))
+        report = client.get("/healthz", accept=(200, 503)).body
+        print(json.dumps({**report, "ready": is_ready, "reasons": why, "url": client.target.url}))
     else:
         print(f"{client.target.url}: {'ready' if is_ready else 'not ready'}")
-        for reason in reasons(report, is_ready=is_ready):
+        for reason in why:
             print(f"  {printable(reason)}")
     return Exit.OK if is_ready else Exit.UNAVAILABLE
 
 
-def reasons(report: dict[str, Any], *, is_ready: bool) -> list[str]:
-    """What is wrong, as the report tells; an unready daemon that tells nothing serves no model."""
-    listed = report.get("reasons")
-    told = [str(reason) for reason in listed] if isinstance(listed, list) else []
-    models = report.get("models")
-    for model in models if isinstance(models, list) and not told and not is_ready else []:
-        reason = f", {model['reason']}" if model.get("reason") else ""
-        told.append(f"{model.get('name')} is {model.get('state')}{reason}")
-    if not told and not is_ready:
-        return ["it serves no model; start it with --model NAME=FILE.gguf"]
-    return told
+def reasons(told: dict[str, Any]) -> list[str]:
+    """Why it is not ready; other servers may not say."""
+    listed = told.get("reasons")
+    return [str(reason) for reason in listed] if isinstance(listed, list) else []

@@ -87,7 +87,7 @@ def asked(client: Client) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The list of models and the health report, which is empty where the server has none."""
     models = cards(client)
     try:
-        return models, client.get("/healthz").body
+        return models, client.get("/healthz", accept=(200, 503)).body
     except Failure as failure:
         if failure.exit_code not in {Exit.PROTOCOL, Exit.NOT_ALLOWED}:
             raise

@@ -19,6 +19,8 @@ class RunnerHealth:
     reason: str | None
     is_preloaded: bool
     is_quarantined: bool
+    is_hung: bool
+    """Ready, and silent for half of the time after which it is killed."""
     crashes: int
     """In a row."""
     starts: int
@@ -30,9 +32,20 @@ class RunnerHealth:
     """full | partial | none, as reached; None while no runner has told."""
     sandbox_missing: tuple[str, ...]
     rss_bytes: int | None
-    load_s: float | None
-    last_token_age_s: float | None
+    n_seq_max: int | None
+    """Sequences it runs at once; None (as below) until the model was loaded once."""
+    n_ctx_seq: int | None
     device: str | None
+    load_s: float | None
+    uptime_s: float | None
+    """Since it was ready; None (as below) while there is no runner."""
+    silent_s: float | None
+    """Since its last step or heartbeat."""
+    tokens_per_s: float | None
+    """Generated over the last ten seconds of heartbeats."""
+    kv_cells_used: int | None
+    kv_cells: int | None
+    last_token_age_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,13 +76,14 @@ def collect(
 
 
 def _runner(status: ModelStatus) -> RunnerHealth:
-    sandbox = status.sandbox
+    sandbox, facts, stats = status.sandbox, status.facts, status.stats
     return RunnerHealth(
         model=status.name,
         state=status.state,
         reason=status.reason,
         is_preloaded=status.is_preloaded,
         is_quarantined=status.is_quarantined,
+        is_hung=status.is_hung,
         crashes=status.crashes,
         starts=status.starts,
         running=status.running,
@@ -79,7 +93,18 @@ def _runner(status: ModelStatus) -> RunnerHealth:
         sandbox_level=sandbox.level if sandbox else None,
         sandbox_missing=tuple(sandbox.missing) if sandbox else (),
         rss_bytes=status.rss_bytes,
+        n_seq_max=facts.n_seq_max if facts else None,
+        n_ctx_seq=facts.n_ctx_seq if facts else None,
+        device=facts.device if facts else None,
         load_s=status.load_s,
-        last_token_age_s=status.last_token_age_s,
-        device=status.facts.device if status.facts else None,
+        uptime_s=_rounded(status.uptime_s),
+        silent_s=_rounded(status.silent_s),
+        tokens_per_s=_rounded(status.tokens_per_s),
+        kv_cells_used=stats.kv_cells_used if stats else None,
+        kv_cells=stats.kv_cells if stats else None,
+        last_token_age_s=_rounded(status.last_token_age_s),
     )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)

@@ -1,8 +1,10 @@
-"""The verdict over a health report. Pure.
+"""The verdict over a health report: the one rule behind `/healthz`, `/readyz` and the command line. Pure.
 
 1. Live: the supervisor's loop answers. If not, only a restart of the daemon helps.
-2. Ready: live, not stopping, every preloaded model ready, none quarantined. If not, send requests elsewhere.
-3. A model that is merely stopped is no reason: the next request starts it.
+2. Ready: live, not stopping, with a model to serve, every preloaded one ready, none quarantined or hung. If
+   not, send requests elsewhere.
+3. A model that is merely stopped, or whose last runner failed and may be started again, is no reason: the
+   next request starts it.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ def evaluate(report: HealthReport) -> Verdict:
         reasons.append("the supervisor does not answer")
     if report.is_stopping:  # 2
         reasons.append("the daemon is stopping")
+    if not report.runners:  # 2
+        reasons.append("it serves no model; start it with --model NAME=FILE.gguf")
     reasons += [reason for runner in report.runners if (reason := _reason(runner)) is not None]
     return Verdict(is_live=report.is_supervisor_alive, is_ready=not reasons, reasons=tuple(reasons))
 
@@ -34,6 +38,9 @@ def evaluate(report: HealthReport) -> Verdict:
 def _reason(runner: RunnerHealth) -> str | None:
     if runner.is_quarantined:  # 2
         return f"{runner.model}: {runner.reason}"
+    if runner.is_hung:  # 2
+        return f"{runner.model} has given no sign of life for {runner.silent_s or 0:.0f} s"
     if runner.is_preloaded and runner.state != RunnerState.READY:  # 2
-        return f"{runner.model} is {runner.state}" + (f": {runner.reason}" if runner.reason else "")
+        progress = f" ({runner.loading_progress:.0%} loaded)" if runner.loading_progress else ""
+        return f"{runner.model} is {runner.state}{progress}" + (f": {runner.reason}" if runner.reason else "")
     return None  # 3

@@ -26,6 +26,7 @@ from appliance.supervisor.faults import believed, fresh
 from appliance.supervisor.mailbox import Mailbox
 from appliance.supervisor.policy import RunnerPolicy
 from appliance.supervisor.process import RunnerProcess
+from appliance.supervisor.throughput import Throughput
 from appliance.wire.channel import ProtocolError, daemon_end
 from appliance.wire.messages import (
     MAX_FRAME_BYTES,
@@ -81,6 +82,10 @@ class Runner:
         self.loading_progress = 0.0
         self.stats = EngineStats()
         self.last_token_at_s: float | None = None
+        self.ready_at_s: float | None = None
+        self.heard_at_s = time.monotonic()
+        """When the last step or heartbeat came."""
+        self.throughput = Throughput()
         self._load = load
         self._load_deadline_s = time.monotonic() + policy.load_timeout_s
         self._process = process
@@ -157,6 +162,14 @@ class Runner:
         self._is_stopping = True
         self._channel.shut()
 
+    def silent_s(self, now_s: float) -> float:
+        """Since its last step or heartbeat."""
+        return max(0.0, now_s - self.heard_at_s)
+
+    def is_hung(self, now_s: float) -> bool:
+        """Ready, and silent for half of the time after which it is killed."""
+        return self.ready is not None and self.silent_s(now_s) > self._policy.heartbeat_timeout_s / 2
+
     def kill(self) -> None:
         self._process.kill()
 
@@ -211,7 +224,7 @@ class Runner:
         for progress in step.progress:
             self._mailbox(progress.id).put_progress(progress)
         if step.deltas:
-            self.last_token_at_s = time.monotonic()
+            self.last_token_at_s = self.heard_at_s = time.monotonic()
         else:
             self._count_idle_frame()
 
@@ -220,6 +233,7 @@ class Runner:
             case Heartbeat():
                 self.stats = message.stats
                 self._count_idle_frame()
+                self.throughput.observe(message.stats.generated_tokens, self.heard_at_s)
             case Accepted():
                 self._mailbox(message.id).put_accepted(message)
             case Refused() | Failed():
@@ -243,6 +257,8 @@ class Runner:
         if self.ready is not None:
             raise ProtocolError("Ready twice")
         self.ready = ready
+        self.ready_at_s = self.heard_at_s = time.monotonic()
+        self.throughput.observe(0, self.ready_at_s)
         self.loading_progress = 1.0
         self._channel.set_receive_timeout(self._policy.heartbeat_timeout_s)
         self._log_ready(ready)
@@ -279,7 +295,7 @@ class Runner:
         self._mailboxes.pop(mailbox.id, None)
 
     def _count_idle_frame(self) -> None:
-        now = time.monotonic()
+        now = self.heard_at_s = time.monotonic()
         if now - self._idle_since_s > 1.0:
             self._idle_since_s, self._idle_frames = now, 0
         self._idle_frames += 1

@@ -242,5 +242,5 @@ class Desk(Generic[R]):
         return f"the last runner failed: {self.history.cause}"
 
     @property
-    def is_quarantined(self) -> bool:
-        return self.state is RunnerState.FAILED and self.history.is_quarantined(self._runners)
+    def quarantined_until_s(self) -> float | None:
+        return self.history.quarantined_until_s(self._runners) if self.state is RunnerState.FAILED else None

@@ -66,6 +66,10 @@ class History:
     def is_quarantined(self, policy: RunnerPolicy) -> bool:
         return self.crashes >= policy.max_crashes
 
+    def quarantined_until_s(self, policy: RunnerPolicy) -> float | None:
+        """None: not quarantined. A time that has passed: the next attempt is free."""
+        return self.failed_at_s + policy.quarantine_s if self.is_quarantined(policy) else None
+
     def verdict(self, model: str, *, now_s: float, stamp: FileStamp | None, policy: RunnerPolicy) -> Verdict:
         """1. No fault, or another file than the one at fault: go.
         2. Crashed `max_crashes` times in a row: refused until `quarantine_s` after the last crash, then one

@@ -23,6 +23,8 @@ class ModelStatus:
     """Why it does not run, in words; None while nothing is wrong."""
     is_preloaded: bool
     is_quarantined: bool
+    is_hung: bool
+    """Ready and silent for long: it will be killed if it does not speak."""
     crashes: int
     """In a row."""
     starts: int
@@ -35,6 +37,12 @@ class ModelStatus:
     facts: ModelFacts | None
     load_s: float | None
     rss_bytes: int | None
+    uptime_s: float | None
+    """Since it was ready."""
+    silent_s: float | None
+    """Since its last step or heartbeat."""
+    tokens_per_s: float | None
+    """Generated over the last ten seconds of heartbeats."""
     last_token_age_s: float | None
     stats: EngineStats | None
 
@@ -46,7 +54,7 @@ class Published:
     spec: ModelSpec
     state: RunnerState
     reason: str | None
-    is_quarantined: bool
+    quarantined_until_s: float | None
     crashes: int
     starts: int
     running: int
@@ -62,7 +70,7 @@ class Published:
             spec=desk.spec,
             state=desk.state,
             reason=desk.reason,
-            is_quarantined=desk.is_quarantined,
+            quarantined_until_s=desk.quarantined_until_s,
             crashes=desk.history.crashes,
             starts=desk.starts,
             running=len(desk.leases),
@@ -84,26 +92,33 @@ class Published:
         )
 
     def status(self, now_s: float) -> ModelStatus:
-        runner = self.runner
-        ready = runner.ready if runner else None
-        last_token_at_s = runner.last_token_at_s if runner else None
+        loaded = self.runner if self.runner and self.runner.ready else None
+        ready = loaded.ready if loaded else None
         is_starting = self.state is RunnerState.STARTING
         return ModelStatus(
             name=self.spec.name,
             state=self.state,
             reason=self.reason,
             is_preloaded=self.spec.preload,
-            is_quarantined=self.is_quarantined,
+            is_quarantined=self.quarantined_until_s is not None and now_s < self.quarantined_until_s,
+            is_hung=loaded.is_hung(now_s) if loaded else False,
             crashes=self.crashes,
             starts=self.starts,
             running=self.running,
             waiting=self.waiting,
-            loading_progress=(runner.loading_progress if runner else 0.0) if is_starting else None,
-            runner_pid=runner.pid if runner else None,
+            loading_progress=(self.runner.loading_progress if self.runner else 0.0) if is_starting else None,
+            runner_pid=self.runner.pid if self.runner else None,
             sandbox=ready.sandbox if ready else None,
             facts=self.facts,
             load_s=ready.load_s if ready else None,
-            rss_bytes=(runner.stats.rss_bytes or ready.measured_bytes) if runner and ready else None,
-            last_token_age_s=None if last_token_at_s is None else max(0.0, now_s - last_token_at_s),
-            stats=runner.stats if runner and ready else None,
+            rss_bytes=(loaded.stats.rss_bytes or ready.measured_bytes) if loaded and ready else None,
+            uptime_s=_age(now_s, loaded.ready_at_s) if loaded else None,
+            silent_s=loaded.silent_s(now_s) if loaded else None,
+            tokens_per_s=loaded.throughput.per_s if loaded else None,
+            last_token_age_s=_age(now_s, loaded.last_token_at_s) if loaded else None,
+            stats=loaded.stats if loaded else None,
         )
+
+
+def _age(now_s: float, then_s: float | None) -> float | None:
+    return None if then_s is None else max(0.0, now_s - then_s)

@@ -100,21 +100,17 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path.startswith("/v1/models/") and self.path.removeprefix("/v1/models/") in script.models:
             self._json(200, _card(self.path.removeprefix("/v1/models/")))
         elif self.path == "/healthz":
-            told = {
-                name: [make(model) for model in script.models]
-                for name, make in (("models", _state), ("runners", _runner))
-            }
-            reasons = [] if script.ready else ["tiny is failed: crashed"]
-            self._json(
-                200, {"version": "0.1.0", "uptime_s": 61.0, "status": "ok", "reasons": reasons, **told}
-            )
+            runners = [_runner(model) for model in script.models]
+            self._json(200, {"version": "0.1.0", "uptime_s": 61.0, "status": "ok", "runners": runners})
         elif self.path == "/readyz":
             state = {
                 "name": "tiny",
                 "state": "ready" if script.ready else "failed",
                 "reason": None if script.ready else "crashed",
             }
-            body = {"status": "ready" if script.ready else "not ready", "models": [state]}
+            reasons = [] if script.ready else ["tiny is failed: crashed"]
+            status = "ready" if script.ready else "not ready"
+            body = {"status": status, "reasons": reasons, "models": [state]}
             self._json(200 if script.ready else 503, body)
         else:
             self._error(404, "unknown_url", f"no {self.path}")
@@ -256,10 +252,6 @@ def _card(name: str) -> dict[str, Any]:
         "reason": None,
         "meta": {"size": 91_700_000, "n_ctx": 4096, "n_params": 134_515_008},
     }
-
-
-def _state(name: str) -> dict[str, Any]:
-    return {"name": name, "state": "ready", "reason": None}
 
 
 def _runner(name: str) -> dict[str, Any]:

@@ -341,7 +341,10 @@ def test_health_is_0_when_ready_and_69_when_not(daemon: FakeDaemon, tmp_path: Pa
         os.EX_UNAVAILABLE,
         f"{daemon.url}: not ready\n  tiny is failed: crashed\n",
     )
-    assert json.loads(outpost(daemon, tmp_path, "health", "--json").stdout)["ready"] is False
+    told = json.loads(outpost(daemon, tmp_path, "health", "--json").stdout)
+    assert told["ready"] is False
+    assert told["reasons"] == ["tiny is failed: crashed"]
+    assert told["runners"][0]["model"] == "tiny"
 
 
 def test_version_needs_no_daemon(tmp_path: Path) -> None:

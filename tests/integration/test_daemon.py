@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,9 @@ WATCHED_S = 10.0
 class Served:
     """A daemon in a directory of its own, serving a model that is never loaded."""
 
-    def __init__(self, directory: Path, *, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, environment: dict[str, str] | None = None, preload: bool = False
+    ) -> None:
         self.data = directory / "data"
         path = write_model(directory / "m.gguf")
         outpost = str(Path(sys.executable).with_name("outpost"))
@@ -38,6 +41,7 @@ class Served:
             [
                 *(outpost, "serve", "--config", str(directory / "outpost.toml"), "--listen", "127.0.0.1:0"),
                 *("--data", str(self.data), "--model", f"m={path}"),
+                *(("--preload", "m") if preload else ()),
             ],
             stdout=subprocess.DEVNULL,
             env={**os.environ, **(environment or {})},
@@ -48,11 +52,19 @@ class Served:
         return (self.data / "daemon.json").exists()
 
     def get(self, path: str) -> dict[str, object]:
-        address = json.loads((self.data / "daemon.json").read_text())["address"]
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
-            told = json.loads(answer.read())
+        told = json.loads(self.text(path))
         assert isinstance(told, dict)
         return told
+
+    def text(self, path: str) -> str:
+        """The body, whatever the status."""
+        address = json.loads((self.data / "daemon.json").read_text())["address"]
+        try:
+            with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.read().decode()
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -100,6 +112,28 @@ def test_a_second_daemon_in_the_same_directory_is_refused(served: Served, tmp_pa
     second = Served(tmp_path)
     assert second.process.wait(15.0) == 75
     assert served.get("/healthz")["live"] is True
+
+
+def test_a_daemon_is_ready_for_a_model_that_waits_for_its_first_request(served: Served) -> None:
+    assert served.get("/readyz") == {
+        "status": "ready",
+        "reasons": [],
+        "models": [{"name": "m", "state": "stopped", "reason": None}],
+    }
+
+
+def test_a_preloaded_model_that_does_not_load_is_a_reason_and_no_end(tmp_path: Path) -> None:
+    daemon = Served(tmp_path, preload=True)
+    try:
+        eventually(lambda: daemon.is_ready, within_s=15.0)
+        eventually(lambda: "m is failed" in str(daemon.get("/readyz")["reasons"]), within_s=15.0)
+        assert daemon.get("/healthz")["live"] is True
+        assert daemon.get("/readyz")["status"] == "not ready"
+        assert 'outpost_runner_state{model="m",state="failed"} 1' in daemon.text("/metrics")
+        assert daemon.stop() == 0
+    finally:
+        daemon.process.kill()
+        daemon.process.wait()
 
 
 def test_systemd_hears_ready_watchdog_and_stopping(tmp_path: Path) -> None:

@@ -156,6 +156,8 @@ def test_a_hung_runner_is_killed_when_its_heartbeat_is_overdue(
     generation = supervisor.generate("m", ask(), owner="a")
     pid = pid_of(supervisor)
     hung_s = time.monotonic()
+    assert not supervisor.status()[0].is_hung
+    eventually(lambda: supervisor.status()[0].is_hung, within_s=QUICK.heartbeat_timeout_s)
     with pytest.raises(RunnerHung):
         deltas_of(generation)
     assert time.monotonic() - hung_s < QUICK.heartbeat_timeout_s + 1.0
@@ -177,6 +179,31 @@ def test_three_crashes_in_a_row_quarantine_the_model_and_a_new_file_ends_it(
     path.write_bytes(model(step_s=0.0).read_bytes())
     assert text_of(supervisor, 2) == "0 1 "
     assert not supervisor.status()[0].is_quarantined
+
+
+def test_a_quarantine_that_has_passed_is_none(supervise: MakeSupervisor, model: Model) -> None:
+    runners = replace(QUICK, max_crashes=1, quarantine_s=0.5)
+    supervisor = supervise(spec(model(then="exit")), runners=runners)
+    with pytest.raises(RunnerDied):
+        deltas_of(supervisor.generate("m", ask(), owner="a"))
+    eventually(lambda: supervisor.status()[0].is_quarantined, within_s=0.4)
+    eventually(lambda: not supervisor.status()[0].is_quarantined, within_s=1.0)
+
+
+def test_a_runner_at_work_tells_its_speed_its_age_and_its_last_word(
+    supervise: MakeSupervisor, model: Model
+) -> None:
+    supervisor = supervise(spec(model(step_s=0.01)))
+    assert supervisor.status()[0].tokens_per_s is None
+    generation = supervisor.generate("m", ask(100_000), owner="a")
+    eventually(lambda: 20 < (supervisor.status()[0].tokens_per_s or 0) < 110)
+    status = supervisor.status()[0]
+    assert status.uptime_s is not None
+    assert 0 < status.uptime_s < 10
+    assert status.silent_s is not None
+    assert status.silent_s < 0.5
+    generation.close()
+    eventually(lambda: supervisor.status()[0].running == 0)
 
 
 def test_a_success_in_between_breaks_the_row_of_crashes(supervise: MakeSupervisor, model: Model) -> None:

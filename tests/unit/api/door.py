@@ -8,6 +8,7 @@ from typing import Any
 import falcon.testing
 
 from appliance.api.app import create_app
+from tests.fakes.fake_health import report_of
 from tests.fakes.fake_inference import MODEL, FakeInference
 
 HELLO: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
@@ -18,7 +19,8 @@ class Door:
 
     def __init__(self, inference: FakeInference | None = None, **settings: Any) -> None:
         self.inference = inference or FakeInference()
-        self.client = falcon.testing.TestClient(create_app(inference=self.inference, **settings))
+        told = {"report": report_of(self.inference), **settings}
+        self.client = falcon.testing.TestClient(create_app(inference=self.inference, **told))
 
     def post(self, path: str, body: object, headers: dict[str, str] | None = None) -> falcon.testing.Result:
         return self.post_bytes(path, json.dumps(body).encode(), headers)

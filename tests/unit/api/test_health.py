@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tests.fakes.fake_inference import MODEL, FakeInference
+from appliance.health.report import HealthReport
+from tests.fakes.fake_health import READY, report_with
+from tests.fakes.fake_inference import MODEL
 from tests.unit.api.door import Door, refusal
 
 
@@ -32,20 +36,71 @@ def test_an_unknown_id_is_404() -> None:
     assert refusal(Door().get("/v1/models/x/y")) == (404, "model", "model_not_found")
 
 
-def test_health_says_ok_and_what_others_add() -> None:
-    door = Door(details=lambda: {"sandbox": "full"})
-    assert door.get("/healthz").json == {
-        "sandbox": "full",
+def test_health_is_the_whole_report_with_its_verdict() -> None:
+    report = report_with(replace(READY, model="a"))
+    answer = Door(report=lambda: report).get("/healthz")
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    told = answer.json
+    runners = told.pop("runners")
+    assert told == {
         "status": "ok",
-        "models": [{"name": MODEL, "state": "ready", "reason": None}],
+        "live": True,
+        "ready": True,
+        "reasons": [],
+        "version": "1",
+        "uptime_s": 1.0,
+        "is_supervisor_alive": True,
+        "is_stopping": False,
+    }
+    assert runners[0]["model"] == "a"
+    assert (runners[0]["n_seq_max"], runners[0]["kv_cells"]) == (64, 4096)
+
+
+def test_readiness_names_the_models() -> None:
+    answer = Door(report=lambda: report_with(replace(READY, model="a"))).get("/readyz")
+    assert answer.json == {
+        "status": "ready",
+        "reasons": [],
+        "models": [{"name": "a", "state": "ready", "reason": None}],
     }
 
 
 @pytest.mark.parametrize(
-    ("state", "status"), [("ready", 200), ("stopped", 200), ("starting", 503), ("failed", 503)]
+    ("report", "health", "readiness", "reasons"),
+    [
+        (report_with(replace(READY, state="stopped", is_preloaded=False)), 200, 200, []),
+        (
+            report_with(replace(READY, state="starting", loading_progress=0.5)),
+            200,
+            503,
+            ["m is starting (50% loaded)"],
+        ),
+        (
+            report_with(replace(READY, state="failed", is_quarantined=True, reason="quarantined")),
+            200,
+            503,
+            ["m: quarantined"],
+        ),
+        (
+            report_with(replace(READY, is_hung=True, silent_s=11.0)),
+            200,
+            503,
+            ["m has given no sign of life for 11 s"],
+        ),
+        (report_with(READY, stopping=True), 200, 503, ["the daemon is stopping"]),
+        (report_with(READY, alive=False), 503, 503, ["the supervisor does not answer"]),
+    ],
+    ids=["configured", "loading", "quarantined", "hung", "stopping", "dead"],
 )
-def test_readiness_follows_the_runners(state: str, status: int) -> None:
-    assert Door(FakeInference(state=state)).get("/readyz").status_code == status
+def test_both_routes_follow_the_one_rule(
+    report: HealthReport, health: int, readiness: int, reasons: list[str]
+) -> None:
+    door = Door(report=lambda: report)
+    assert door.get("/healthz").status_code == health
+    assert door.get("/healthz").json["reasons"] == reasons
+    assert door.get("/readyz").status_code == readiness
+    assert door.get("/readyz").json["reasons"] == reasons
 
 
 def test_metrics_are_prometheus_text() -> None:

@@ -2,38 +2,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from appliance.health.report import HealthReport, RunnerHealth, collect
+from appliance.health.report import RunnerHealth, collect
 from appliance.health.rules import Verdict, evaluate
 from appliance.supervisor.states import RunnerState
 from appliance.supervisor.status import ModelStatus
-from appliance.wire.messages import Sandbox
-
-READY = RunnerHealth(
-    model="m",
-    state="ready",
-    reason=None,
-    is_preloaded=True,
-    is_quarantined=False,
-    crashes=0,
-    starts=1,
-    running=0,
-    waiting=0,
-    loading_progress=None,
-    runner_pid=1,
-    sandbox_level="full",
-    sandbox_missing=(),
-    rss_bytes=1,
-    load_s=1.0,
-    last_token_age_s=None,
-    device="cpu",
-)
+from appliance.wire.messages import EngineStats, Sandbox
+from tests.fakes.fake_health import READY, report_with
 
 
 def verdict(*runners: RunnerHealth, alive: bool = True, stopping: bool = False) -> Verdict:
-    report = HealthReport(
-        version="1", uptime_s=1.0, is_supervisor_alive=alive, is_stopping=stopping, runners=runners
-    )
-    return evaluate(report)
+    return evaluate(report_with(*runners, alive=alive, stopping=stopping))
 
 
 def test_all_well_is_live_and_ready() -> None:
@@ -48,6 +26,22 @@ def test_a_preloaded_model_that_is_not_ready_is_one() -> None:
     found = verdict(replace(READY, state="failed", reason="SIGSEGV"))
     assert found == Verdict(is_live=True, is_ready=False, reasons=("m is failed: SIGSEGV",))
     assert verdict(replace(READY, state="starting")).reasons == ("m is starting",)
+    loading = replace(READY, state="starting", loading_progress=0.25)
+    assert verdict(loading).reasons == ("m is starting (25% loaded)",)
+
+
+def test_a_failed_model_that_may_be_started_again_is_no_reason() -> None:
+    assert verdict(replace(READY, is_preloaded=False, state="failed", crashes=1, reason="SIGSEGV")).is_ready
+
+
+def test_a_hung_runner_is_one_before_it_is_killed() -> None:
+    found = verdict(replace(READY, is_preloaded=False, is_hung=True, silent_s=12.3))
+    assert found.reasons == ("m has given no sign of life for 12 s",)
+    assert found.is_live
+
+
+def test_a_daemon_without_a_model_is_not_ready() -> None:
+    assert verdict().reasons == ("it serves no model; start it with --model NAME=FILE.gguf",)
 
 
 def test_a_quarantined_model_is_one_even_if_nobody_preloads_it() -> None:
@@ -83,6 +77,7 @@ def test_a_report_is_collected_from_the_supervisors_pictures() -> None:
         reason=None,
         is_preloaded=False,
         is_quarantined=False,
+        is_hung=False,
         crashes=0,
         starts=1,
         running=2,
@@ -93,8 +88,11 @@ def test_a_report_is_collected_from_the_supervisors_pictures() -> None:
         facts=None,
         load_s=1.5,
         rss_bytes=10,
+        uptime_s=100.0,
+        silent_s=0.1234567,
+        tokens_per_s=12.3456,
         last_token_age_s=0.5,
-        stats=None,
+        stats=EngineStats(kv_cells=4096, kv_cells_used=17),
     )
     report = collect(
         version="1", uptime_s=1.23456, is_supervisor_alive=True, is_stopping=False, models=[status]
@@ -105,3 +103,6 @@ def test_a_report_is_collected_from_the_supervisors_pictures() -> None:
     assert runner.sandbox_missing == ("landlock",)
     assert runner.waiting == 3
     assert runner.device is None
+    assert runner.n_seq_max is None
+    assert (runner.uptime_s, runner.tokens_per_s, runner.silent_s) == (100.0, 12.346, 0.123)
+    assert (runner.kv_cells_used, runner.kv_cells) == (17, 4096)

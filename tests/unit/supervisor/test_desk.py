@@ -209,7 +209,7 @@ def test_three_crashes_quarantine_with_a_reason_until_the_file_changes(scene: Sc
         scene.ask(now_s)
         scene.crash(now_s)
     assert isinstance(scene.ask(21.0).error, ModelQuarantined)
-    assert scene.desk.is_quarantined
+    assert scene.desk.quarantined_until_s is not None
     assert scene.desk.reason == "quarantined after 3 crashes in a row: SIGSEGV"
     scene.effects.file = FileStamp(mtime_ns=2, size_bytes=1, inode=1)
     scene.ask(22.0)

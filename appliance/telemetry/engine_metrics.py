@@ -1,0 +1,106 @@
+"""What the runners tell of themselves, as samples for `/metrics`: `outpost_engine_*` and `outpost_runner_*`.
+
+A model without a loaded runner has no `engine` series; counters start at nothing with each runner, which is
+what Prometheus's `rate` expects of a process that was restarted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from appliance.supervisor.status import ModelStatus
+from appliance.telemetry.prometheus import Sample
+from appliance.wire.messages import EngineStats
+
+Of = TypeVar("Of")
+
+SANDBOX_LEVELS: Final = ("full", "partial", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class _Metric(Generic[Of]):
+    name: str
+    read: Callable[[Of], float]
+    help: str
+    kind: str = "gauge"
+
+
+_ENGINE: Final[tuple[_Metric[EngineStats], ...]] = (
+    _Metric("running", lambda stats: stats.running, "Requests the engine works on."),
+    _Metric("waiting", lambda stats: stats.waiting, "Requests that wait inside the engine for a sequence."),
+    _Metric("steps_total", lambda stats: stats.steps, "Engine steps.", "counter"),
+    _Metric(
+        "prompt_tokens_total",
+        lambda stats: stats.prompt_tokens,
+        "Prompt tokens that were computed.",
+        "counter",
+    ),
+    _Metric(
+        "cached_tokens_total", lambda stats: stats.cached_tokens, "Prompt tokens that were reused.", "counter"
+    ),
+    _Metric("generated_tokens_total", lambda stats: stats.generated_tokens, "Tokens generated.", "counter"),
+    _Metric("draft_tokens_total", lambda stats: stats.draft_tokens, "Tokens guessed ahead.", "counter"),
+    _Metric(
+        "draft_accepted_tokens_total",
+        lambda stats: stats.draft_accepted_tokens,
+        "Tokens guessed ahead that were right.",
+        "counter",
+    ),
+    _Metric("kv_cells_used", lambda stats: stats.kv_cells_used, "Cells of the KV cache in use."),
+    _Metric("kv_cells", lambda stats: stats.kv_cells, "Cells of the KV cache."),
+    _Metric("prefixes", lambda stats: stats.prefixes, "Cached prefixes that can be reused."),
+    _Metric("threads", lambda stats: stats.n_threads, "Compute threads of the next step."),
+    _Metric("step_seconds_p50", lambda stats: stats.step_s_p50, "Median time of the last 128 steps."),
+    _Metric("step_seconds_max", lambda stats: stats.step_s_max, "Longest of the last 128 steps."),
+)
+
+
+_RUNNERS: Final[tuple[_Metric[ModelStatus], ...]] = (
+    _Metric("starts_total", lambda model: model.starts, "Runners started.", "counter"),
+    _Metric("crashes_in_a_row", lambda model: model.crashes, "Crashes since the last success."),
+    _Metric(
+        "quarantined", lambda model: model.is_quarantined, "1 while the model is left alone after crashes."
+    ),
+    _Metric("hung", lambda model: model.is_hung, "1 while a loaded runner gives no sign of life."),
+    _Metric("resident_memory_bytes", lambda model: model.rss_bytes or 0, "Memory of the model's runner."),
+)
+
+
+def engine_samples(models: Sequence[ModelStatus]) -> list[Sample]:
+    """All samples of one name stand together."""
+    engines = [(model.name, model.stats) for model in models if model.stats is not None]
+    runners = [(model.name, model) for model in models]
+    return [
+        *(sample for metric in _ENGINE for sample in _samples("engine", metric, engines)),
+        *(sample for metric in _RUNNERS for sample in _samples("runner", metric, runners)),
+        *_sandboxes(models),
+    ]
+
+
+def _samples(prefix: str, metric: _Metric[Of], sources: Sequence[tuple[str, Of]]) -> list[Sample]:
+    return [
+        Sample(
+            name=f"{prefix}_{metric.name}",
+            value=metric.read(source),
+            labels=(("model", model),),
+            help=metric.help,
+            kind=metric.kind,
+        )
+        for model, source in sources
+    ]
+
+
+def _sandboxes(models: Sequence[ModelStatus]) -> list[Sample]:
+    return [
+        Sample(
+            name="runner_sandbox",
+            value=1 if model.sandbox.level == level else 0,
+            labels=(("model", model.name), ("level", level)),
+            help="1 for how far the model's runner is boxed in.",
+        )
+        for model in models
+        if model.sandbox is not None
+        for level in SANDBOX_LEVELS
+    ]

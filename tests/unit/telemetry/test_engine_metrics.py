@@ -1,0 +1,131 @@
+"""What runners tell of themselves on the page of metrics."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from appliance.supervisor.states import RunnerState
+from appliance.supervisor.status import ModelStatus
+from appliance.telemetry.engine_metrics import engine_samples
+from appliance.telemetry.prometheus import Prometheus
+from appliance.wire.messages import EngineStats, Sandbox
+from tests.fakes.fake_inference import FakeInference
+
+STOPPED = ModelStatus(
+    name="cold",
+    state=RunnerState.STOPPED,
+    reason=None,
+    is_preloaded=False,
+    is_quarantined=False,
+    is_hung=False,
+    crashes=0,
+    starts=0,
+    running=0,
+    waiting=0,
+    loading_progress=None,
+    runner_pid=None,
+    sandbox=None,
+    facts=None,
+    load_s=None,
+    rss_bytes=None,
+    uptime_s=None,
+    silent_s=None,
+    tokens_per_s=None,
+    last_token_age_s=None,
+    stats=None,
+)
+STATS = EngineStats(
+    running=3,
+    waiting=2,
+    steps=100,
+    prompt_tokens=1000,
+    cached_tokens=400,
+    generated_tokens=250,
+    draft_tokens=40,
+    draft_accepted_tokens=30,
+    kv_cells_used=512,
+    kv_cells=4096,
+    prefixes=5,
+    n_threads=2,
+    step_s_p50=0.025,
+    step_s_max=0.5,
+    rss_bytes=1,
+)
+SANDBOX = Sandbox(
+    level="partial", no_new_privs=True, non_dumpable=True, rlimits=True, landlock_abi=0, seccomp=True
+)
+LOADED = replace(
+    STOPPED,
+    name="hot",
+    state=RunnerState.READY,
+    starts=2,
+    crashes=1,
+    sandbox=SANDBOX,
+    rss_bytes=1 << 30,
+    stats=STATS,
+)
+
+
+def page(*models: ModelStatus) -> str:
+    return Prometheus(FakeInference(), sources=[lambda: engine_samples(models)]).render()
+
+
+def test_a_loaded_runner_tells_all_its_figures() -> None:
+    told = [line for line in page(STOPPED, LOADED).splitlines() if line.startswith("outpost_engine_")]
+    assert told == [
+        'outpost_engine_running{model="hot"} 3',
+        'outpost_engine_waiting{model="hot"} 2',
+        'outpost_engine_steps_total{model="hot"} 100',
+        'outpost_engine_prompt_tokens_total{model="hot"} 1000',
+        'outpost_engine_cached_tokens_total{model="hot"} 400',
+        'outpost_engine_generated_tokens_total{model="hot"} 250',
+        'outpost_engine_draft_tokens_total{model="hot"} 40',
+        'outpost_engine_draft_accepted_tokens_total{model="hot"} 30',
+        'outpost_engine_kv_cells_used{model="hot"} 512',
+        'outpost_engine_kv_cells{model="hot"} 4096',
+        'outpost_engine_prefixes{model="hot"} 5',
+        'outpost_engine_threads{model="hot"} 2',
+        'outpost_engine_step_seconds_p50{model="hot"} 0.025',
+        'outpost_engine_step_seconds_max{model="hot"} 0.5',
+    ]
+
+
+def test_every_model_tells_how_its_runners_fare() -> None:
+    told = page(STOPPED, replace(LOADED, is_quarantined=True)).splitlines()
+    assert 'outpost_runner_starts_total{model="cold"} 0' in told
+    assert 'outpost_runner_starts_total{model="hot"} 2' in told
+    assert 'outpost_runner_crashes_in_a_row{model="hot"} 1' in told
+    assert 'outpost_runner_quarantined{model="cold"} 0' in told
+    assert 'outpost_runner_quarantined{model="hot"} 1' in told
+    assert 'outpost_runner_hung{model="hot"} 0' in told
+    assert 'outpost_runner_resident_memory_bytes{model="hot"} 1073741824' in told
+    assert 'outpost_runner_resident_memory_bytes{model="cold"} 0' in told
+
+
+def test_the_level_of_the_sandbox_is_one_of_three() -> None:
+    told = [line for line in page(STOPPED, LOADED).splitlines() if line.startswith("outpost_runner_sandbox{")]
+    assert told == [
+        'outpost_runner_sandbox{model="hot",level="full"} 0',
+        'outpost_runner_sandbox{model="hot",level="partial"} 1',
+        'outpost_runner_sandbox{model="hot",level="none"} 0',
+    ]
+
+
+def test_every_name_has_its_head_once_whatever_the_number_of_models() -> None:
+    heads = re.findall(r"^# TYPE (\S+)", page(LOADED, STOPPED, replace(LOADED, name="warm")), re.MULTILINE)
+    assert len(heads) == len(set(heads))
+
+
+def test_nonsense_from_a_runner_does_not_break_the_page() -> None:
+    stats = EngineStats(running=-1, step_s_p50=float("nan"), step_s_max=float("inf"))
+    told = page(replace(LOADED, stats=stats)).splitlines()
+    assert 'outpost_engine_step_seconds_p50{model="hot"} NaN' in told
+    assert 'outpost_engine_step_seconds_max{model="hot"} +Inf' in told
+
+
+def test_every_name_is_in_the_documentation() -> None:
+    docs = (Path(__file__).parents[3] / "docs/api.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"^# TYPE (\S+)", page(LOADED), re.MULTILINE))
+    assert sorted(name for name in names if f"`{name}`" not in docs) == []
