@@ -41,7 +41,7 @@ def main() -> int:
         "commands": [],
     }
     try:
-        rows = sorted(_measured(arguments.only, rounds, facts["commands"]), key=lambda row: row.goal.row)
+        rows = sorted(_measured(arguments.only, rounds, facts["commands"]), key=lambda row: row.goal.order)
         facts["minutes"] = round((time.time() - started) / 60, 1)
         report.write_json(arguments.json, rows=rows, facts=facts)
         if arguments.update_readme:

@@ -23,6 +23,10 @@ class Goal:
         return self.row[0]
 
     @property
+    def order(self) -> tuple[str, int]:
+        return self.letter, int(self.row[1:] or 0)
+
+    @property
     def text(self) -> str:
         sign, bound = ("≥", self.at_least) if self.at_least is not None else ("≤", self.at_most)
         return f"{sign} {bound:g} {self.unit}" if self.absolute else f"{sign} {bound:g}x"
