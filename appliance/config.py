@@ -25,6 +25,10 @@ COMMAND_LINE: Final = "command line"
 _MIB: Final = 1024 * 1024
 _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _KEY_ID: Final = re.compile(r"[a-z0-9]{8}")
+_HOST_NAME: Final = re.compile(
+    r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
+)
+_ORIGIN: Final = re.compile(r"https?://([a-z0-9.-]{1,253}|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
@@ -73,6 +77,27 @@ def _model_name(name: str) -> str:
     return name
 
 
+def _host_name(text: str) -> str:
+    """A wildcard would let a page that rebinds its DNS name in again."""
+    if not _HOST_NAME.fullmatch(text):
+        raise ValueError("a host name in lower case, without port or wildcard, as in outpost.example")
+    return text
+
+
+def _origin(text: str) -> str:
+    """As browsers write it, or it would never match."""
+    if not _ORIGIN.fullmatch(text):
+        raise ValueError("an origin without path or wildcard, as in https://app.example:8443")
+    return text
+
+
+def _frozen(value: object) -> object:
+    """TOML has lists; a configuration has nothing that can change."""
+    if not isinstance(value, list | tuple):
+        raise ValueError('a list of texts in quotes, as in ["outpost.example"]')  # noqa: TRY004 - pydantic's way
+    return tuple(value)
+
+
 def _key_id(text: str) -> str:
     if not _KEY_ID.fullmatch(text):
         raise ValueError("a key id of 8 lower-case letters and digits")
@@ -88,6 +113,8 @@ def _sha256(text: str) -> str:
 FilePath = Annotated[Path, BeforeValidator(_path)]
 Listen = Annotated[str, AfterValidator(_checked_listen)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
+HostName = Annotated[str, AfterValidator(_host_name)]
+Origin = Annotated[str, AfterValidator(_origin)]
 KeyId = Annotated[str, AfterValidator(_key_id)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]
 
@@ -117,6 +144,15 @@ class ServerSettings(Section):
     )
     request_timeout_s: float = _setting(
         3600.0, "Longest life of one request, from its first byte to its last.", unit="s", ge=1, le=86400
+    )
+    drain_s: float = _setting(
+        8.0, "How long running answers may still take when the daemon is stopped.", unit="s", ge=0, le=3600
+    )
+    names: Annotated[tuple[HostName, ...], BeforeValidator(_frozen)] = _setting(
+        (), "Names by which it is called, beside its addresses, localhost and *.local; others are refused."
+    )
+    origins: Annotated[tuple[Origin, ...], BeforeValidator(_frozen)] = _setting(
+        (), "Web pages of other origins that may use it from a browser, as https://host[:port]."
     )
 
     @property

@@ -38,8 +38,6 @@ from appliance.wire.messages import Adapter, EngineSettings, Placement
 
 _log = log.logger("daemon")
 
-_DRAIN_S = 8.0
-"""Running streams may finish for so long after SIGTERM."""
 _BEAT_TIMEOUT_S = 1.0
 _MAX_BACKOFF_S = 30.0
 
@@ -79,6 +77,8 @@ class Daemon:
             report=self.health,
             limits=_door_limits(config),
             keys=KeyRing(config.access.keys),
+            host_names=config.server.names,
+            allowed_origins=config.server.origins,
             observer=prometheus,
             render_metrics=prometheus.render,
         )
@@ -110,7 +110,7 @@ class Daemon:
         self._is_stopping = True
         systemd.notify("STOPPING=1")
         _log.info("daemon_stopping")
-        self._stop_supervisor(drain_s=_DRAIN_S)
+        self._stop_supervisor(drain_s=self._config.server.drain_s)
         server.close(grace_s=1.0)
         self._record.unlink(missing_ok=True)
         _log.info("daemon_stopped", uptime_s=round(time.monotonic() - self._started_s, 1))

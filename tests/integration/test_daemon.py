@@ -9,11 +9,10 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -31,12 +30,17 @@ class Served:
     """A daemon in a directory of its own, serving a model that is never loaded."""
 
     def __init__(
-        self, directory: Path, *, environment: dict[str, str] | None = None, preload: bool = False
+        self,
+        directory: Path,
+        *,
+        environment: dict[str, str] | None = None,
+        preload: bool = False,
+        config: str = "",
     ) -> None:
         self.data = directory / "data"
         path = write_model(directory / "m.gguf")
         outpost = str(Path(sys.executable).with_name("outpost"))
-        (directory / "outpost.toml").write_text("")
+        (directory / "outpost.toml").write_text(config)
         self.process = subprocess.Popen(
             [
                 *(outpost, "serve", "--config", str(directory / "outpost.toml"), "--listen", "127.0.0.1:0"),
@@ -58,13 +62,11 @@ class Served:
 
     def text(self, path: str) -> str:
         """The body, whatever the status."""
+        return self.ask(path).text
+
+    def ask(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
         address = json.loads((self.data / "daemon.json").read_text())["address"]
-        try:
-            with urllib.request.urlopen(f"http://{address}{path}", timeout=5) as answer:
-                return str(answer.read().decode())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.read().decode()
+        return httpx.get(f"http://{address}{path}", headers=headers, timeout=5.0, trust_env=False)
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
@@ -131,6 +133,22 @@ def test_a_preloaded_model_that_does_not_load_is_a_reason_and_no_end(tmp_path: P
         assert daemon.get("/readyz")["status"] == "not ready"
         assert 'outpost_runner_state{model="m",state="failed"} 1' in daemon.text("/metrics")
         assert daemon.stop() == 0
+    finally:
+        daemon.process.kill()
+        daemon.process.wait()
+
+
+def test_configured_names_and_origins_are_let_in_and_others_are_not(tmp_path: Path) -> None:
+    settings = '[server]\nnames = ["outpost.example"]\norigins = ["https://app.example"]\n'
+    daemon = Served(tmp_path, config=settings)
+    try:
+        eventually(lambda: daemon.is_ready, within_s=15.0)
+        named = daemon.ask("/v1/models", {"Host": "outpost.example", "Origin": "https://app.example"})
+        assert named.status_code == 200
+        assert named.headers["access-control-allow-origin"] == "https://app.example"
+        assert daemon.ask("/v1/models", {"Host": "other.example"}).status_code == 403
+        foreign = daemon.ask("/v1/models", {"Origin": "https://other.example"})
+        assert "access-control-allow-origin" not in foreign.headers
     finally:
         daemon.process.kill()
         daemon.process.wait()

@@ -69,6 +69,39 @@ def test_the_file_is_read(tmp_path: Path) -> None:
     assert (config.server.host, config.server.port, config.queue.max_running) == ("::1", 80, 3)
 
 
+def test_names_and_origins_are_lists_in_the_file_and_frozen_here(tmp_path: Path) -> None:
+    text = (
+        '[server]\nnames = ["outpost.example"]\norigins = ["https://app.example:8443", "http://[::1]:80"]\n'
+    )
+    server = load(written(tmp_path, text)).server
+    assert server.names == ("outpost.example",)
+    assert server.origins == ("https://app.example:8443", "http://[::1]:80")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('names = ["*"]', "a host name in lower case"),
+        ('names = ["*.example"]', "a host name in lower case"),
+        ('names = ["outpost.example:80"]', "a host name in lower case"),
+        ('names = ["Outpost"]', "a host name in lower case"),
+        ('names = ["a..b"]', "a host name in lower case"),
+        (f'names = ["{"a" * 254}"]', "a host name in lower case"),
+        ("names = [1]", "valid string"),
+        ('names = "outpost.example"', "a list of texts"),
+        ('origins = ["*"]', "an origin without path or wildcard"),
+        ('origins = ["null"]', "an origin without path or wildcard"),
+        ('origins = ["https://app.example/"]', "an origin without path or wildcard"),
+        ('origins = ["app.example"]', "an origin without path or wildcard"),
+        ('origins = ["https://APP.example"]', "an origin without path or wildcard"),
+    ],
+)
+def test_a_name_or_origin_that_would_never_match_or_match_all_is_refused(
+    tmp_path: Path, text: str, told: str
+) -> None:
+    assert told in refusal(written(tmp_path, f"[server]\n{text}\n"))
+
+
 def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, "[queue]\nmax_running = 3\nmax_waiting = 4\n")
     config = load(path, overrides={"queue.max_running": 5})
