@@ -1,8 +1,9 @@
 """Strict JSON of request bodies: everything that Python's own reader lets through and that we do not.
 
-Refused, each with the name of what is wrong: NaN, Infinity and numbers too large for a double, nesting past
-`MAX_DEPTH`, duplicate keys, lone surrogates (they cannot be tokenised nor sent back), bytes that are not
-UTF-8, and anything but an object at the top. Stands between waitress and the pydantic models in flow 1.
+Refused, each with the name of what is wrong: NaN, Infinity and numbers too large for a double, what is too
+deep or too much (`json_shape`), duplicate keys, lone surrogates (they cannot be tokenised nor sent back),
+bytes that are not UTF-8, and anything but an object at the top. Stands between waitress and the pydantic
+models in flow 1.
 """
 
 from __future__ import annotations
@@ -14,14 +15,9 @@ from typing import Any, Final, NoReturn
 
 import falcon
 
+from appliance.api import json_shape
 from appliance.errors import BodyTooLarge, InvalidRequest
 
-MAX_DEPTH: Final = 64
-
-_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
-"""A whole string. The closing quote is optional so that the scan stays linear on broken ones."""
-_BRACKETS: Final = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -38,7 +34,7 @@ def parse(body: bytes) -> dict[str, Any]:
     """`body` as one JSON object. Raises InvalidRequest."""
     if not body.strip():
         raise InvalidRequest(reason="the body is empty; send a JSON object")
-    _check_depth(body)
+    json_shape.check(body)
     try:
         value = json.loads(
             body.decode("utf-8"),
@@ -71,28 +67,6 @@ def _check_content_type(req: falcon.Request) -> None:
         )
 
 
-def _check_depth(body: bytes) -> None:
-    """Before the reader sees it: Python's recurses, and 100,000 brackets would end in a RecursionError.
-
-    Without strings and all that is no bracket, taking out every `[]` takes out one level; it runs at the
-    speed of C, because 16 MB of brackets are sent as easily as a question.
-    """
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return
-    left = _STRING.sub(b"", body).translate(_BRACKETS, _NO_BRACKETS)
-    for _ in range(MAX_DEPTH):
-        fewer = left.replace(b"[]", b"")
-        if len(fewer) == len(left):
-            break
-        left = fewer
-    else:
-        if left:
-            raise InvalidRequest(reason=f"the body is nested deeper than {MAX_DEPTH} levels")
-    # Brackets without a partner: the reader will say so, unless they are too many for it.
-    if left.count(b"[") > MAX_DEPTH:
-        raise InvalidRequest(reason=f"the body is nested deeper than {MAX_DEPTH} levels")
-
-
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
@@ -123,7 +97,7 @@ def _bounded_int(text: str) -> int:
 
 
 def _refuse_surrogates(value: object, *, path: str) -> None:
-    """Depth is bounded by MAX_DEPTH, so recursion is safe."""
+    """Depth is bounded (`json_shape`), so recursion is safe."""
     if isinstance(value, str):
         if not _encodable(value):
             raise InvalidRequest(reason="the text holds a lone surrogate", param=path or None)
