@@ -29,7 +29,7 @@ class Reading:
     computing_s: float
     """Wall time inside decode."""
     cpu_s: float
-    """CPU time of this process inside decode."""
+    """CPU time of this process, all threads; in a window full of computing, nearly all of it is decode."""
     idle_s: float | None
     """Idle time summed over the cores we may use; None: the board does not tell."""
 
