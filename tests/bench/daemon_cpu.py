@@ -1,108 +1,94 @@
-"""CPU of the daemon's door per streamed token: 50 SSE streams, an engine that steps three times a second.
+"""CPU of the daemon per streamed token: 50 SSE streams, an engine that steps three times a second.
 
     nice .venv/bin/python -m tests.bench.daemon_cpu [--streams 50] [--steps-per-s 3] [--seconds 10] [--json]
 
-Three processes: this one drives, one serves (the real app on the real waitress over a fake Inference that
-emits one token per stream and step, all at once, through one mailbox per request, as the supervisor does),
-one reads (raw sockets, no parsing). Counted are user and system time of all threads of the server between two
-moments in full flow.
+Four processes: this one drives, one is the daemon (app, waitress, metrics, supervisor, all real), its runner
+is a real runner process around a fake engine that emits one token per stream and step, one reads (raw
+sockets, no parsing). Counted are user and system time of all threads of the daemon between two moments in
+full flow; the runner's are not.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import queue
 import selectors
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import psutil
 
 from appliance import log
 from appliance.api.app import create_app
 from appliance.api.server import serve
-from appliance.supervisor.inference import Call, Generation, ModelCard
-from appliance.wire.messages import Accepted, Delta, Generate, Progress, Result
-from tests.fakes.fake_health import report_of
+from appliance.health.report import HealthReport, collect
+from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
+from appliance.supervisor.spawner import Spawner
+from appliance.supervisor.supervisor import Supervisor
+from appliance.telemetry.prometheus import Prometheus
+from appliance.wire.messages import EngineSettings, Placement
+from tests.fakes.fake_engine import write_model
 
 GOAL_MS = 0.15
-_WARM_UP_S = 2.0
+_WARM_UP_S = 3.0
+_RUNNER = (sys.executable, "-I", str(Path(__file__).parents[1] / "fakes" / "fake_runner.py"))
 
 
-class _Stream:
-    """A generation without end. Fed by the stepping thread."""
-
-    def __init__(self, let_go: Callable[[_Stream], None]) -> None:
-        self.accepted = Accepted(id=1, prompt_tokens=10, cached_tokens=0)
-        self.mailbox: queue.SimpleQueue[list[Delta | Progress]] = queue.SimpleQueue()
-        self._let_go = let_go
-
-    def next(self, timeout_s: float) -> list[Delta | Progress] | None:
-        try:
-            return self.mailbox.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
-
-    def close(self) -> None:
-        self._let_go(self)
-
-
-class _Stepping:
-    """An Inference whose one thread gives every stream a token per step."""
-
-    def __init__(self, steps_per_s: float) -> None:
-        self._pause_s = 1 / steps_per_s
-        self._streams: list[_Stream] = []
-        self.tokens = 0
-        threading.Thread(target=self._run, name="engine", daemon=True).start()
-
-    def models(self) -> Sequence[ModelCard]:
-        return []
-
-    def generate(
-        self, model: str, request: Generate, *, owner: str, gone: Callable[[], bool] | None = None
-    ) -> Generation:
-        stream = _Stream(self._streams.remove)
-        self._streams.append(stream)
-        return stream
-
-    def call(
-        self, model: str, request: Call, *, owner: str, gone: Callable[[], bool] | None = None
-    ) -> Result:
-        raise NotImplementedError
-
-    def _run(self) -> None:
-        due_s = time.monotonic()
-        while True:
-            due_s += self._pause_s
-            time.sleep(max(0.0, due_s - time.monotonic()))
-            for number, stream in enumerate(list(self._streams)):
-                stream.mailbox.put([Delta(id=number, choice=0, text=" token", tokens=1)])
-                self.tokens += 1
-
-
-def serve_until_eof(steps_per_s: float) -> None:
-    """The server process: says its port, then the tokens so far for each line it reads."""
+def serve_until_eof(steps_per_s: float, directory: Path) -> None:
+    """The daemon's process: says its port, then the tokens so far for each line it reads."""
     log.configure(level="error", form="json")
-    inference = _Stepping(steps_per_s)
-    with serve(
-        create_app(inference=inference, report=report_of(inference)), listen=("127.0.0.1", 0)
-    ) as server:
+    spec = ModelSpec(
+        name="m",
+        path=str(write_model(directory / "m.gguf", step_s=1 / steps_per_s)),
+        placement=Placement(n_ctx_seq=1 << 20, n_seq_max=256, kv_cells=1 << 20),
+        settings=EngineSettings(heartbeat_s=0.1),
+        preload=True,
+    )
+    spawner = Spawner()
+    supervisor = Supervisor(
+        [spec], queue=QueuePolicy(max_running=256), runners=RunnerPolicy(), spawner=spawner, command=_RUNNER
+    )
+    supervisor.start()
+    metrics = Prometheus(supervisor)
+    app = create_app(
+        inference=supervisor,
+        report=lambda: _report(supervisor),
+        observer=metrics,
+        render_metrics=metrics.render,
+    )
+    with serve(app, listen=("127.0.0.1", 0)) as server:
         print(server.address[1], flush=True)
-        for _ in sys.stdin:
-            print(inference.tokens, flush=True)
+        teller = threading.Thread(target=_tell, args=(supervisor, spawner), name="teller")
+        teller.start()
+        spawner.run()
+        spawner.close()
+        supervisor.drain(0.0)
+    supervisor.close()
+    teller.join()
+
+
+def _tell(supervisor: Supervisor, spawner: Spawner) -> None:
+    for _ in sys.stdin:
+        stats = supervisor.status()[0].stats
+        print(stats.generated_tokens if stats else 0, flush=True)
+    spawner.stop()
+
+
+def _report(supervisor: Supervisor) -> HealthReport:
+    return collect(
+        version="0", uptime_s=0, is_supervisor_alive=True, is_stopping=False, models=supervisor.status()
+    )
 
 
 def read_for_ever(port: int, streams: int) -> None:
     """The client process: reads and throws away."""
-    body = json.dumps(
-        {"model": "m", "stream": True, "messages": [{"role": "user", "content": "go"}]}
-    ).encode()
+    messages = [{"role": "user", "content": "go"}]
+    body = json.dumps({"model": "m", "stream": True, "messages": messages, "max_tokens": 1_000_000}).encode()
     head = (
         "POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
@@ -120,7 +106,12 @@ def read_for_ever(port: int, streams: int) -> None:
 
 
 def measure(*, streams: int, steps_per_s: float, seconds: float) -> dict[str, float]:
-    command = [sys.executable, "-m", "tests.bench.daemon_cpu"]
+    with tempfile.TemporaryDirectory() as directory:
+        return _measure(Path(directory), streams=streams, steps_per_s=steps_per_s, seconds=seconds)
+
+
+def _measure(directory: Path, *, streams: int, steps_per_s: float, seconds: float) -> dict[str, float]:
+    command = [sys.executable, "-m", "tests.bench.daemon_cpu", "--directory", str(directory)]
     server = subprocess.Popen(
         [*command, "--serve", str(steps_per_s)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -174,10 +165,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--serve", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--read", type=int, help=argparse.SUPPRESS)
     told = parser.parse_args()
     if told.serve is not None:
-        serve_until_eof(told.serve)
+        serve_until_eof(told.serve, told.directory)
         return 0
     if told.read is not None:
         read_for_ever(told.read, told.streams)
