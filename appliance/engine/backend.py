@@ -53,8 +53,8 @@ class Backend(SlotStore, Protocol):
         """Compute a batch, spans in ascending slot order. Raises EngineFault."""
 
     def logits(self, row: int) -> NDArray[np.float32]:
-        """float32[n_vocab] of the batch's token number `row`; a view, valid until the next decode, that may
-        be written.
+        """float32[n_vocab] of the batch's output number `row`; a view, valid until the next decode, that
+        may be written.
         """
 
     def set_threads(self, n_threads: int) -> None: ...

@@ -164,9 +164,7 @@ class DraftModel:
         """Compute the next tokens of some slots; the likeliest token after each."""
         spans = self._decode(feeds, outputs=1)
         guesses: dict[int, int] = {}
-        row = -1
-        for span in spans:
-            row += len(span.tokens)
+        for row, span in enumerate(spans):
             guesses[span.slot] = int(self._backend.logits(row).argmax())
         return guesses
 

@@ -268,7 +268,6 @@ class Engine:
         deltas: list[Delta] = []
         row = 0
         for span, sequence in zip(spans, members, strict=True):
-            row += len(span.tokens)
             slot = self.kv_cache.slots[sequence.slot]
             if sequence.remaining_prompt:
                 computed = min(len(span.tokens), sequence.remaining_prompt)
@@ -279,7 +278,8 @@ class Engine:
             slot.held = sequence.n_computed
             if span.outputs:
                 slot.prefilling = False
-                deltas.append(self._writer.write(sequence, row - span.outputs, now=self._steps))
+                deltas.append(self._writer.write(sequence, row, now=self._steps))
+                row += span.outputs
         return deltas
 
     # ── after the step ───────────────────────────────────────────────────────────────────────────

@@ -1,7 +1,7 @@
 """The seam between a runner's loop (`runner/serve.py`) and the engine: what the loop may ask of it.
 
-The reader thread calls `prepare` (template, tokenising, length check, grammar: everything that can refuse a request);
-the main thread owns all the rest and calls it between steps.
+The preparer thread calls `prepare` (template, tokenising, length check, grammar: everything that can refuse a
+request); the main thread owns all the rest and calls it between steps.
 """
 
 from __future__ import annotations
@@ -43,15 +43,17 @@ class EngineCore(Protocol):
         """Main thread. Take it in; returns its `Accepted`."""
 
     def cancel(self, request_id: int) -> Sequence[Said]:
-        """Main thread. Free it before the next step; unknown ids are ignored. Returns what must still be said."""
+        """Main thread. Free it before the next step; unknown ids are ignored. What is still to say."""
 
     def set_limits(self, limits: SetLimits) -> None: ...
 
     def has_work(self) -> bool: ...
 
     def step(self) -> Sequence[Said]:
-        """Main thread. One bounded step over all sequences; returns what to send. A failed request comes back as `Failed`;
-        anything raised here is a fault of the whole engine and ends the runner."""
+        """Main thread. One bounded step over all sequences; returns what to send.
+
+        A failed request comes back as `Failed`; anything raised is the whole engine's fault and ends the runner.
+        """
 
     def pause_s(self) -> float:
         """Sleep this long before the next step (heat); 0 normally."""

@@ -335,7 +335,7 @@ def _warm_up(context: LlamaContext, engine: Engine, model: LlamaModel) -> None:
         count = min(wanted, n_tokens)
         began = time.perf_counter()
         context.decode([Span(0, 0, [token] * count, 1)])
-        if not np.isfinite(context.logits(count - 1)).all():
+        if not np.isfinite(context.logits(0)).all():
             raise ModelInvalid(model=model.name, reason="its weights give logits that are not finite")
         engine.cost.observe(passes=1, tokens=count, seconds=time.perf_counter() - began)
         context.clear()

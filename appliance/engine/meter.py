@@ -65,7 +65,7 @@ class Meter:
         return seconds
 
     def _reading(self, now_s: float) -> Reading:
-        # PERF: the CPU clock of a process costs 80 us here (it sums over threads): once a window, not in every step.
+        # PERF: a process's CPU clock costs 80 us (it sums over threads): read once a window, not a step.
         return Reading(
             wall_s=now_s, computing_s=self._computing_s, cpu_s=self._cpu_clock(), idle_s=self._idle_s()
         )

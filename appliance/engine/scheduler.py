@@ -112,7 +112,7 @@ def gentle_prefill(decode_tokens: int, cost: StepCost, bound_s: float) -> int:
 
 
 def _share(prefilling: Sequence[Pending], allowance: int, plan: dict[int, int]) -> int:
-    """Give out `allowance` tokens: half to the oldest, the rest to the shortest; returns how many were used."""
+    """Half of `allowance` tokens to the oldest, the rest to the shortest; returns how many were used."""
     oldest = min(prefilling, key=lambda sequence: sequence.arrived)
     plan[oldest.key] = min(oldest.remaining_prompt, max(1, (allowance + 1) // 2))
     left = allowance - plan[oldest.key]

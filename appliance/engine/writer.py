@@ -37,9 +37,7 @@ class Writer:
         self._clock = clock
 
     def write(self, sequence: Sequence, row: int, *, now: int) -> Delta:
-        """Sample from the batch's `row` on: one token, and one more for each drafted token the model agrees
-        with.
-        """
+        """Sample from the batch's output `row` on: one token, and one for each draft the model agrees with."""
         request = sequence.request
         if request.first_token_s is None:
             request.first_token_s = self._clock()

@@ -52,7 +52,10 @@ class _Batch:
         self.struct.seq_id = ctypes.cast(self._seq_id_pointers.ctypes.data, ctypes.POINTER(int32_p))
         self.struct.logits = ctypes.cast(self.output.ctypes.data, ctypes.POINTER(ctypes.c_int8))
 
-    def fill(self, spans: Sequence[Span]) -> None:
+    def fill(self, spans: Sequence[Span]) -> int:
+        """Returns the number of outputs."""
+        if all(len(span.tokens) == 1 for span in spans):
+            return self._fill_single(spans)
         end = 0
         for span in spans:
             begin, end = end, end + len(span.tokens)
@@ -63,6 +66,18 @@ class _Batch:
             if span.outputs:
                 self.output[end - span.outputs : end] = 1
         self.struct.n_tokens = end
+        return sum(span.outputs for span in spans)
+
+    def _fill_single(self, spans: Sequence[Span]) -> int:
+        """PERF: a pure decode step, filled by columns."""
+        end = len(spans)
+        outputs = [span.outputs for span in spans]
+        self.token[:end] = [span.tokens[0] for span in spans]
+        self.pos[:end] = [span.start for span in spans]
+        self.seq_id[:end] = [span.slot for span in spans]
+        self.output[:end] = outputs
+        self.struct.n_tokens = end
+        return sum(outputs)
 
 
 class LlamaContext:
@@ -111,7 +126,8 @@ class LlamaContext:
         self.n_ctx_seq = int(bindings.llama_n_ctx_seq(self.handle))
         self._memory: Any = bindings.llama_get_memory(self.handle)
         self._batch = _Batch(n_batch)
-        self._row_type = ctypes.c_float * self.n_vocab
+        self._n_outputs = 0
+        self._logits: NDArray[np.float32] | None = None
         if threadpool is not None:
             threadpool.attach(self.handle)
 
@@ -125,7 +141,8 @@ class LlamaContext:
         """Compute a batch of at most `n_batch` tokens; spans in ascending slot order. Raises EngineFault;
         slots are then undefined.
         """
-        self._batch.fill(spans)
+        self._n_outputs = self._batch.fill(spans)
+        self._logits = None
         code = bindings.llama_decode(self.handle, self._batch.struct)
         if code != 0:
             raise EngineFault(reason=f"llama_decode returned {code}: {log.reason()}")
@@ -139,11 +156,21 @@ class LlamaContext:
             raise EngineFault(reason=f"the embedding batch failed with {code}: {log.reason()}")
 
     def logits(self, row: int) -> NDArray[np.float32]:
-        """Logits of the batch's token `row`, float32[n_vocab], a view that the next decode overwrites."""
-        pointer = bindings.llama_get_logits_ith(self.handle, row)
-        if not pointer:
-            raise EngineFault(reason=f"no logits for row {row}")
-        return np.frombuffer(self._row_type.from_address(ctypes.addressof(pointer.contents)), np.float32)
+        """Logits of the batch's output number `row`: float32[n_vocab], a view, overwritten by the next decode."""
+        if self._logits is None:
+            self._logits = self._all_logits()
+        row_view: NDArray[np.float32] = self._logits[row]
+        return row_view
+
+    def _all_logits(self) -> NDArray[np.float32]:
+        """PERF: one call a batch. llama.cpp brings the outputs into the batch's order before it answers."""
+        pointer = bindings.llama_get_logits(self.handle)
+        if not pointer or not self._n_outputs:
+            raise EngineFault(reason="the batch has no logits")
+        size = self._n_outputs * self.n_vocab
+        address = ctypes.addressof(pointer.contents)
+        flat = np.frombuffer((ctypes.c_float * size).from_address(address), np.float32)
+        return flat.reshape(self._n_outputs, self.n_vocab)
 
     def pooled(self, slot: int, width: int) -> NDArray[np.float32]:
         """The pooled embedding of a slot, or its rank score with `width` 1; a copy."""
