@@ -52,7 +52,7 @@ class EngineCore(Protocol):
     def step(self) -> Sequence[Said]:
         """Main thread. One bounded step over all sequences; returns what to send.
 
-        A failed request comes back as `Failed`; anything raised is the whole engine's fault and ends the runner.
+        A failed request comes back as `Failed`; anything raised is the engine's fault and ends the runner.
         """
 
     def pause_s(self) -> float:

@@ -37,7 +37,7 @@ class Writer:
         self._clock = clock
 
     def write(self, sequence: Sequence, row: int, *, now: int) -> Delta:
-        """Sample from the batch's output `row` on: one token, and one for each draft the model agrees with."""
+        """Sample from the batch's output `row` on: one token, and one for each draft that was right."""
         request = sequence.request
         if request.first_token_s is None:
             request.first_token_s = self._clock()
