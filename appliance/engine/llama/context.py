@@ -156,7 +156,7 @@ class LlamaContext:
             raise EngineFault(reason=f"the embedding batch failed with {code}: {log.reason()}")
 
     def logits(self, row: int) -> NDArray[np.float32]:
-        """Logits of the batch's output number `row`: float32[n_vocab], a view that the next decode changes."""
+        """Logits of output number `row`: float32[n_vocab], a view that the next decode changes."""
         if self._logits is None:
             self._logits = self._all_logits()
         row_view: NDArray[np.float32] = self._logits[row]
