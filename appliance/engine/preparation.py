@@ -117,7 +117,7 @@ class Preparer:
         limit = self._n_ctx_seq
         if request.max_tokens is not None:
             limit = min(limit, len(active.prompt_tokens) + request.max_tokens)
-        sampler = LlamaSampler(self._model, request.sampling, seed=seed, grammar=gbnf)
+        sampler = LlamaSampler(self._model, request.sampling, seed=seed, grammar=gbnf, n_ctx=self._n_ctx_seq)
         sampler.accept_prompt(active.prompt_tokens)
         speculates = self._speculation and request.speculation
         return Sequence(

@@ -13,16 +13,22 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 from llama_cpp import llama_cpp as bindings
 from numpy.typing import NDArray
 
 from appliance.engine.llama.model import LlamaModel
+from appliance.engine.utf8 import begun_after
 from appliance.errors import EngineFault, InvalidRequest
 from appliance.wire.messages import SamplingParams
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 _MIROSTAT_M = 100
+_TRIES = 64
+"""Tokens that break a character are struck out one by one; a model that wants so many of them has lost its
+way.
+"""
 
 
 class Candidates:
@@ -52,6 +58,9 @@ class Candidates:
     def any_survived(self) -> bool:
         return bool(np.isfinite(self._rows["logit"]).any())
 
+    def likeliest(self) -> int:
+        return int(self._rows["logit"].argmax())
+
     def selected(self) -> int:
         index = self.array.selected
         if index < 0:
@@ -71,12 +80,17 @@ class LlamaSampler:
     needed.
     """
 
-    def __init__(self, model: LlamaModel, params: SamplingParams, *, seed: int, grammar: str | None) -> None:
-        """Raises InvalidRequest when llama.cpp refuses the grammar."""
+    def __init__(
+        self, model: LlamaModel, params: SamplingParams, *, seed: int, grammar: str | None, n_ctx: int
+    ) -> None:
+        """`n_ctx`: what a `last_n` of -1 means. Raises InvalidRequest when llama.cpp refuses the grammar."""
+        params = _resolved(params, n_ctx)
         self._model = model
         self._chain = None
         self._grammar = _grammar(model, grammar) if grammar is not None else None
+        self._begun = b""
         self._forbidden = np.array(model.end_tokens if params.ignore_eos else [], np.int64)
+        self._remembers = _penalises(params) or params.dry_multiplier > 0
         self.plain_greedy = params.temperature <= 0 and not _reshapes(params)
         if not self.plain_greedy:
             self._chain = _chain(model, params, seed)
@@ -92,28 +106,23 @@ class LlamaSampler:
         token = self._choose(logits, candidates)
         if self._grammar is None or self._allows(token, candidates):
             return token
-        candidates.fill(logits)
-        bindings.llama_sampler_apply(self._grammar, ctypes.byref(candidates.array))
-        if not candidates.any_survived():
-            raise EngineFault(reason="the grammar allows no token here")
-        if self._chain is None:
-            rows = np.ctypeslib.as_array(
-                ctypes.cast(candidates.array.data, ctypes.POINTER(ctypes.c_float)),
-                shape=(candidates.array.size, 3),
-            )
-            return int(rows[:, 1].argmax())
-        bindings.llama_sampler_apply(self._chain, ctypes.byref(candidates.array))
-        return candidates.selected()
+        for _ in range(_TRIES):
+            token = self._choose_allowed(logits, candidates)
+            if self._goes_on(token):
+                break
+            logits[token] = -math.inf
+        return token
 
     def accept(self, token: int) -> None:
         if self._grammar is not None:
             bindings.llama_sampler_accept(self._grammar, token)
+            self._begun = begun_after(self._begun, self._model.piece(token)) or b""
         if self._chain is not None:
             bindings.llama_sampler_accept(self._chain, token)
 
     def accept_prompt(self, tokens: list[int]) -> None:
         """Show the prompt to the penalties (not to the grammar), as llama-server does."""
-        if self._chain is not None:
+        if self._chain is not None and self._remembers:
             for token in tokens:
                 bindings.llama_sampler_accept(self._chain, token)
 
@@ -130,9 +139,33 @@ class LlamaSampler:
         bindings.llama_sampler_apply(self._chain, ctypes.byref(candidates.array))
         return candidates.selected()
 
+    def _choose_allowed(self, logits: NDArray[np.float32], candidates: Candidates) -> int:
+        """Among the tokens that the grammar lets through."""
+        candidates.fill(logits)
+        bindings.llama_sampler_apply(self._grammar, ctypes.byref(candidates.array))
+        if not candidates.any_survived():
+            raise EngineFault(reason="the grammar allows no token here")
+        if self._chain is None:
+            return candidates.likeliest()
+        bindings.llama_sampler_apply(self._chain, ctypes.byref(candidates.array))
+        return candidates.selected()
+
     def _allows(self, token: int, candidates: Candidates) -> bool:
         bindings.llama_sampler_apply(self._grammar, ctypes.byref(candidates.one(token)))
-        return candidates.one_survived()
+        return candidates.one_survived() and self._goes_on(token)
+
+    def _goes_on(self, token: int) -> bool:
+        """Whether its bytes continue the character that the last token began, if it did."""
+        return begun_after(self._begun, self._model.piece(token)) is not None
+
+
+def _resolved(params: SamplingParams, n_ctx: int) -> SamplingParams:
+    """With -1 (the whole context) as a number: llama.cpp's samplers take it for "off"."""
+    return msgspec.structs.replace(
+        params,
+        repeat_last_n=n_ctx if params.repeat_last_n < 0 else params.repeat_last_n,
+        dry_penalty_last_n=n_ctx if params.dry_penalty_last_n < 0 else params.dry_penalty_last_n,
+    )
 
 
 def _grammar(model: LlamaModel, gbnf: str) -> Any:
@@ -150,14 +183,8 @@ def _penalises(params: SamplingParams) -> bool:
 
 
 def _reshapes(params: SamplingParams) -> bool:
-    """Whether the chain can change the arg max of the logits."""
-    return (
-        _penalises(params)
-        or params.dry_multiplier > 0
-        or bool(params.logit_bias)
-        or params.mirostat != 0
-        or params.xtc_probability > 0
-    )
+    """Whether what goes before the choice can change the arg max; at temperature 0 nothing else is asked."""
+    return _penalises(params) or params.dry_multiplier > 0 or bool(params.logit_bias)
 
 
 def _chain(model: LlamaModel, params: SamplingParams, seed: int) -> Any:
