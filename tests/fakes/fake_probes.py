@@ -1,4 +1,9 @@
-"""What a hostile runner would try from inside its box. Run by a FakeEngine in a real runner process."""
+"""What a hostile runner would try from inside its box. Run by a FakeEngine in a real runner process.
+
+Outside of the box every attempt succeeds, for any user: a control run proves that it is the box that stops
+them. Attempts that would end the process if they succeeded stop where the kernel has looked at their
+arguments.
+"""
 
 from __future__ import annotations
 
@@ -17,32 +22,32 @@ import msgspec
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _IO_URING_SETUP, _PIDFD_OPEN, _CLONE3 = 425, 434, 435
-_PTRACE_ATTACH = 16
+_PTRACE_SEIZE = 0x4206
 
 
 def probe(knobs: dict[str, Any]) -> str:
     """JSON: per attempt "allowed", or the name of the error that stopped it. The knobs name the targets."""
-    outside, model, daemon = Path(knobs["outside"]), Path(knobs["model"]), int(knobs["daemon_pid"])
+    outside, model, other = Path(knobs["outside"]), Path(knobs["model"]), int(knobs["other_pid"])
     attempts: dict[str, Callable[[], object]] = {
-        "read_shadow": lambda: Path("/etc/shadow").read_bytes(),
+        "read_etc": lambda: Path("/etc/passwd").read_bytes(),
         "read_outside": outside.read_bytes,
         "list_root": lambda: list(Path("/").iterdir()),
-        "read_environment_of_daemon": lambda: Path(f"/proc/{daemon}/environ").read_bytes(),
+        "read_environment_of_other": lambda: Path(f"/proc/{other}/environ").read_bytes(),
         "write_file": lambda: (outside.parent / "new").write_bytes(b"x"),
         "overwrite_model": lambda: model.open("r+b").close(),
-        "unlink": outside.unlink,
-        "rename": lambda: outside.rename(outside.parent / "renamed"),
+        "unlink": lambda: (outside.parent / "to_unlink").unlink(),
+        "rename": lambda: (outside.parent / "to_rename").rename(outside.parent / "renamed"),
         "connect_tcp": lambda: _connect(int(knobs["port"])),
         "unix_socket": lambda: socket.socket(socket.AF_UNIX),
         "exec": lambda: subprocess.run(["/bin/true"], check=True),
-        "exec_in_place": lambda: os.execv("/bin/true", ["true"]),
+        "exec_in_place": lambda: _reach(errno.ENOENT, lambda: os.execv("/no/such/program", ["x"])),
         "fork": _fork,
-        "clone3": lambda: _syscall(_CLONE3, None, 0),
-        "ptrace": lambda: _check(_libc.ptrace(_PTRACE_ATTACH, daemon, None, None)),
-        "kill_other": lambda: os.kill(daemon, 0),
-        "tgkill_other": lambda: _tgkill(daemon),
-        "pidfd_open": lambda: _syscall(_PIDFD_OPEN, daemon, 0),
-        "io_uring": lambda: _syscall(_IO_URING_SETUP, 4, ctypes.create_string_buffer(256)),
+        "clone3": lambda: _reach(errno.EINVAL, lambda: _syscall(_CLONE3, None, 0)),
+        "ptrace": lambda: _check(_libc.ptrace(_PTRACE_SEIZE, other, None, None)),
+        "kill_other": lambda: os.kill(other, 0),
+        "tgkill_other": lambda: _tgkill(other),
+        "pidfd_open": lambda: _syscall(_PIDFD_OPEN, other, 0),
+        "io_uring": set_up_io_uring,
         "become_dumpable": lambda: _check(_libc.prctl(4, 1, 0, 0, 0)),
         "outlive_the_daemon": lambda: _check(_libc.prctl(1, 0, 0, 0, 0)),
         # What it must still be able to do:
@@ -63,6 +68,19 @@ def _outcome(attempt: Callable[[], object]) -> str:
     except ImportError as error:
         return str(error)
     return "allowed"
+
+
+def set_up_io_uring() -> None:
+    _syscall(_IO_URING_SETUP, 4, ctypes.create_string_buffer(256))
+
+
+def _reach(code: int, attempt: Callable[[], object]) -> None:
+    """`code` is the kernel's own answer to our arguments: the call got through."""
+    try:
+        attempt()
+    except OSError as error:
+        if error.errno != code:
+            raise
 
 
 def _check(result: int) -> None:

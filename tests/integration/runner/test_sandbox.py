@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,16 +14,15 @@ import pytest
 
 from appliance.errors import RunnerStartFailed
 from appliance.runner import landlock
+from appliance.supervisor.policy import RunnerPolicy
 from appliance.wire.messages import ApplyTemplate, ChatPrompt, Generate, Sandbox, TextPrompt
 from tests.fakes.fake_engine import write_model
-from tests.integration.supervisor.conftest import QUICK, MakeSupervisor, eventually, spec
+from tests.fakes.fake_probes import set_up_io_uring
+from tests.integration.supervisor.conftest import FAKE_RUNNER, QUICK, MakeSupervisor, eventually, spec
 
 BOXED = replace(QUICK, sandbox="auto")
-DENIED = {
-    "read_shadow",
-    "read_outside",
-    "list_root",
-    "read_environment_of_daemon",
+SHUT_BY_LANDLOCK = {"read_etc", "read_outside", "list_root", "read_environment_of_other"}
+SHUT_BY_SECCOMP = {
     "write_file",
     "overwrite_model",
     "unlink",
@@ -48,46 +48,98 @@ ALLOWED = {
     "may_read_cores",
     "may_import",
 }
+SHUT_HERE = SHUT_BY_SECCOMP | (SHUT_BY_LANDLOCK if landlock.abi() else set())
+LEVEL_HERE = "full" if landlock.abi() else "partial"
+WITHOUT_LANDLOCK = (sys.executable, str(Path(__file__).parents[2] / "fakes" / "runner_without_landlock.py"))
+OTHER = (
+    "import ctypes, sys; ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0);"
+    "print('lets anybody trace it', flush=True); sys.stdin.read()"
+)
 
-pytestmark = pytest.mark.skipif(landlock.abi() == 0, reason="this kernel has no Landlock")
+Probe = Callable[..., dict[str, str]]
 
 
 @pytest.fixture
-def outcomes(supervise: MakeSupervisor, tmp_path: Path) -> dict[str, str]:
-    """What each attempt inside the box came to."""
-    outside = tmp_path / "elsewhere" / "secret"
-    outside.parent.mkdir()
-    outside.write_text("secret")
-    path = tmp_path / "m.gguf"
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        write_model(path, outside=str(outside), model=str(path), daemon_pid=os.getpid(), port=port)
-        supervisor = supervise(spec(path), runners=BOXED)
-        text = supervisor.call("m", ApplyTemplate(id=0, prompt=ChatPrompt(messages=[])), owner="a").text
-    assert outside.read_text() == "secret"
-    found = json.loads(text)
-    assert isinstance(found, dict)
-    return found
+def other() -> Iterator[int]:
+    """Another process of ours, to be spied upon."""
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.pid
+        process.stdin.close()
 
 
-def test_every_way_out_is_closed_and_its_own_work_is_not(outcomes: dict[str, str]) -> None:
-    assert {
-        name: outcome for name, outcome in outcomes.items() if name in DENIED and outcome == "allowed"
-    } == {}
-    assert {
-        name: outcome for name, outcome in outcomes.items() if name in ALLOWED and outcome != "allowed"
-    } == {}
-    assert set(outcomes) == DENIED | ALLOWED
+@pytest.fixture
+def probe(other: int, supervise: MakeSupervisor, tmp_path: Path) -> Probe:
+    """Make all attempts in a runner under a policy: what each came to.
+
+    `other` comes first, and so ends last: a traced process can not be reaped before its tracer has ended.
+    """
+
+    def attempts(runners: RunnerPolicy, command: Sequence[str] = FAKE_RUNNER) -> dict[str, str]:
+        outside = tmp_path / "elsewhere" / "secret"
+        outside.parent.mkdir()
+        for name in ("secret", "to_unlink", "to_rename"):
+            (outside.parent / name).write_text("secret")
+        path = tmp_path / "m.gguf"
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = server.getsockname()[1]
+            write_model(path, outside=str(outside), model=str(path), other_pid=other, port=port)
+            supervisor = supervise(spec(path), runners=runners, command=command)
+            request = ApplyTemplate(id=0, prompt=ChatPrompt(messages=[]))
+            found = json.loads(supervisor.call("m", request, owner="a").text)
+        assert isinstance(found, dict)
+        return found
+
+    return attempts
 
 
+def shut(outcomes: dict[str, str]) -> set[str]:
+    return {name for name, outcome in outcomes.items() if outcome != "allowed"}
+
+
+def test_outside_of_the_box_every_attempt_succeeds(probe: Probe) -> None:
+    """Without this the next tests would prove nothing: a target that is not there looks like a fence."""
+    outcomes = probe(QUICK)
+    assert set(outcomes) == SHUT_BY_LANDLOCK | SHUT_BY_SECCOMP | ALLOWED
+    assert shut(outcomes) == ({"io_uring"} if _has_no_io_uring() else set())
+
+
+def test_inside_every_way_out_is_shut_and_its_own_work_is_not(probe: Probe, tmp_path: Path) -> None:
+    assert shut(probe(BOXED)) == SHUT_HERE
+    kept = {file.name: file.read_text() for file in (tmp_path / "elsewhere").iterdir()}
+    assert kept == dict.fromkeys(("secret", "to_unlink", "to_rename"), "secret")
+
+
+def test_without_landlock_the_other_fences_stand(probe: Probe) -> None:
+    assert shut(probe(BOXED, WITHOUT_LANDLOCK)) == SHUT_BY_SECCOMP
+
+
+@pytest.mark.parametrize(
+    ("command", "level", "missing"),
+    [
+        (FAKE_RUNNER, LEVEL_HERE, [] if landlock.abi() else ["landlock"]),
+        (WITHOUT_LANDLOCK, "partial", ["landlock"]),
+    ],
+    ids=["this kernel", "no Landlock"],
+)
 def test_the_level_reached_is_reported_and_the_runner_still_generates(
-    supervise: MakeSupervisor, model: Callable[..., Path]
+    supervise: MakeSupervisor,
+    model: Callable[..., Path],
+    command: Sequence[str],
+    level: str,
+    missing: list[str],
 ) -> None:
-    supervisor = supervise(spec(model(), preload=True), runners=replace(QUICK, sandbox="strict"))
+    supervisor = supervise(spec(model(), preload=True), runners=BOXED, command=command)
     eventually(lambda: supervisor.models()[0].state == "ready")
     sandbox = supervisor.status()[0].sandbox
     assert sandbox is not None
-    assert sandbox.level == "full"
+    assert sandbox.level == level
+    assert [part for part in sandbox.missing if part != "landlock_net"] == missing
+    assert sandbox.landlock_abi == (0 if missing else landlock.abi())
     assert sandbox.seccomp
     assert sandbox.no_new_privs
     assert sandbox.non_dumpable
@@ -97,6 +149,18 @@ def test_the_level_reached_is_reported_and_the_runner_still_generates(
     )
     assert generation.next(5.0)
     generation.close()
+
+
+def test_strict_takes_all_of_it_or_refuses_to_run(
+    supervise: MakeSupervisor, model: Callable[..., Path]
+) -> None:
+    strict, ask = replace(QUICK, sandbox="strict"), Generate(id=0, prompt=TextPrompt(text="x"))
+    bare = supervise(spec(model()), runners=strict, command=WITHOUT_LANDLOCK)
+    with pytest.raises(RunnerStartFailed, match="sandbox is strict, and this is missing: landlock"):
+        bare.generate("m", ask, owner="a")
+    here = supervise(spec(model(), preload=True), runners=strict)
+    settled = "ready" if landlock.abi() else "failed"
+    eventually(lambda: here.models()[0].state == settled)
 
 
 def test_a_boxed_runner_that_aborts_still_shows_sigabrt(
@@ -119,3 +183,12 @@ def test_off_is_reported_as_none(supervise: MakeSupervisor, model: Callable[...,
         seccomp=False,
         missing=["rlimits", "no_new_privs", "non_dumpable", "landlock", "seccomp", "one_thread"],
     )
+
+
+def _has_no_io_uring() -> bool:
+    """Many containers and some administrators forbid it to everybody."""
+    try:
+        set_up_io_uring()
+    except OSError:
+        return True
+    return False

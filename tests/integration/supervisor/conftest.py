@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,7 +41,11 @@ def spec(path: Path, *, name: str = "m", preload: bool = False) -> ModelSpec:
 
 class MakeSupervisor(Protocol):
     def __call__(
-        self, *specs: ModelSpec, queue: QueuePolicy = ..., runners: RunnerPolicy = ...
+        self,
+        *specs: ModelSpec,
+        queue: QueuePolicy = ...,
+        runners: RunnerPolicy = ...,
+        command: Sequence[str] = ...,
     ) -> Supervisor: ...
 
 
@@ -51,11 +55,16 @@ def supervise() -> Iterator[MakeSupervisor]:
     made: list[tuple[Spawner, threading.Thread, Supervisor]] = []
     children = set(psutil.Process().children(recursive=True))
 
-    def make(*specs: ModelSpec, queue: QueuePolicy = PATIENT, runners: RunnerPolicy = QUICK) -> Supervisor:
+    def make(
+        *specs: ModelSpec,
+        queue: QueuePolicy = PATIENT,
+        runners: RunnerPolicy = QUICK,
+        command: Sequence[str] = FAKE_RUNNER,
+    ) -> Supervisor:
         spawner = Spawner()
         thread = threading.Thread(target=spawner.run, name="stand-in for the main thread")
         thread.start()
-        supervisor = Supervisor(specs, queue=queue, runners=runners, spawner=spawner, command=FAKE_RUNNER)
+        supervisor = Supervisor(specs, queue=queue, runners=runners, spawner=spawner, command=command)
         made.append((spawner, thread, supervisor))
         supervisor.start()
         return supervisor
