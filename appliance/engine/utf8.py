@@ -17,4 +17,6 @@ def begun_after(begun: bytes, piece: bytes) -> bytes | None:
         _, consumed = codecs.utf_8_decode(held, "strict", False)
     except UnicodeDecodeError:
         return None
-    return held[consumed:]
+    rest = held[consumed:]
+    # A surrogate: Python's decoder says so only at its third byte, when there is no way out any more.
+    return None if rest[:1] == b"\xed" and rest[1:2] >= b"\xa0" else rest
