@@ -55,28 +55,45 @@ class Drafter:
     def _ask(
         proposer: Proposer, decoding: Listed[Sequence], running: Listed[Sequence], cost: StepCost, room: int
     ) -> None:
-        open_ones = [
-            sequence for sequence in decoding if sequence.model_guesses is not None and not sequence.draft
+        able = [
+            sequence for sequence in decoding if not sequence.draft and _could_pay(sequence, proposer, cost)
         ]
-        if not open_ones:
+        if not able:
             return
-        guess_s = proposer.guess_s(len(open_ones)) / len(open_ones)
-        wanted: list[Wanted] = []
-        for sequence in open_ones:
-            assert sequence.model_guesses is not None
-            longest = min(room, _most(sequence), MAX_DRAFT)
-            rate = sequence.model_guesses.rate
-            length = draft_length(rate, len(decoding), cost, longest, guess_s=guess_s)
-            if length:
-                room -= length
-                scope, tokens = sequence.request.scope, sequence.tokens
-                wanted.append(Wanted(key=sequence.arrived, scope=scope, tokens=tokens, longest=length))
+        # One length for all: a batch of equal lengths is one pass.
+        rate = sum(sequence.model_guesses.rate for sequence in able if sequence.model_guesses) / len(able)
+        length = draft_length(
+            rate,
+            len(decoding),
+            cost,
+            min(room // len(able), MAX_DRAFT),
+            drafting=len(able),
+            guess_s=proposer.guess_s(len(able)),
+        )
+        wanted = [
+            Wanted(
+                key=sequence.arrived,
+                scope=sequence.request.scope,
+                tokens=sequence.tokens,
+                longest=min(length, _most(sequence)),
+            )
+            for sequence in able
+            if min(length, _most(sequence)) > 0
+        ]
         if not wanted:
             return
         drafts = proposer.propose(wanted, {sequence.arrived for sequence in running})
-        for sequence in open_ones:
+        for sequence in able:
             sequence.draft = drafts.get(sequence.arrived, [])
             sequence.drafted_by = sequence.model_guesses
+
+
+def _could_pay(sequence: Sequence, proposer: Proposer, cost: StepCost) -> bool:
+    """Whether the model's guesses are right often enough to pay if the sequence were alone."""
+    guesses = sequence.model_guesses
+    if guesses is None:
+        return False
+    return draft_length(guesses.rate, 1, cost, _most(sequence), guess_s=proposer.guess_s(1)) > 0
 
 
 def _most(sequence: Sequence) -> int:

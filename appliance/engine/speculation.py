@@ -83,24 +83,32 @@ class Acceptance:
 
 
 def draft_length(
-    acceptance: float, step_tokens: int, cost: StepCost, longest: int, *, guess_s: float = 0.0
+    acceptance: float,
+    step_tokens: int,
+    cost: StepCost,
+    longest: int,
+    *,
+    drafting: int = 1,
+    guess_s: float = 0.0,
 ) -> int:
     """The draft length with the best expected tokens per second; 0 when none beats no draft by a tenth.
 
     `acceptance`: probability that one guessed token is right. `step_tokens`: tokens of the step without a
-    draft. `guess_s`: what guessing one token costs.
+    draft. `drafting`: so many sequences get a draft of this length. `guess_s`: what guessing one token for
+    each of them costs.
     """
     if longest < 1:
         return 0
-    # A sequence alone is one pass, however long; among others, what is longer than theirs is one more.
-    passes = 1 if step_tokens == 1 else 2
+    # Sequences of one length are one pass, however long; what is longer than others is one more.
+    passes = 1 if step_tokens == drafting else 2
     plain = step_tokens / cost.predict_s(passes=1, tokens=step_tokens)
     best, best_rate = 0, plain * _MIN_GAIN
     for length in _LENGTHS:
         size = min(length, longest)
         gained = acceptance * (1 - acceptance**size) / (1 - acceptance) if acceptance < 1 else size
-        seconds = cost.predict_s(passes=passes, tokens=step_tokens + size) + size * guess_s
-        rate = (step_tokens + gained) / seconds
+        tokens = step_tokens + drafting * size
+        seconds = cost.predict_s(passes=passes, tokens=tokens) + size * guess_s
+        rate = (step_tokens + drafting * gained) / seconds
         if rate > best_rate:
             best, best_rate = size, rate
         if length >= longest:

@@ -202,6 +202,9 @@ class Desk:
     def answer(self, key: int, choice: int = 0) -> Answer:
         return Answer([delta for delta in self._deltas if (delta.id, delta.choice) == (key, choice)])
 
+    def result(self, key: int) -> Result:
+        return self._results[key]
+
     def answer_began(self, key: int) -> bool:
         return any(delta.id == key for delta in self._deltas)
 

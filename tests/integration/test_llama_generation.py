@@ -36,7 +36,7 @@ SEEDED = SamplingParams(temperature=1.0, seed=42, ignore_eos=True)
 
 
 class DraftsPay(StepCost):
-    """Passes dear, tokens cheap, and nothing learned: guesses are tried as long as they are right at times."""
+    """Passes dear, tokens cheap, and nothing learned: guesses go on while some are right."""
 
     def __init__(self) -> None:
         super().__init__(per_pass_s=0.1, per_token_s=0.0001)

@@ -108,7 +108,8 @@ class LlamaContext:
         params.n_threads = params.n_threads_batch = n_threads
         params.type_k = KV_TYPES[type_k]
         params.type_v = KV_TYPES[type_v]
-        params.kv_unified = False
+        # A pooled sequence must be computed in one pass; a batch over streams of unequal lengths is split.
+        params.kv_unified = pooling is not None
         params.no_perf = True
         if pooling is not None:
             params.embeddings = True
@@ -123,7 +124,7 @@ class LlamaContext:
         self.n_vocab = model.n_vocab
         self.n_slots = n_slots
         self.n_batch = n_batch
-        self.n_ctx_seq = int(bindings.llama_n_ctx_seq(self.handle))
+        self.n_ctx_seq = n_ctx_seq if pooling is not None else int(bindings.llama_n_ctx_seq(self.handle))
         self._memory: Any = bindings.llama_get_memory(self.handle)
         self._batch = _Batch(n_batch)
         self._n_outputs = 0

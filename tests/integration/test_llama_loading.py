@@ -1,0 +1,155 @@
+"""Files that are no models, and what opening and closing leaves behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from tests.fakes.tiny_gguf import Shape, write_generator
+from tests.integration.llama_desk import Desk
+
+pytestmark = pytest.mark.integration
+
+CHILD = """
+import sys
+from pathlib import Path
+from appliance.errors import ModelInvalid
+from tests.integration.llama_desk import Desk
+for path in sys.argv[1:]:
+    try:
+        with Desk(Path(path)) as desk:
+            print("loaded", desk.engine.facts.n_vocab)
+    except ModelInvalid as error:
+        print("invalid", error)
+"""
+"""llama.cpp may abort on a hostile file: that must not take the tests along."""
+
+ROOT = Path(__file__).parents[2]
+
+
+def said_of(*paths: Path) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, *map(str, paths)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, f"{done.returncode}: {done.stderr[-2000:]}"
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(paths)
+    return lines
+
+
+def test_a_file_cut_anywhere_is_invalid(tiny_model: Path, tmp_path: Path) -> None:
+    whole = tiny_model.read_bytes()
+    paths = []
+    for size in (0, 3, 4, 8, 24, 100, 2000, len(whole) // 4, len(whole) // 2, len(whole) - 1):
+        paths.append(tmp_path / f"{size}.gguf")
+        paths[-1].write_bytes(whole[:size])
+    for line in said_of(*paths):
+        assert line.startswith("invalid") and "does not load: " in line
+
+
+def test_zeros_noise_and_text_are_invalid(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    contents = [
+        b"\0" * 100_000,
+        b"GGUF" + b"\0" * 100_000,
+        b"GGUF" + b"\xff" * 100_000,
+        rng.bytes(100_000),
+        b"GGUF\x03\0\0\0" + rng.bytes(100_000),
+        b"<html>not found</html>",
+    ]
+    paths = [tmp_path / f"{number}.gguf" for number in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    for line in said_of(*paths):
+        assert line.startswith("invalid")
+
+
+def test_a_model_whose_weights_are_zero_bytes_or_nan_is_named(tiny_model: Path, tmp_path: Path) -> None:
+    """Zeros are finite and load; NaN is found at warm-up."""
+    reader = gguf.GGUFReader(tiny_model)
+    start = min(int(tensor.data_offset) for tensor in reader.tensors)
+    whole = tiny_model.read_bytes()
+    zeroed, poisoned = tmp_path / "zeroed.gguf", tmp_path / "nan.gguf"
+    zeroed.write_bytes(whole[:start] + b"\0" * (len(whole) - start))
+    poisoned.write_bytes(whole[:start] + np.full((len(whole) - start) // 4, np.nan, np.float32).tobytes())
+    first, second = said_of(zeroed, poisoned)
+    assert first.startswith("loaded")
+    assert second.startswith("invalid") and "not finite" in second
+
+
+def test_a_missing_file_is_invalid(tmp_path: Path) -> None:
+    assert said_of(tmp_path / "none.gguf")[0].startswith("invalid")
+
+
+@pytest.mark.parametrize("position", [0.02, 0.1, 0.2])
+def test_a_flipped_header_never_ends_the_process_without_a_word(
+    tiny_model: Path, tmp_path: Path, position: float
+) -> None:
+    """It loads, is invalid, or the child dies: but a dead child is what a runner is for. Here none dies."""
+    whole = bytearray(tiny_model.read_bytes())
+    at = int(position * 20_000)
+    whole[at] ^= 0x40
+    path = tmp_path / "flipped.gguf"
+    path.write_bytes(whole)
+    assert said_of(path)[0].split()[0] in {"loaded", "invalid"}
+
+
+def rss_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+def grown_by(action: Callable[[], None], *, times: int) -> float:
+    """Bytes that each repetition leaves behind, after some that warm caches up."""
+    for _ in range(5):
+        action()
+    before = rss_bytes()
+    for _ in range(times):
+        action()
+    return (rss_bytes() - before) / times
+
+
+def test_opening_and_closing_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = write_generator(tmp_path / "m.gguf", shape=Shape(n_layer=4, n_embd=128))
+
+    def open_and_close() -> None:
+        with Desk(path, n_ctx_seq=512, n_seq_max=4) as desk:
+            desk.generate("left in the middle")
+            desk.step()
+
+    assert grown_by(open_and_close, times=15) < 150_000, "a model of megabytes stays"
+
+
+def test_a_load_that_fails_leaves_nothing_behind(tmp_path: Path, tiny_model: Path) -> None:
+    garbage = tmp_path / "garbage.gguf"
+    garbage.write_bytes(b"GGUF" + b"\xff" * 1000)
+    model = write_generator(tmp_path / "m.gguf", shape=Shape(n_layer=4, n_embd=128))
+
+    def fail() -> None:
+        with pytest.raises(Exception, match="does not load"):
+            Desk(model, speculation=True, draft=garbage)
+
+    assert grown_by(fail, times=15) < 150_000
+
+
+def test_requests_leave_nothing_behind(tiny_model: Path) -> None:
+    with Desk(tiny_model, speculation=True) as desk:
+
+        def ask() -> None:
+            for _ in range(20):
+                desk.generate("Hello world", max_tokens=8)
+            desk.finish()
+            desk._deltas.clear()
+
+        assert grown_by(ask, times=15) < 100_000
+    assert not desk.generator._requests
