@@ -44,6 +44,8 @@ from appliance.wire.messages import (
 )
 
 _PROGRESS_S = 0.5
+_SAME_STEPS = 4
+"""Of steps with equally many tokens, every so many-th is shown to the cost model."""
 _FAULTS_IN_A_ROW = 3
 """After this many failed decodes without a good one between, the engine itself is at fault and the runner
 ends.
@@ -86,6 +88,7 @@ class Engine:
         self._requests: dict[int, ActiveRequest] = {}
         self._adapters: tuple[tuple[str, float], ...] = ()
         self._threads = 0
+        self._last_tokens = 0
         self._steps = 0
         self._faults_in_a_row = 0
 
@@ -194,6 +197,10 @@ class Engine:
 
     def _plan(self, group: list[Sequence]) -> tuple[list[Span], list[Sequence]]:
         self._drafter.draft(group, self._admission.running, self.cost)
+        if self._limits.token_budget is None and not any(one.remaining_prompt or one.draft for one in group):
+            # PERF: a pure decode step, as most are, has nothing to decide.
+            members = sorted(group, key=lambda member: member.slot) if len(group) > 1 else group
+            return [Span(one.slot, one.n_computed, one.tokens[-1:], 1) for one in members], members
         pending = [
             Pending(
                 key=sequence.slot,
@@ -237,10 +244,13 @@ class Engine:
         began = self._meter.begin()
         self._backend.decode(spans)
         seconds = self._meter.end(began)
+        self._faults_in_a_row = 0
         tokens = sum(len(span.tokens) for span in spans)
+        if tokens == self._last_tokens and self._steps % _SAME_STEPS:
+            return  # PERF: steps like the one before teach little
+        self._last_tokens = tokens
         passes = count_passes({span.slot: len(span.tokens) for span in spans})
         self.cost.observe(passes=passes, tokens=tokens, seconds=seconds)
-        self._faults_in_a_row = 0
 
     def _fail(self, members: list[Sequence], fault: EngineFault) -> list[Said]:
         """A failed decode leaves the slots of its batch undefined: fail their requests, forget the slots,

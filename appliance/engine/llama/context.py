@@ -33,6 +33,12 @@ _POOLING = {
 POOLING_BY_NAME = {name: value for value, name in _POOLING.items()}
 
 
+# PERF: a prototype that gives the address as a number; the binding's makes a pointer object in every call.
+_logits_address = bindings._lib["llama_get_logits"]
+_logits_address.argtypes = [bindings.llama_context_p_ctypes]
+_logits_address.restype = ctypes.c_void_p
+
+
 class _Batch:
     """A `llama_batch` over numpy arrays that are filled by slices. Sized once for `n_batch` tokens."""
 
@@ -129,6 +135,7 @@ class LlamaContext:
         self._batch = _Batch(n_batch)
         self._n_outputs = 0
         self._logits: NDArray[np.float32] | None = None
+        self._views: dict[tuple[int, int], NDArray[np.float32]] = {}
         if threadpool is not None:
             threadpool.attach(self.handle)
 
@@ -164,14 +171,19 @@ class LlamaContext:
         return row_view
 
     def _all_logits(self) -> NDArray[np.float32]:
-        """PERF: one call a batch. llama.cpp brings the outputs into the batch's order before it answers."""
-        pointer = bindings.llama_get_logits(self.handle)
-        if not pointer or not self._n_outputs:
+        """PERF: one call a batch, and one array as long as llama.cpp keeps its buffer. It brings the outputs
+        into the batch's order before it answers.
+        """
+        address = _logits_address(self.handle)
+        if not address or not self._n_outputs:
             raise EngineFault(reason="the batch has no logits")
-        size = self._n_outputs * self.n_vocab
-        address = ctypes.addressof(pointer.contents)
-        flat = np.frombuffer((ctypes.c_float * size).from_address(address), np.float32)
-        return flat.reshape(self._n_outputs, self.n_vocab)
+        key = (address, self._n_outputs)
+        view = self._views.get(key)
+        if view is None:
+            buffer = (ctypes.c_float * (self._n_outputs * self.n_vocab)).from_address(address)
+            view = np.frombuffer(buffer, np.float32).reshape(self._n_outputs, self.n_vocab)
+            self._views[key] = view
+        return view
 
     def pooled(self, slot: int, width: int) -> NDArray[np.float32]:
         """The pooled embedding of a slot, or its rank score with `width` 1; a copy."""
