@@ -34,7 +34,7 @@ POOLING_BY_NAME = {name: value for value, name in _POOLING.items()}
 
 
 # PERF: a prototype that gives the address as a number; the binding's makes a pointer object in every call.
-_logits_address = bindings._lib["llama_get_logits"]
+_logits_address = bindings._lib["llama_get_logits"]  # noqa: SLF001  # no public way to its symbols
 _logits_address.argtypes = [bindings.llama_context_p_ctypes]
 _logits_address.restype = ctypes.c_void_p
 
