@@ -10,6 +10,7 @@ else.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import socket
@@ -89,6 +90,9 @@ def _serve(channel: Channel[DaemonMessage], load: Load, mode: str, renderer: Any
         last_words(fault)
         _load_failed(channel, RunnerStartFailed(model=load.model, reason=f"{type(fault).__name__}: {fault}"))
         return EX_SOFTWARE
+    # PERF: what is loaded now lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
     channel.send(_ready(engine, reached, started_s))
     Loop(engine=engine, channel=channel, listener=listener, heartbeat_s=load.settings.heartbeat_s).run()
     return 0
