@@ -236,12 +236,12 @@ class Engine:
         return Span(sequence.slot, start, tokens, len(tokens))
 
     def _decode(self, spans: list[Span]) -> None:
+        began = self._meter.begin()
         threads = self._meter.threads()
         if threads != self._threads:
             self._backend.set_threads(threads)
             self._drafter.set_threads(threads)
             self._threads = threads
-        began = self._meter.begin()
         self._backend.decode(spans)
         seconds = self._meter.end(began)
         self._faults_in_a_row = 0

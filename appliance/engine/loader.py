@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,7 +96,10 @@ def _open(
         model.load_adapter(adapter.name, adapter.path)
     n_threads, cpus = _compute_cores(load)
     meter = Meter(
-        n_threads=n_threads, adapt=load.settings.adapt_threads, idle_s=_idle_s, rss_bytes=_rss_bytes
+        n_threads=n_threads,
+        adapt=load.settings.adapt_threads,
+        idle_s=partial(_idle_s, cpus),
+        rss_bytes=_rss_bytes,
     )
     threadpool = Threadpool(n_threads, cpus=cpus)
     opened.callback(threadpool.close)
@@ -351,10 +355,10 @@ def _compute_cores(load: Load) -> tuple[int, frozenset[int]]:
     return n_threads, big if len(big) < len(board.cores) else frozenset()
 
 
-def _idle_s() -> float | None:
-    """Idle time of the cores this process may use, from /proc/stat."""
+def _idle_s(cpus: frozenset[int]) -> float | None:
+    """Idle time of the cores we compute on (none named: all this process may use), from /proc/stat."""
     times = cpu.read_times()
-    mine = os.sched_getaffinity(0)
+    mine = cpus or os.sched_getaffinity(0)
     ticks = sum(core.total_ticks - core.busy_ticks for index, core in times.items() if index in mine)
     return ticks / os.sysconf("SC_CLK_TCK") if times else None
 

@@ -11,6 +11,8 @@ from appliance.engine.threads import Reading, ThreadGovernor
 from appliance.wire.messages import EngineStats
 
 _RECENT_STEPS = 128
+_REST_S = 0.05
+"""After a pause this long between decodes, the board is looked at before the first one."""
 
 
 class Meter:
@@ -37,6 +39,7 @@ class Meter:
         self._cpu_clock = cpu_clock
         self._computing_s = 0.0
         self._looked_at_s = 0.0
+        self._ended_s = 0.0
         self._recent: deque[float] = deque(maxlen=_RECENT_STEPS)
         self.prompt_tokens = 0
         self.cached_tokens = 0
@@ -50,7 +53,10 @@ class Meter:
 
     def begin(self) -> float:
         """For `end`, before a decode."""
-        return self._clock()
+        now_s = self._clock()
+        if now_s - self._ended_s >= _REST_S:
+            self._look(now_s)
+        return now_s
 
     def end(self, begun_s: float, *, is_step: bool = True) -> float:
         """Seconds since `begin`. `is_step` False: a part of one (drafting), not reported among the steps."""
@@ -59,10 +65,15 @@ class Meter:
         self._computing_s += seconds
         if is_step:
             self._recent.append(seconds)
-        if self._governor is not None and now_s - self._looked_at_s >= ThreadGovernor.WINDOW_S:
+        self._ended_s = now_s
+        if now_s - self._looked_at_s >= ThreadGovernor.WINDOW_S:
+            self._look(now_s)
+        return seconds
+
+    def _look(self, now_s: float) -> None:
+        if self._governor is not None:
             self._looked_at_s = now_s
             self._threads = self._governor.update(self._reading(now_s))
-        return seconds
 
     def _reading(self, now_s: float) -> Reading:
         # PERF: a process's CPU clock costs 80 us (it sums over threads): read once a window, not a step.
@@ -80,6 +91,8 @@ class Meter:
         kv_cells: int,
         prefixes: int,
     ) -> EngineStats:
+        if self._clock() - self._ended_s >= _REST_S:
+            self._look(self._clock())  # heartbeats at rest keep the view of the board fresh
         return EngineStats(
             running=running,
             waiting=waiting,

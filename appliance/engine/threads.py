@@ -7,6 +7,7 @@ with two threads, 12 ms with one). So:
     1. Our threads got at least a third of a core less than the wall clock offered: one thread fewer.
     2. The board had most of a core idle while we computed all the time: one thread more, but the more often
        that turned out wrong, the longer we wait before trying again.
+    3. We were at rest: as many threads as cores were idle, so that the first step already fits the board.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from dataclasses import dataclass
 _LOST_CORES = 0.33
 _IDLE_CORES = 0.7
 _ACTIVE = 0.85
+_RESTING = 0.2
+_ROUND_UP = 0.45
+"""Added to the idle cores before they are counted: half a busy core is no reason yet."""
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 30.0
 _ENOUGH_CORES = 4
@@ -49,7 +53,7 @@ def choose_threads(*, usable_cores: int, big_cores: int, all_cores: int) -> int:
 class ThreadGovernor:
     """Owned by the engine's thread. `update` is called between steps with rising counters."""
 
-    WINDOW_S = 0.4
+    WINDOW_S = 0.1
     """Readings closer than this to the last one are not judged."""
 
     def __init__(self, most: int) -> None:
@@ -69,10 +73,13 @@ class ThreadGovernor:
             return self.threads
         self._last = now
         computing_s = now.computing_s - last.computing_s
-        if computing_s < _ACTIVE * wall_s:
-            return self.threads  # mostly waiting for work: the window says nothing about contention
-        lost_cores = self.threads - (now.cpu_s - last.cpu_s) / computing_s
         idle_cores = 0.0 if now.idle_s is None or last.idle_s is None else (now.idle_s - last.idle_s) / wall_s
+        if computing_s < _RESTING * wall_s and now.idle_s is not None:
+            self.threads = min(self._most, max(1, int(idle_cores + _ROUND_UP)))  # 3
+            return self.threads
+        if computing_s < _ACTIVE * wall_s:
+            return self.threads  # neither at rest nor at work: the window says nothing about contention
+        lost_cores = self.threads - (now.cpu_s - last.cpu_s) / computing_s
         if self.threads > 1 and lost_cores >= _LOST_CORES:
             self._lower(now.wall_s)  # 1
         elif self.threads < self._most and idle_cores >= _IDLE_CORES and now.wall_s >= self._not_before_s:

@@ -133,7 +133,10 @@ def _measure(workload: Workload, servers: dict[str, _Running], rounds: int) -> R
     for round_number in range(rounds * workload.repeats):
         labels = [label for label in servers if _takes_part(label, workload, round_number)]
         for label in labels if round_number % 2 == 0 else reversed(labels):
-            with _neighbour(busy=workload.neighbour):
+            with ExitStack() as others, _neighbour(busy=workload.neighbour):
+                for other, running in servers.items():
+                    if other != label:
+                        others.enter_context(running.server.resting())
                 reading = servers[label].read(workload, round_number)
             readings[label].append(reading)
             values = ", ".join(

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -65,6 +67,9 @@ class Server(Protocol):
 
     def stop(self) -> None: ...
 
+    def resting(self) -> AbstractContextManager[None]:
+        """While another server is measured."""
+
     def inference_rss_bytes(self) -> int:
         """Resident memory of the process that computes."""
 
@@ -92,6 +97,10 @@ class Outpost:
 
     def stop(self) -> None:
         self.daemon.stop()
+
+    def resting(self) -> AbstractContextManager[None]:
+        """At rest our daemon and runner are truly idle; they need not be stopped."""
+        return nullcontext()
 
     def inference_rss_bytes(self) -> int:
         runners = self.daemon.runners()
@@ -138,6 +147,16 @@ class PeerServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """Stopped by signal: what an idle peer still does (spinning, polling) must not cost the others."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def inference_rss_bytes(self) -> int:
         assert self._process is not None

@@ -78,11 +78,10 @@ def test_a_neighbour_that_stays_is_not_fought() -> None:
     assert desk.changes == 1
 
 
-@pytest.mark.parametrize("computing", [0.0, 0.5])
-def test_a_machine_that_waits_for_work_says_nothing_of_contention(computing: float) -> None:
+def test_a_machine_that_waits_half_of_the_time_says_nothing_of_contention() -> None:
     desk = machine(2)
     for _ in range(20):
-        desk.window(1.0, computing=computing)
+        desk.window(1.0, computing=0.5)
     assert desk.governor.threads == 2
 
 
@@ -150,3 +149,15 @@ def test_the_daemon_keeps_a_core_where_there_are_enough(
     usable: int, big: int, every: int, threads: int
 ) -> None:
     assert choose_threads(usable_cores=usable, big_cores=big, all_cores=every) == threads
+
+
+def test_at_rest_the_threads_follow_what_others_leave() -> None:
+    desk = machine(4)
+    assert [desk.window(others, computing=0.0) for others in (0.0, 1.0, 2.4, 3.0, 4.0, 0.4)] == [
+        4,
+        3,
+        2,
+        1,
+        1,
+        4,
+    ]
