@@ -69,7 +69,7 @@ class ThreadGovernor:
             self._last = now
         last = self._last
         wall_s = now.wall_s - last.wall_s
-        if wall_s < self.WINDOW_S or self._most == 1:
+        if wall_s < 0.99 * self.WINDOW_S or self._most == 1:
             return self.threads
         self._last = now
         computing_s = now.computing_s - last.computing_s
