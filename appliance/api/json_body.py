@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any, Final, NoReturn
+from dataclasses import dataclass
+from typing import Any, Final
 
 import falcon
 
@@ -19,6 +20,13 @@ from appliance.api import json_shape
 from appliance.errors import BodyTooLarge, InvalidRequest
 
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+@dataclass(frozen=True, slots=True)
+class _Misfit:
+    """Stands where a number was that we do not take, until its place in the body is known."""
+
+    reason: str
 
 
 def read(req: falcon.Request, *, limit_bytes: int) -> dict[str, Any]:
@@ -35,13 +43,20 @@ def parse(body: bytes) -> dict[str, Any]:
     if not body.strip():
         raise InvalidRequest(reason="the body is empty; send a JSON object")
     json_shape.check(body)
+    misfits: list[_Misfit] = []
+
+    def noted(number: float | _Misfit) -> float | _Misfit:
+        if isinstance(number, _Misfit):
+            misfits.append(number)
+        return number
+
     try:
         value = json.loads(
             body.decode("utf-8"),
             object_pairs_hook=_object,
-            parse_constant=_refuse_constant,
-            parse_float=_finite,
-            parse_int=_bounded_int,
+            parse_constant=lambda text: noted(_Misfit(f"{text} is not JSON")),
+            parse_float=lambda text: noted(_finite(text)),
+            parse_int=lambda text: noted(_bounded_int(text)),
         )
     except UnicodeDecodeError as error:
         raise InvalidRequest(reason=f"the body is not UTF-8 at byte {error.start}") from error
@@ -49,6 +64,8 @@ def parse(body: bytes) -> dict[str, Any]:
         raise InvalidRequest(reason=f"the body is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise InvalidRequest(reason="the body must be a JSON object")
+    if misfits:
+        _refuse_misfits(value, path="")
     if _SURROGATE_ESCAPE.search(body):
         _refuse_surrogates(value, path="")
     return value
@@ -78,22 +95,26 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _refuse_constant(text: str) -> NoReturn:
-    raise InvalidRequest(reason=f"{text} is not JSON")
-
-
-def _finite(text: str) -> float:
+def _finite(text: str) -> float | _Misfit:
     value = float(text)
-    if not math.isfinite(value):
-        raise InvalidRequest(reason=f"the number {text[:40]} is out of range")
-    return value
+    return value if math.isfinite(value) else _Misfit(f"the number {text[:40]} is out of range")
 
 
-def _bounded_int(text: str) -> int:
+def _bounded_int(text: str) -> int | _Misfit:
     """64 bits: the wire carries no more, and a longer number costs quadratic time to read."""
     if len(text) <= 20 and -(1 << 63) <= (value := int(text)) < 1 << 64:
         return value
-    raise InvalidRequest(reason=f"the number {text[:40]}{'…' if len(text) > 40 else ''} is out of range")
+    return _Misfit(f"the number {text[:40]}{'…' if len(text) > 40 else ''} is out of range")
+
+
+def _refuse_misfits(value: object, *, path: str) -> None:
+    """Depth is bounded (`json_shape`), so recursion is safe."""
+    if isinstance(value, _Misfit):
+        raise InvalidRequest(reason=value.reason, param=path or None)
+    inner = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
+    for key, item in inner:
+        name = _printable(str(key))
+        _refuse_misfits(item, path=f"{path}.{name}" if path else name)
 
 
 def _refuse_surrogates(value: object, *, path: str) -> None:

@@ -200,6 +200,8 @@ class Engine:
         if self._limits.token_budget is None and not any(one.remaining_prompt or one.draft for one in group):
             # PERF: a pure decode step, as most are, has nothing to decide.
             members = sorted(group, key=lambda member: member.slot) if len(group) > 1 else group
+            for one in members:
+                one.last_step = self._steps
             return [Span(one.slot, one.n_computed, one.tokens[-1:], 1) for one in members], members
         pending = [
             Pending(
@@ -216,6 +218,7 @@ class Engine:
             bound_s=self._settings.step_bound_s,
             n_batch=self._backend.n_batch,
             token_budget=self._limits.token_budget,
+            step=self._steps,
         )
         tokens_of = schedule(pending, self.cost, limits)
         members = sorted(

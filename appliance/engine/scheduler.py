@@ -3,8 +3,9 @@
 Prefill, chunked prefill and decode are one thing (vLLM's idea): a schedule maps sequences to numbers of
 tokens.
 
-    1. Every decoding sequence gets its token, and its draft if it has one. They are never kept waiting
-       (unless heat allows fewer tokens than there are sequences: then all take turns).
+    1. Every decoding sequence gets its token, and its draft if it has one. They are never kept waiting, but
+       where heat allows fewer tokens than there are sequences: then all take turns; and where decoding alone
+       fills most of a step and short prompts wait: then these have every second step to themselves.
     2. What is left of the step goes to prefill:
        a. nobody decodes: as much as the time bound takes;
        b. short prompts: as much as the time bound takes, so that a burst of them starts soon (each is a short
@@ -53,6 +54,8 @@ class StepLimits:
     n_batch: int
     token_budget: int | None = None
     """A further bound on the tokens of a step (heat)."""
+    step: int = 0
+    """The number of this step, as in `Pending.last_step`."""
 
 
 def schedule(sequences: Sequence[Pending], cost: StepCost, limits: StepLimits) -> dict[int, int]:
@@ -68,6 +71,9 @@ def schedule(sequences: Sequence[Pending], cost: StepCost, limits: StepLimits) -
     if budget < len(decoding) + reserved:
         return _in_turns(sequences, budget)
     plan: dict[int, int] = {}
+    if _is_prefills_turn(decoding, prefilling, cost, limits):
+        _add_prefill(_short(prefilling), budget, plan, cost, limits.bound_s)
+        return plan
     budget -= len(decoding)
     for sequence in decoding:
         drafted = min(sequence.draft, budget - reserved)
@@ -76,6 +82,19 @@ def schedule(sequences: Sequence[Pending], cost: StepCost, limits: StepLimits) -
     if prefilling:
         _add_prefill(prefilling, budget, plan, cost, limits.bound_s)
     return plan
+
+
+def _is_prefills_turn(
+    decoding: Sequence[Pending], prefilling: Sequence[Pending], cost: StepCost, limits: StepLimits
+) -> bool:
+    if not decoding or not _short(prefilling):
+        return False
+    fills = cost.predict_s(passes=1, tokens=len(decoding)) > limits.bound_s / 2
+    return fills and any(sequence.last_step == limits.step - 1 for sequence in decoding)
+
+
+def _short(prefilling: Sequence[Pending]) -> list[Pending]:
+    return [sequence for sequence in prefilling if sequence.whole_prompt <= SHORT_PROMPT]
 
 
 def _in_turns(sequences: Sequence[Pending], budget: int) -> dict[int, int]:
@@ -92,7 +111,7 @@ def _add_prefill(
         most = max(_LEAST_PREFILL, cost.tokens_within(bound_s))
         _share(prefilling, min(budget, most), plan)  # a
         return
-    short = [sequence for sequence in prefilling if sequence.whole_prompt <= SHORT_PROMPT]
+    short = _short(prefilling)
     long = [sequence for sequence in prefilling if sequence.whole_prompt > SHORT_PROMPT]
     if short:
         most = max(1, cost.tokens_within(bound_s, passes=2) - decode_tokens)

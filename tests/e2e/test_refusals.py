@@ -47,6 +47,7 @@ def test_an_unknown_model_is_not_found(client: OpenAI) -> None:
         ("top_p", 2),
         ("n", 0),
         ("seed", (1 << 64) - 1),
+        ("seed", 1 << 70),
         ("messages", []),
     ],
 )

@@ -168,3 +168,14 @@ def test_drafts_leave_room_for_a_prefill() -> None:
     limits = StepLimits(bound_s=0.25, n_batch=512, token_budget=10)
     plan = schedule([decoder(0, draft=32), prefill(1, 500)], StepCost(), limits)
     assert plan == {0: 9, 1: 1}
+
+
+def test_short_prompts_beside_a_crowd_have_every_second_step_to_themselves() -> None:
+    cost = StepCost(per_pass_s=0.01, per_token_s=0.005)
+    crowd = [decoder(key, last_step=7) for key in range(40)]
+    waiting = [prefill(key, 20) for key in range(40, 60)]
+    alone = schedule([*crowd, *waiting], cost, StepLimits(bound_s=0.25, n_batch=512, step=8))
+    assert set(alone) <= set(range(40, 60))
+    assert 40 <= sum(alone.values()) <= 48
+    together = schedule([*crowd, *waiting], cost, StepLimits(bound_s=0.25, n_batch=512, step=9))
+    assert set(range(40)) <= set(together)
