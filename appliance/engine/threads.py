@@ -7,7 +7,8 @@ with two threads, 12 ms with one). So:
     1. Our threads got at least a third of a core less than the wall clock offered: one thread fewer.
     2. The board had most of a core idle while we computed all the time: one thread more, but the more often
        that turned out wrong, the longer we wait before trying again.
-    3. We were at rest: as many threads as cores were idle, so that the first step already fits the board.
+    3. We were at rest and so were the others: all threads again. That others were busy while we rested says
+       little (a client that starts, a server that just ended): they may be gone when we begin.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ _ACTIVE = 0.85
 _RESTING = 0.2
 _ROUND_UP = 0.45
 """Added to the idle cores before they are counted: half a busy core is no reason yet."""
-_FIRST_WAIT_S = 1.0
+_WINDOWS_IN_A_ROW = 2
+"""A single bad window may be a burst of clients."""
+_FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 _ENOUGH_CORES = 4
 
@@ -53,7 +56,7 @@ def choose_threads(*, usable_cores: int, big_cores: int, all_cores: int) -> int:
 class ThreadGovernor:
     """Owned by the engine's thread. `update` is called between steps with rising counters."""
 
-    WINDOW_S = 0.1
+    WINDOW_S = 0.2
     """Readings closer than this to the last one are not judged."""
 
     def __init__(self, most: int) -> None:
@@ -62,6 +65,7 @@ class ThreadGovernor:
         self._wait_s = _FIRST_WAIT_S
         self._raised_at_s: float | None = None
         self._not_before_s = 0.0
+        self._contended = 0
 
     def update(self, now: Reading) -> int:
         """The number of threads for the next step, 1 to `most`."""
@@ -75,12 +79,15 @@ class ThreadGovernor:
         computing_s = now.computing_s - last.computing_s
         idle_cores = 0.0 if now.idle_s is None or last.idle_s is None else (now.idle_s - last.idle_s) / wall_s
         if computing_s < _RESTING * wall_s and now.idle_s is not None:
-            self.threads = min(self._most, max(1, int(idle_cores + _ROUND_UP)))  # 3
+            self._contended = 0
+            if idle_cores + _ROUND_UP >= self._most:
+                self.threads = self._most  # 3
             return self.threads
         if computing_s < _ACTIVE * wall_s:
             return self.threads  # neither at rest nor at work: the window says nothing about contention
         lost_cores = self.threads - (now.cpu_s - last.cpu_s) / computing_s
-        if self.threads > 1 and lost_cores >= _LOST_CORES:
+        self._contended = self._contended + 1 if lost_cores >= _LOST_CORES else 0
+        if self.threads > 1 and self._contended >= _WINDOWS_IN_A_ROW:
             self._lower(now.wall_s)  # 1
         elif self.threads < self._most and idle_cores >= _IDLE_CORES and now.wall_s >= self._not_before_s:
             self.threads += 1  # 2
@@ -89,6 +96,7 @@ class ThreadGovernor:
 
     def _lower(self, now_s: float) -> None:
         self.threads -= 1
+        self._contended = 0
         soon = self._raised_at_s is not None and now_s - self._raised_at_s < 2 * self._wait_s
         self._wait_s = min(_LONGEST_WAIT_S, 2 * self._wait_s) if soon else _FIRST_WAIT_S
         self._not_before_s = now_s + self._wait_s
