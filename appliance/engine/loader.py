@@ -116,35 +116,10 @@ def _open(
 
 def _open_generator(base: _Base, render: PromptRenderer) -> Engine:
     load, model = base.load, base.model
-    placement = load.placement
     speculates = load.settings.speculation and not model.keeps_state
     draft = _load_draft(base, load.draft_path) if load.draft_path is not None and speculates else None
-    n_ctx_seq = _n_ctx_seq(load, model)
-    n_slots = choose_slots(
-        wanted=placement.n_seq_max,
-        n_ctx_seq=n_ctx_seq,
-        kv_cells=placement.kv_cells,
-        bytes_per_cell=sum(
-            one.kv_bytes_per_cell(placement.type_k, placement.type_v)
-            for one in (model, draft)
-            if one is not None
-        ),
-        available_bytes=meminfo.read().available_bytes,
-    )
     zero_pages = ZeroPages()
-    context = LlamaContext(
-        model,
-        n_ctx_seq=n_ctx_seq,
-        n_slots=n_slots,
-        n_batch=_N_BATCH,
-        n_ubatch=placement.n_ubatch,
-        n_outputs=min(_N_BATCH, n_slots + DRAFT_TOKENS_PER_STEP),
-        type_k=placement.type_k,
-        type_v=placement.type_v,
-        n_threads=base.n_threads,
-        threadpool=base.threadpool,
-    )
-    base.opened.callback(context.close)
+    context = _open_context(base, draft)
     proposer = _open_draft(base, draft, context) if draft is not None else None
     zero_pages.drop()
     chat = _chat_ability(model, render, context.n_ctx_seq)
@@ -183,6 +158,37 @@ def _open_generator(base: _Base, render: PromptRenderer) -> Engine:
     )
     _warm_up(context, engine, model)
     return engine
+
+
+def _open_context(base: _Base, draft: LlamaModel | None) -> LlamaContext:
+    """With as many slots as the board's memory allows for both models."""
+    load, model, placement = base.load, base.model, base.load.placement
+    n_ctx_seq = _n_ctx_seq(load, model)
+    n_slots = choose_slots(
+        wanted=placement.n_seq_max,
+        n_ctx_seq=n_ctx_seq,
+        kv_cells=placement.kv_cells,
+        bytes_per_cell=sum(
+            one.kv_bytes_per_cell(placement.type_k, placement.type_v)
+            for one in (model, draft)
+            if one is not None
+        ),
+        available_bytes=meminfo.read().available_bytes,
+    )
+    context = LlamaContext(
+        model,
+        n_ctx_seq=n_ctx_seq,
+        n_slots=n_slots,
+        n_batch=_N_BATCH,
+        n_ubatch=placement.n_ubatch,
+        n_outputs=min(_N_BATCH, n_slots + DRAFT_TOKENS_PER_STEP),
+        type_k=placement.type_k,
+        type_v=placement.type_v,
+        n_threads=base.n_threads,
+        threadpool=base.threadpool,
+    )
+    base.opened.callback(context.close)
+    return context
 
 
 def _load_draft(base: _Base, path: str) -> LlamaModel:
