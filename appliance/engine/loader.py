@@ -23,7 +23,6 @@ from appliance.engine.llama.library import initialise, system_info
 from appliance.engine.llama.model import LlamaModel
 from appliance.engine.llama.sampler import Candidates
 from appliance.engine.llama.threadpool import Threadpool
-from appliance.engine.llama.zero_pages import ZeroPages
 from appliance.engine.meter import Meter
 from appliance.engine.pooling_preparation import PoolingPreparer
 from appliance.engine.preparation import ChatAbility, Preparer
@@ -118,10 +117,8 @@ def _open_generator(base: _Base, render: PromptRenderer) -> Engine:
     load, model = base.load, base.model
     speculates = load.settings.speculation and not model.keeps_state
     draft = _load_draft(base, load.draft_path) if load.draft_path is not None and speculates else None
-    zero_pages = ZeroPages()
     context = _open_context(base, draft)
     proposer = _open_draft(base, draft, context) if draft is not None else None
-    zero_pages.drop()
     chat = _chat_ability(model, render, context.n_ctx_seq)
     preparer = Preparer(
         model,

@@ -1,6 +1,6 @@
 """How many slots a context gets when the placement leaves it open: a pure decision, until a planner makes it.
 
-A slot reserves `n_ctx_seq` cells. Untouched cells cost nothing (`llama/zero_pages.py`), but all may be
+A slot reserves `n_ctx_seq` cells. Untouched cells cost nothing (`llama/lazy_clear.py`), but all may be
 touched one day, so their sum stays under a share of the memory that is available now.
 """
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 import llama_cpp
 from llama_cpp import llama_cpp as bindings
 
+from appliance.engine.llama.lazy_clear import LazyClear
+
 KV_TYPES = {
     "f32": bindings.GGML_TYPE_F32,
     "f16": bindings.GGML_TYPE_F16,
@@ -69,6 +71,7 @@ class _Log:
 
 
 log = _Log()
+lazy_clear = LazyClear()
 _initialised = False
 
 
@@ -79,6 +82,7 @@ def initialise(log_sink: Callable[[str], None] | None = None) -> None:
         return
     log.install(log_sink)
     bindings.llama_backend_init()
+    lazy_clear.install()
     _initialised = True
 
 
