@@ -73,6 +73,10 @@ class Engine:
         self.facts = facts
         self.prepare = prepare
         self.cost = StepCost()
+        self.decode_cost = StepCost()
+        """Of steps without prefill. Every token of theirs pays for the output layer, so drafts are judged by
+        it.
+        """
         self.kv_cache = KvCache(backend, n_swa=n_swa, clock=clock)
         self._backend = backend
         self._drafter = Drafter(proposer)
@@ -196,7 +200,7 @@ class Engine:
     # ── plan and decode ──────────────────────────────────────────────────────────────────────────
 
     def _plan(self, group: list[Sequence]) -> tuple[list[Span], list[Sequence]]:
-        self._drafter.draft(group, self._admission.running, self.cost)
+        self._drafter.draft(group, self._admission.running, self.decode_cost)
         if self._limits.token_budget is None and not any(one.remaining_prompt or one.draft for one in group):
             # PERF: a pure decode step, as most are, has nothing to decide.
             members = sorted(group, key=lambda member: member.slot) if len(group) > 1 else group
@@ -253,7 +257,15 @@ class Engine:
             return  # PERF: steps like the one before teach little
         self._last_tokens = tokens
         passes = count_passes({span.slot: len(span.tokens) for span in spans})
+        self.observe(
+            passes=passes, tokens=tokens, outputs=sum(span.outputs for span in spans), seconds=seconds
+        )
+
+    def observe(self, *, passes: int, tokens: int, outputs: int, seconds: float) -> None:
+        """Learn from a step what the next ones cost."""
         self.cost.observe(passes=passes, tokens=tokens, seconds=seconds)
+        if outputs == tokens:
+            self.decode_cost.observe(passes=passes, tokens=tokens, seconds=seconds)
 
     def _fail(self, members: list[Sequence], fault: EngineFault) -> list[Said]:
         """A failed decode leaves the slots of its batch undefined: fail their requests, forget the slots,

@@ -23,7 +23,7 @@ from appliance.engine.llama.library import initialise, system_info
 from appliance.engine.llama.model import LlamaModel
 from appliance.engine.llama.sampler import Candidates
 from appliance.engine.llama.threadpool import Threadpool
-from appliance.engine.meter import Meter
+from appliance.engine.meter import BoardView, Meter
 from appliance.engine.pooling_preparation import PoolingPreparer
 from appliance.engine.preparation import ChatAbility, Preparer
 from appliance.engine.slots import choose_slots
@@ -47,8 +47,11 @@ from appliance.wire.messages import (
 _N_BATCH = 2048
 _TEMPLATE_BYTES_PER_TOKEN = 32
 _LEAST_TEMPLATE_BYTES = 1024 * 1024
-_WARM_UP = (1, 1, 8, 1, 32)
-"""Tokens of the warm-up steps: they page the weights in and give the cost model its first readings."""
+_WARM_UP = ((1, 1), (8, 8), (1, 1), (8, 8), (1, 1), (32, 1))
+"""Tokens and outputs of the warm-up steps. The first two page weights and buffers in; the others give the
+cost models their first readings.
+"""
+_WARM_UP_COLD = 2
 
 
 class OpenEngine(EngineCore, Protocol):
@@ -97,8 +100,12 @@ def _open(
     meter = Meter(
         n_threads=n_threads,
         adapt=load.settings.adapt_threads,
-        idle_s=partial(_idle_s, cpus),
-        rss_bytes=_rss_bytes,
+        board=BoardView(
+            idle_s=partial(_idle_s, cpus),
+            rss_bytes=_rss_bytes,
+            others_running=cpu.read_others_running,
+            n_cores=os.cpu_count() or 1,
+        ),
     )
     threadpool = Threadpool(n_threads, cpus=cpus)
     opened.callback(threadpool.close)
@@ -338,13 +345,15 @@ def _facts(model: LlamaModel, context: LlamaContext, chat: ChatAbility) -> Model
 def _warm_up(context: LlamaContext, engine: Engine, model: LlamaModel) -> None:
     token = next(token for token in range(model.n_vocab) if not model.is_end(token))
     n_tokens = min(context.n_ctx_seq - 1, context.n_batch)
-    for wanted in _WARM_UP:
+    for number, (wanted, wanted_outputs) in enumerate(_WARM_UP):
         count = min(wanted, n_tokens)
+        outputs = min(count, wanted_outputs)
         began = time.perf_counter()
-        context.decode([Span(0, 0, [token] * count, 1)])
+        context.decode([Span(0, 0, [token] * count, outputs)])
         if not np.isfinite(context.logits(0)).all():
             raise ModelInvalid(model=model.name, reason="its weights give logits that are not finite")
-        engine.cost.observe(passes=1, tokens=count, seconds=time.perf_counter() - began)
+        if number >= _WARM_UP_COLD:
+            engine.observe(passes=1, tokens=count, outputs=outputs, seconds=time.perf_counter() - began)
         context.clear()
 
 

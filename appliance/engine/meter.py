@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
 
 from appliance.engine.threads import Reading, ThreadGovernor
@@ -13,6 +14,22 @@ from appliance.wire.messages import EngineStats
 _RECENT_STEPS = 128
 _REST_S = 0.05
 """After a pause this long between decodes, the board is looked at before the first one."""
+_GLANCES = 8
+_GLANCE_S = 0.002
+"""A neighbour that computes is seen in all of the glances; a client that just asked soon waits for us."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardView:
+    """What the meter sees of the machine."""
+
+    idle_s: Callable[[], float | None]
+    """Idle time summed over the cores we may use; None: the board does not tell."""
+    rss_bytes: Callable[[], int]
+    others_running: Callable[[], int | None] = lambda: None
+    """Threads of the whole machine that compute now, the caller left out; None: the board does not tell."""
+    n_cores: int = 1
+    """The cores that they and we have."""
 
 
 class Meter:
@@ -23,18 +40,16 @@ class Meter:
         *,
         n_threads: int,
         adapt: bool,
-        idle_s: Callable[[], float | None],
-        rss_bytes: Callable[[], int],
+        board: BoardView,
         clock: Callable[[], float] = time.perf_counter,
         cpu_clock: Callable[[], float] = time.process_time,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`idle_s`: idle time summed over the cores we may use. `cpu_clock`: CPU time of this process, all
-        threads.
-        """
+        """`cpu_clock`: CPU time of this process, all threads."""
         self._governor = ThreadGovernor(n_threads) if adapt else None
         self._threads = n_threads
-        self._idle_s = idle_s
-        self._rss_bytes = rss_bytes
+        self._board = board
+        self._sleep = sleep
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._computing_s = 0.0
@@ -56,6 +71,7 @@ class Meter:
         now_s = self._clock()
         if now_s - self._ended_s >= _REST_S:
             self._look(now_s)
+            self._glance(now_s)
         return now_s
 
     def end(self, begun_s: float, *, is_step: bool = True) -> float:
@@ -75,10 +91,24 @@ class Meter:
             self._looked_at_s = now_s
             self._threads = self._governor.update(self._reading(now_s))
 
+    def _glance(self, now_s: float) -> None:
+        """Who else computes as we begin? On a quiet board one reading answers it, without a sleep."""
+        if self._governor is None or self._threads == 1:
+            return
+        free_cores: int | None = None
+        for glance in range(_GLANCES):
+            if glance:
+                self._sleep(_GLANCE_S)
+            others = self._board.others_running()
+            if others is None or self._board.n_cores - others >= self._threads:
+                return
+            free_cores = max(free_cores or 0, self._board.n_cores - others)
+        self._threads = self._governor.begin(now_s, free_cores=free_cores)
+
     def _reading(self, now_s: float) -> Reading:
         # PERF: a process's CPU clock costs 80 us (it sums over threads): read once a window, not a step.
         return Reading(
-            wall_s=now_s, computing_s=self._computing_s, cpu_s=self._cpu_clock(), idle_s=self._idle_s()
+            wall_s=now_s, computing_s=self._computing_s, cpu_s=self._cpu_clock(), idle_s=self._board.idle_s()
         )
 
     def stats(
@@ -108,5 +138,5 @@ class Meter:
             n_threads=self._threads,
             step_s_p50=median(self._recent) if self._recent else 0.0,
             step_s_max=max(self._recent, default=0.0),
-            rss_bytes=self._rss_bytes(),
+            rss_bytes=self._board.rss_bytes(),
         )

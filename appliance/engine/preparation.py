@@ -16,9 +16,10 @@ from appliance.engine.constraint import compile_constraint
 from appliance.engine.kv_cache import Scope
 from appliance.engine.llama.model import LlamaModel
 from appliance.engine.llama.sampler import LlamaSampler
+from appliance.engine.lookup import PromptLookup
 from appliance.engine.output import ChatParser, OutputStream
 from appliance.engine.sequence import ActiveRequest, Sequence
-from appliance.engine.speculation import Acceptance, PromptLookup
+from appliance.engine.speculation import Acceptance
 from appliance.engine.template_format import PromptRenderer, TemplateFacts, opens_reasoning
 from appliance.errors import ContextLengthExceeded, InvalidRequest, ModelInvalid, Unsupported
 from appliance.wire.messages import (

@@ -9,8 +9,9 @@ from enum import StrEnum
 
 from appliance.engine.backend import Sampler
 from appliance.engine.kv_cache import Scope, Slot
+from appliance.engine.lookup import PromptLookup
 from appliance.engine.output import OutputStream
-from appliance.engine.speculation import Acceptance, PromptLookup
+from appliance.engine.speculation import Acceptance
 from appliance.wire.messages import Generate
 
 

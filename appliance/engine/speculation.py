@@ -1,12 +1,11 @@
 """Drafts: tokens that may follow, guessed cheaply and verified in one batch.
 
-Two ways to guess. Prompt look-up: text that repeats what came before; the draft is what followed the last
-occurrence of the sequence's newest tokens. And a `Proposer` (a small model, `draft.py`), where one is loaded
-and look-up has nothing to say. A draft of k tokens makes
-a step longer but saves up to k steps; whether that pays depends on how often guesses of this kind were right
-(counted per sequence, by the length of the matching context) and on what a step costs here (`cost.py`).
-`draft_length` weighs both; a sequence whose guesses fail stops guessing. Verification samples every token
-from the model as without a draft, so the output does not depend on it.
+Two ways to guess. Prompt look-up (`lookup.py`): text that repeats what came before. And a `Proposer` (a small
+model, `draft.py`), where one is loaded and look-up has nothing to say. A draft of k tokens makes a step
+longer but saves up to k steps; whether that pays depends on how often guesses of this kind were right
+(counted for each sequence) and on what a step costs here (`cost.py`). `draft_length` weighs both; a sequence
+whose guesses fail stops guessing. Verification samples every token from the model as without a draft, so the
+output does not depend on it.
 """
 
 from __future__ import annotations
@@ -19,12 +18,6 @@ from typing import Protocol
 from appliance.engine.cost import StepCost
 from appliance.engine.kv_cache import Scope
 
-_NGRAM = 3
-_LONGEST_CONTEXT = 24
-_CLASS_BOUNDS = (5, 11)
-"""Matching contexts of up to 5, up to 11, and more tokens are judged apart."""
-_PRIORS = ((1.0, 2.0), (3.0, 2.0), (9.0, 1.0))
-"""(right, wrong) guesses imagined before the first real one, by class."""
 _PROPOSER_PRIOR = (6.0, 3.0)
 _MEMORY = 48.0
 """Guesses remembered; older ones fade."""
@@ -114,52 +107,3 @@ def draft_length(
         if length >= longest:
             break
     return best
-
-
-class PromptLookup:
-    """Guesses for one sequence. Owned by the engine's thread."""
-
-    def __init__(self) -> None:
-        self._seen: dict[tuple[int, ...], int] = {}
-        self._indexed = 0
-        self._classes = [Acceptance(right, wrong) for right, wrong in _PRIORS]
-        self._class = 0
-
-    def acceptance(self) -> float:
-        """Of the class of the last proposal."""
-        return self._classes[self._class].rate
-
-    def propose(self, tokens: list[int], step_tokens: int, cost: StepCost, longest: int) -> list[int]:
-        """Up to `longest` tokens that may follow `tokens`; empty when there is no guess or none that pays."""
-        self._index(tokens)
-        if len(tokens) < _NGRAM or longest < 1:
-            return []
-        follows = self._seen.get(tuple(tokens[-_NGRAM:]))
-        if follows is None:
-            return []
-        self._class = _context_class(tokens, follows)
-        length = draft_length(self.acceptance(), step_tokens, cost, min(longest, MAX_DRAFT))
-        return tokens[follows : follows + length]
-
-    def judge(self, drafted: int, accepted: int) -> None:
-        """Learn from a verified draft, for the class of the last proposal."""
-        self._classes[self._class].judge(drafted, accepted)
-
-    def _index(self, tokens: list[int]) -> None:
-        """Enter every n-gram that something follows; the newest occurrence wins."""
-        seen = self._seen
-        for end in range(max(self._indexed, _NGRAM), len(tokens)):
-            seen[tuple(tokens[end - _NGRAM : end])] = end
-        self._indexed = max(self._indexed, len(tokens))
-
-
-def _context_class(tokens: list[int], follows: int) -> int:
-    """Class of the match by how many tokens before `follows` equal the newest ones."""
-    length, end = _NGRAM, len(tokens)
-    while (
-        length < _LONGEST_CONTEXT
-        and follows > length
-        and tokens[follows - length - 1] == tokens[end - length - 1]
-    ):
-        length += 1
-    return sum(length > bound for bound in _CLASS_BOUNDS)

@@ -9,6 +9,8 @@ with two threads, 12 ms with one). So:
        that turned out wrong, the longer we wait before trying again.
     3. We were at rest and so were the others: all threads again. That others were busy while we rested says
        little (a client that starts, a server that just ended): they may be gone when we begin.
+    4. We begin after a rest, and others compute now and in all of the next moments: threads for the cores
+       they leave. Otherwise the first prompt would be computed at the pace of the thread that is put aside.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ _ROUND_UP = 0.45
 """Added to the idle cores before they are counted: half a busy core is no reason yet."""
 _WINDOWS_IN_A_ROW = 2
 """A single bad window may be a burst of clients."""
-_FIRST_WAIT_S = 0.5
+_FIRST_WAIT_S = 0.4
 _LONGEST_WAIT_S = 30.0
 _ENOUGH_CORES = 4
 
@@ -56,7 +58,7 @@ def choose_threads(*, usable_cores: int, big_cores: int, all_cores: int) -> int:
 class ThreadGovernor:
     """Owned by the engine's thread. `update` is called between steps with rising counters."""
 
-    WINDOW_S = 0.2
+    WINDOW_S = 0.1
     """Readings closer than this to the last one are not judged."""
 
     def __init__(self, most: int) -> None:
@@ -92,6 +94,16 @@ class ThreadGovernor:
         elif self.threads < self._most and idle_cores >= _IDLE_CORES and now.wall_s >= self._not_before_s:
             self.threads += 1  # 2
             self._raised_at_s = now.wall_s
+        return self.threads
+
+    def begin(self, now_s: float, *, free_cores: int | None) -> int:
+        """Before the first step after a rest. `free_cores`: what others left for some moments; None: not
+        known.
+        """
+        if free_cores is not None and free_cores < self.threads:
+            self.threads = max(1, free_cores)  # 4
+            self._contended = 0
+            self._not_before_s = now_s + self.WINDOW_S
         return self.threads
 
     def _lower(self, now_s: float) -> None:

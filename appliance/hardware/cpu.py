@@ -102,6 +102,14 @@ def read_times(sysroot: Path = Path("/")) -> dict[int, CoreTimes]:
     return parse_stat(_text(sysroot / "proc/stat"))
 
 
+def read_others_running(sysroot: Path = Path("/")) -> int | None:
+    """Threads of the whole machine that compute or could just now, the asking one left out; None: the kernel
+    does not say.
+    """
+    running = parse_running(_text(sysroot / "proc/stat"))
+    return max(0, running - 1) if running is not None else None
+
+
 def read_own_ticks(sysroot: Path = Path("/")) -> int | None:
     """Ticks that this process has computed so far, all threads; None: the kernel does not say."""
     return parse_process_ticks(_text(sysroot / "proc/self/stat"))
@@ -156,6 +164,12 @@ def parse_stat(text: str) -> dict[int, CoreTimes]:
         idle = sum(ticks[column] for column in _IDLE_COLUMNS)
         times[int(match[1])] = CoreTimes(busy_ticks=sum(ticks) - idle, total_ticks=sum(ticks))
     return times
+
+
+def parse_running(text: str) -> int | None:
+    """`procs_running` of /proc/stat: runnable threads, the reader among them."""
+    match = re.search(r"^procs_running (\d+)$", text, re.MULTILINE)
+    return int(match[1]) if match else None
 
 
 def parse_process_ticks(text: str) -> int | None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from appliance.engine.engine import Engine
 from appliance.engine.kv_cache import Scope
-from appliance.engine.meter import Meter
+from appliance.engine.lookup import PromptLookup
+from appliance.engine.meter import BoardView, Meter
 from appliance.engine.output import OutputStream
 from appliance.engine.sequence import ActiveRequest, Sequence
-from appliance.engine.speculation import Acceptance, PromptLookup, Proposer
+from appliance.engine.speculation import Acceptance, Proposer
 from appliance.wire.messages import (
     AdapterScale,
     Delta,
@@ -39,7 +40,11 @@ FACTS = ModelFacts(
 
 def fake_meter(clock: FakeClock) -> Meter:
     return Meter(
-        n_threads=1, adapt=False, idle_s=lambda: None, rss_bytes=lambda: 0, clock=clock, cpu_clock=clock
+        n_threads=1,
+        adapt=False,
+        board=BoardView(idle_s=lambda: None, rss_bytes=lambda: 0),
+        clock=clock,
+        cpu_clock=clock,
     )
 
 

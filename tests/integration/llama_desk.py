@@ -32,6 +32,7 @@ from appliance.wire.messages import (
     TokensPrompt,
     Usage,
 )
+from tests.fakes.fixed_cost import FixedCost
 
 GREEDY = SamplingParams(temperature=0.0, ignore_eos=True)
 
@@ -82,6 +83,8 @@ class Desk:
         self.engine = open_engine(
             load, render=TemplateRoom(lambda: datetime.now(UTC)), on_progress=lambda _: None
         )
+        if isinstance(self.engine, Engine):
+            self.engine.cost = FixedCost()
         self._id = 0
         self._deltas: list[Delta] = []
         self._results: dict[int, Result] = {}

@@ -9,9 +9,9 @@ import pytest
 from appliance.engine.draft import DraftModel
 from appliance.errors import ModelInvalid
 from appliance.wire.messages import SamplingParams
+from tests.fakes.fixed_cost import FixedCost, drafts_pay
 from tests.fakes.tiny_gguf import Shape, write_encoder, write_generator
 from tests.integration.llama_desk import GREEDY, Desk
-from tests.integration.test_llama_generation import DraftsPay
 
 pytestmark = pytest.mark.integration
 
@@ -21,10 +21,10 @@ PROMPTS = ["Hello, the world", "Once upon a time", "The cat and the hat"]
 def eager(path: Path, draft: Path) -> Desk:
     """Where guesses always pay, and look-up is not asked."""
     desk = Desk(path, speculation=True, draft=draft)
-    desk.generator.cost = DraftsPay()
+    desk.generator.decode_cost = drafts_pay()
     proposer = desk.generator._drafter._proposer
     assert isinstance(proposer, DraftModel)
-    proposer.cost.per_pass_s = proposer.cost.per_token_s = 1e-5
+    proposer.cost = FixedCost(per_pass_s=1e-5, per_token_s=1e-5)
     return desk
 
 

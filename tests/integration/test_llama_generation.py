@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from appliance.engine.cost import StepCost
 from appliance.engine.speculation import Acceptance
 from appliance.errors import ContextLengthExceeded, InvalidRequest
 from appliance.wire.messages import (
@@ -23,6 +22,7 @@ from appliance.wire.messages import (
     Tokenize,
     TokensPrompt,
 )
+from tests.fakes.fixed_cost import FixedCost, drafts_pay
 from tests.fakes.tiny_gguf import N_VOCAB
 from tests.integration.llama_desk import GREEDY, Desk
 
@@ -33,15 +33,6 @@ PROMPTS = [f"{SYSTEM}{end}" for end in ("Hello?", "And now", "The world", "Why n
 N_SYSTEM = 36
 """Tokens that all prompts share, at least."""
 SEEDED = SamplingParams(temperature=1.0, seed=42, ignore_eos=True)
-
-
-class DraftsPay(StepCost):
-    """Passes dear, tokens cheap, and nothing learned: guesses go on while some are right."""
-
-    def __init__(self) -> None:
-        super().__init__(per_pass_s=0.1, per_token_s=0.0001)
-
-    def observe(self, *, passes: int, tokens: int, seconds: float) -> None: ...
 
 
 def alone(path: Path, prompt: str, sampling: SamplingParams = GREEDY, max_tokens: int = 24) -> list[int]:
@@ -120,13 +111,13 @@ def test_a_swap_exchanges_what_two_slots_hold(tiny_model: Path) -> None:
 def test_greedy_answers_are_the_same_with_speculation(tiny_model: Path, neighbours: int) -> None:
     text = "the world and the world is the world and the world is "
     with Desk(tiny_model, speculation=True) as desk:
-        desk.generator.cost = DraftsPay()
+        desk.generator.decode_cost = drafts_pay()
         key = desk.generate(text, max_tokens=200)
         for number in range(neighbours):
             desk.generate(f"{number} {text}", max_tokens=100)
         for sequence in desk.generator._admission.waiting:
             assert sequence.lookup is not None
-            sequence.lookup._classes = [Acceptance(40, 1) for _ in range(3)]
+            sequence.lookup._classes = [Acceptance(40, 1) for _ in range(4)]
         desk.finish()
         assert desk.usage(key).draft_tokens > desk.usage(key).draft_accepted_tokens
         assert desk.answer(key).tokens == alone(tiny_model, text, max_tokens=200)
@@ -226,9 +217,7 @@ def test_a_cancelled_prefill_is_continued_by_the_next_request(tiny_model: Path) 
     prompt = [5 + number % 250 for number in range(400)]
     with Desk(tiny_model) as desk:
         # A slow board: 250 ms are few tokens.
-        for _ in range(50):
-            desk.generator.cost.observe(passes=1, tokens=10, seconds=0.05)
-            desk.generator.cost.observe(passes=1, tokens=100, seconds=0.5)
+        desk.generator.cost = FixedCost(per_pass_s=0.001, per_token_s=0.005)
         key = desk.generate(prompt)
         desk.step()
         desk.cancel(key)

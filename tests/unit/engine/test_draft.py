@@ -98,8 +98,9 @@ def test_a_long_prompt_is_read_over_several_steps() -> None:
 
 
 def test_a_prompt_seen_before_is_not_read_again() -> None:
-    backend = FakeBackend()
-    model = draft_model(backend)
+    clock = FakeClock()
+    backend = FakeBackend(clock=clock, per_token_s=0.001, per_pass_s=0.001)
+    model = draft_model(backend, clock)
     model.propose([wanted(1, PROMPT)], {1})
     backend.batches.clear()
     prompt = [*PROMPT, 50]
@@ -170,8 +171,8 @@ def test_a_model_that_is_its_own_draft_is_always_right() -> None:
     backend = FakeBackend(clock=clock, per_pass_s=0.1, per_token_s=0.001)
     small = FakeBackend(clock=clock, per_pass_s=0.0001, per_token_s=0.0001)
     engine = engine_over(backend, clock, proposer=draft_model(small, clock))
-    engine.cost.observe(passes=1, tokens=1, seconds=0.101)
-    engine.cost.observe(passes=1, tokens=32, seconds=0.132)
+    engine.observe(passes=1, tokens=1, outputs=1, seconds=0.101)
+    engine.observe(passes=1, tokens=32, outputs=32, seconds=0.132)
     asked = request(1, [5, 6, 7], max_tokens=40)
     asked.sequences[0].lookup = None
     heard = run(engine, asked)

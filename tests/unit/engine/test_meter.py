@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from appliance.engine.meter import Meter
+from appliance.engine.meter import BoardView, Meter
 from tests.fakes.fake_backend import FakeClock
 
 
@@ -12,11 +12,25 @@ class Bench:
         self.meter = Meter(
             n_threads=n_threads,
             adapt=adapt,
-            idle_s=self.idle,
-            rss_bytes=lambda: 4096,
+            board=BoardView(
+                idle_s=self.idle,
+                rss_bytes=lambda: 4096,
+                others_running=self._running,
+                n_cores=2,
+            ),
             clock=self.clock,
             cpu_clock=self.cpu,
+            sleep=self._sleep,
         )
+        self.others: list[int] = []
+        """What the next glances see; none left: nobody."""
+        self.slept_s = 0.0
+
+    def _running(self) -> int:
+        return self.others.pop(0) if self.others else 0
+
+    def _sleep(self, seconds: float) -> None:
+        self.slept_s += seconds
 
     def step(self, seconds: float, *, cores: float, idle: float = 0.0) -> float:
         """A step of `seconds` in which we got `cores` and `idle` cores did nothing."""
@@ -88,3 +102,35 @@ def test_counters_and_gauges_stand_in_the_stats() -> None:
     assert (stats.prompt_tokens, stats.cached_tokens, stats.generated_tokens) == (5, 6, 7)
     assert (stats.draft_tokens, stats.draft_accepted_tokens) == (8, 4)
     assert (stats.kv_cells_used, stats.kv_cells, stats.n_threads, stats.rss_bytes) == (10, 20, 3, 4096)
+
+
+def test_a_neighbour_that_computes_is_seen_before_the_first_step() -> None:
+    bench = Bench()
+    bench.clock.now_s = 10.0
+    bench.others = [1] * 20
+    bench.meter.begin()
+    assert bench.meter.threads() == 1
+    assert bench.slept_s < 0.02
+
+
+def test_a_client_that_just_asked_is_no_neighbour() -> None:
+    bench = Bench()
+    bench.clock.now_s = 10.0
+    bench.others = [3, 1, 0, 1, 1]
+    bench.meter.begin()
+    assert bench.meter.threads() == 2
+
+
+def test_a_quiet_board_is_not_waited_for() -> None:
+    bench = Bench()
+    bench.clock.now_s = 10.0
+    bench.meter.begin()
+    assert bench.slept_s == 0
+
+
+def test_between_steps_nobody_is_looked_for() -> None:
+    bench = Bench()
+    bench.step(0.01, cores=2)
+    bench.others = [1] * 20
+    bench.step(0.01, cores=2)
+    assert len(bench.others) == 20

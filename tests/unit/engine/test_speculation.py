@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.engine.cost import StepCost
-from appliance.engine.speculation import MAX_DRAFT, Acceptance, PromptLookup, draft_length
+from appliance.engine.speculation import MAX_DRAFT, Acceptance, draft_length
 
 COSTS = st.builds(StepCost, per_pass_s=st.floats(0.001, 0.1), per_token_s=st.floats(0.0001, 0.05))
 CHEAP = StepCost(per_pass_s=0.1, per_token_s=0.001)
 """A pass is dear and a token is not: drafts pay."""
-DEAR = StepCost(per_pass_s=0.001, per_token_s=0.1)
 
 
 @given(
@@ -63,67 +61,6 @@ def test_a_draft_is_expected_to_be_a_tenth_faster(
 
 def test_sure_guesses_over_dear_passes_use_the_longest_draft() -> None:
     assert draft_length(1.0, 1, CHEAP, 32) == 32
-
-
-# ── prompt look-up ──────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_what_followed_the_newest_occurrence_is_guessed() -> None:
-    tokens = [1, 2, 3, 50, 51, 9, 1, 2, 3, 60, 61, 62, 63, 9, 1, 2, 3]
-    guess = PromptLookup().propose(tokens, 1, CHEAP, 4)
-    assert guess and guess == [60, 61, 62, 63][: len(guess)]
-
-
-def test_text_that_never_repeats_has_no_draft() -> None:
-    assert PromptLookup().propose(list(range(100)), 1, CHEAP, 8) == []
-
-
-@pytest.mark.parametrize("tokens", [[], [1], [1, 1], [1, 1, 1]])
-def test_a_short_text_has_no_draft(tokens: list[int]) -> None:
-    assert PromptLookup().propose(tokens, 1, CHEAP, 8) == []
-
-
-def test_nothing_is_guessed_where_tokens_cost_more_than_passes() -> None:
-    assert PromptLookup().propose([1, 2, 3, 4] * 20, 1, DEAR, 8) == []
-
-
-def test_wrong_guesses_switch_a_sequence_off() -> None:
-    lookup = PromptLookup()
-    tokens = [1, 2, 3, 9] * 3
-    wrong = 0
-    while draft := lookup.propose(tokens, 1, CHEAP, 8):
-        lookup.judge(len(draft), 0)
-        wrong += 1
-        assert wrong < 100
-    assert wrong >= 1
-
-
-def test_a_guess_of_one_kind_does_not_condemn_another() -> None:
-    lookup = PromptLookup()
-    short = [1, 2, 3, 50, 7, 8, 1, 2, 3]
-    while draft := lookup.propose(short, 1, CHEAP, 8):
-        lookup.judge(len(draft), 0)
-    long = [*short, *range(60, 90), 33, *range(60, 90)]
-    assert lookup.propose(long, 1, CHEAP, 4)
-
-
-@given(
-    tokens=st.lists(st.integers(0, 3), max_size=60),
-    cuts=st.lists(st.integers(0, 60), max_size=5),
-    longest=st.integers(0, 40),
-)
-def test_a_draft_is_a_copy_of_what_followed_the_same_three_tokens(
-    tokens: list[int], cuts: list[int], longest: int
-) -> None:
-    lookup = PromptLookup()
-    for size in sorted(cuts):
-        lookup.propose(tokens[:size], 1, CHEAP, longest)
-    draft = lookup.propose(tokens, 1, CHEAP, longest)
-    assert len(draft) <= min(longest, MAX_DRAFT)
-    if draft:
-        needle = tokens[-3:] + draft
-        text = tokens
-        assert any(text[start : start + len(needle)] == needle for start in range(len(text)))
 
 
 @given(judged=st.lists(st.tuples(st.integers(1, 32), st.integers(0, 32)), max_size=60))

@@ -106,6 +106,20 @@ def test_readings_that_come_too_soon_are_not_judged() -> None:
     assert governor.threads == 2
 
 
+@pytest.mark.parametrize(("free", "threads"), [(None, 4), (5, 4), (4, 4), (3, 3), (1, 1), (0, 1), (-2, 1)])
+def test_a_start_beside_others_takes_the_cores_they_leave(free: int | None, threads: int) -> None:
+    governor = ThreadGovernor(4)
+    assert governor.begin(1.0, free_cores=free) == threads
+
+
+def test_a_start_that_saw_ghosts_is_soon_corrected() -> None:
+    desk = machine(2)
+    desk.governor.begin(desk.now_s, free_cores=1)
+    for _ in range(3):
+        desk.window(0.0)
+    assert desk.governor.threads == 2
+
+
 @given(
     cores=st.integers(2, 8),
     load=st.lists(st.floats(0, 8), min_size=1, max_size=300),

@@ -158,3 +158,17 @@ def test_own_ticks_are_found_behind_a_name_with_spaces_and_brackets(tmp_path: Pa
 
 def test_own_ticks_are_unknown_without_the_file(tmp_path: Path) -> None:
     assert cpu.read_own_ticks(tmp_path) is None
+
+
+def test_the_machines_other_running_threads_are_counted(tmp_path: Path) -> None:
+    assert cpu.read_others_running(tmp_path) is None
+    (tmp_path / "proc").mkdir()
+    stat = tmp_path / "proc/stat"
+    for text, others in (
+        ("cpu  1 2 3 4\nprocs_running 3\nprocs_blocked 0\n", 2),
+        ("procs_running 0\n", 0),
+        ("procs_running x\n", None),
+        ("cpu0 1 1 1 1\n", None),
+    ):
+        stat.write_text(text)
+        assert cpu.read_others_running(tmp_path) == others
