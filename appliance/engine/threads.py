@@ -25,7 +25,7 @@ _ROUND_UP = 0.45
 """Added to the idle cores before they are counted: half a busy core is no reason yet."""
 _WINDOWS_IN_A_ROW = 2
 """A single bad window may be a burst of clients."""
-_FIRST_WAIT_S = 0.4
+_FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 _ENOUGH_CORES = 4
 
@@ -58,7 +58,7 @@ def choose_threads(*, usable_cores: int, big_cores: int, all_cores: int) -> int:
 class ThreadGovernor:
     """Owned by the engine's thread. `update` is called between steps with rising counters."""
 
-    WINDOW_S = 0.1
+    WINDOW_S = 0.2
     """Readings closer than this to the last one are not judged."""
 
     def __init__(self, most: int) -> None:
