@@ -93,17 +93,20 @@ class Meter:
 
     def _glance(self, now_s: float) -> None:
         """Who else computes as we begin? On a quiet board one reading answers it, without a sleep."""
-        if self._governor is None or self._threads == 1:
+        governor = self._governor
+        if governor is None or governor.most == 1:
             return
-        free_cores: int | None = None
+        free_cores = 0
         for glance in range(_GLANCES):
             if glance:
                 self._sleep(_GLANCE_S)
             others = self._board.others_running()
-            if others is None or self._board.n_cores - others >= self._threads:
+            if others is None:
                 return
-            free_cores = max(free_cores or 0, self._board.n_cores - others)
-        self._threads = self._governor.begin(now_s, free_cores=free_cores)
+            free_cores = max(free_cores, self._board.n_cores - others)
+            if free_cores >= governor.most:
+                break
+        self._threads = governor.begin(now_s, free_cores=free_cores)
 
     def _reading(self, now_s: float) -> Reading:
         # PERF: a process's CPU clock costs 80 us (it sums over threads): read once a window, not a step.

@@ -134,3 +134,13 @@ def test_between_steps_nobody_is_looked_for() -> None:
     bench.others = [1] * 20
     bench.step(0.01, cores=2)
     assert len(bench.others) == 20
+
+
+def test_a_start_on_a_quiet_board_uses_it_whole() -> None:
+    bench = Bench()
+    for _ in range(40):
+        bench.step(0.05, cores=1.2)
+    assert bench.meter.threads() == 1
+    bench.clock.now_s += 1.0
+    bench.meter.begin()
+    assert bench.meter.threads() == 2

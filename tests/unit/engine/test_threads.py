@@ -106,10 +106,22 @@ def test_readings_that_come_too_soon_are_not_judged() -> None:
     assert governor.threads == 2
 
 
-@pytest.mark.parametrize(("free", "threads"), [(None, 4), (5, 4), (4, 4), (3, 3), (1, 1), (0, 1), (-2, 1)])
-def test_a_start_beside_others_takes_the_cores_they_leave(free: int | None, threads: int) -> None:
+@pytest.mark.parametrize(("free", "threads"), [(5, 4), (4, 4), (3, 3), (1, 1), (0, 1), (-2, 1)])
+@pytest.mark.parametrize("before", [1, 4])
+def test_a_start_takes_the_cores_that_others_leave(free: int, threads: int, before: int) -> None:
     governor = ThreadGovernor(4)
+    governor.threads = before
     assert governor.begin(1.0, free_cores=free) == threads
+
+
+def test_a_stream_with_pauses_gets_its_thread_back() -> None:
+    """Two cores, one thread that computes 80 % of the time: the other core is free."""
+    governor = ThreadGovernor(2)
+    governor.begin(0.0, free_cores=1)
+    for window in range(6):
+        at_s = window * WINDOW_S
+        governor.update(Reading(wall_s=at_s, computing_s=0.8 * at_s, cpu_s=0.85 * at_s, idle_s=1.1 * at_s))
+    assert governor.threads == 2
 
 
 def test_a_start_that_saw_ghosts_is_soon_corrected() -> None:
