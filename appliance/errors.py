@@ -7,8 +7,11 @@
     │   ├── Unsupported             a field or feature this model or build does not honour
     │   ├── BodyTooLarge            more bytes than the door takes
     │   ├── ModelNotFound
+    │   ├── InvalidReference        not a model name, tag or digest
+    │   ├── OutboundRefused         the configuration does not name this host
     │   ├── Unauthenticated         no key, or a wrong one
     │   ├── NotAllowed              the key may not do this
+    │   ├── ModelInUse              it is served or pulled just now
     │   └── ClientGone              the caller hung up before the answer began
     ├── CapacityError       try later; `retry_after_s` says when
     │   ├── Overloaded              the bounded queue is full
@@ -18,9 +21,20 @@
     ├── ResourceError       the operator acts
     │   ├── InsufficientMemory
     │   ├── AddressInUse
-    │   └── DataDirInUse            another daemon writes there
+    │   ├── DataDirInUse            another daemon writes there
+    │   ├── StoreInUse              another process works on the model store
+    │   ├── InsufficientSpace       the disk; both counts
+    │   └── StoreFault              the disk refuses: I/O error, read-only, no more files
     ├── ContentError        the content is wrong
-    │   └── ModelInvalid            a GGUF that does not load
+    │   ├── ModelInvalid            a GGUF that does not load, or that admission refuses
+    │   ├── ModelBroken             stored once, but its bytes have changed since
+    │   ├── DigestMismatch          bytes that are not what their digest says
+    │   ├── ManifestInvalid         an OCI or Ollama manifest, index or layout
+    │   ├── ModelfileInvalid        with the line
+    │   └── TemplateInvalid         a chat template that cannot be converted
+    ├── RemoteError         another machine failed
+    │   ├── RemoteUnreachable       no answer, or it broke off
+    │   └── RemoteRefused           an answer that says no
     ├── RunnerError         our fault, contained in one runner
     │   ├── RunnerStartFailed
     │   ├── RunnerDied              the process ended in mid-work
@@ -108,6 +122,33 @@ class ModelNotFound(RequestError):
     @property
     def param(self) -> str | None:
         return "model"
+
+
+class InvalidReference(RequestError):
+    def __init__(self, *, text: str, reason: str) -> None:
+        super().__init__(
+            f"{text!r} is no model name: {reason}; the form is [HOST/][NAMESPACE/]MODEL[:TAG][@sha256:...]",
+            text=text,
+            reason=reason,
+        )
+
+    @property
+    def param(self) -> str | None:
+        return "model"
+
+
+class OutboundRefused(RequestError):
+    def __init__(self, *, host: str) -> None:
+        super().__init__(
+            f"this Outpost does not call {host!r}: add it to [store] hosts in the configuration, "
+            "or bring the model as a file",
+            host=host,
+        )
+
+
+class ModelInUse(RequestError):
+    def __init__(self, *, model: str, reason: str) -> None:
+        super().__init__(f"model '{model}' is in use: {reason}", model=model, reason=reason)
 
 
 class Unauthenticated(RequestError):
@@ -205,6 +246,32 @@ class DataDirInUse(ResourceError):
         )
 
 
+class StoreInUse(ResourceError):
+    def __init__(self, *, directory: str) -> None:
+        super().__init__(
+            f"the model store in {directory} is used by another process; ask the daemon that runs there, "
+            "or stop it",
+            directory=directory,
+        )
+
+
+class InsufficientSpace(ResourceError):
+    def __init__(self, *, needed_bytes: int, available_bytes: int, floor_bytes: int, directory: str) -> None:
+        super().__init__(
+            f"{needed_bytes} bytes are needed in {directory}; {available_bytes} are free, of which "
+            f"{floor_bytes} stay free; remove models (outpost rm) or attach a larger disk",
+            needed_bytes=needed_bytes,
+            available_bytes=available_bytes,
+            floor_bytes=floor_bytes,
+            directory=directory,
+        )
+
+
+class StoreFault(ResourceError):
+    def __init__(self, *, path: str, reason: str) -> None:
+        super().__init__(f"the store failed at {path}: {reason}", path=path, reason=reason)
+
+
 # ── the content is wrong ────────────────────────────────────────────────────────────────────────
 
 
@@ -215,6 +282,57 @@ class ContentError(OutpostError):
 class ModelInvalid(ContentError):
     def __init__(self, *, model: str, reason: str) -> None:
         super().__init__(f"model '{model}' does not load: {reason}", model=model, reason=reason)
+
+
+class ModelBroken(ContentError):
+    def __init__(self, *, model: str, reason: str) -> None:
+        super().__init__(
+            f"model '{model}' is broken: {reason}; pull or import it again to repair it",
+            model=model,
+            reason=reason,
+        )
+
+
+class DigestMismatch(ContentError):
+    def __init__(self, *, what: str, expected: str, actual: str) -> None:
+        super().__init__(
+            f"{what} is not what its digest says: expected {expected}, got {actual}",
+            what=what,
+            expected=expected,
+            actual=actual,
+        )
+
+
+class ManifestInvalid(ContentError):
+    def __init__(self, *, what: str, reason: str) -> None:
+        super().__init__(f"{what}: {reason}", what=what, reason=reason)
+
+
+class ModelfileInvalid(ContentError):
+    def __init__(self, *, line: int, reason: str) -> None:
+        super().__init__(f"(line {line}): {reason}" if line else reason, line=line, reason=reason)
+
+
+class TemplateInvalid(ContentError):
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(f"the chat template cannot be used: {reason}", reason=reason)
+
+
+# ── another machine failed ──────────────────────────────────────────────────────────────────────
+
+
+class RemoteError(OutpostError):
+    """Not our fault and not the caller's; a retry may help."""
+
+
+class RemoteUnreachable(RemoteError):
+    def __init__(self, *, host: str, reason: str) -> None:
+        super().__init__(f"{host} does not answer: {reason}", host=host, reason=reason)
+
+
+class RemoteRefused(RemoteError):
+    def __init__(self, *, host: str, status: int, reason: str) -> None:
+        super().__init__(f"{host} refused ({status}): {reason}", host=host, status=status, reason=reason)
 
 
 # ── our fault, contained in one runner ──────────────────────────────────────────────────────────

@@ -1,0 +1,69 @@
+"""The seams of `copy`: where content comes from, where it goes, and how the copying is told and stopped.
+
+Sources: a registry, a directory with an OCI layout, a tar of one, a single GGUF, the store. Targets: the store,
+a directory, a tar, a registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from appliance.store.descriptor import Descriptor, Resolved
+from appliance.store.digest import Digest
+from appliance.store.reference import Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One line of news on long work. `Report` gets them from any thread of the work, never two at once."""
+
+    status: str
+    """As Ollama words it where Ollama has the step: `pulling manifest`, `pulling <12 hex>`,
+    `verifying sha256 digest`, `writing manifest`, `success`.
+    """
+    digest: Digest | None = None
+    total_bytes: int | None = None
+    completed_bytes: int | None = None
+
+
+Report = Callable[[Progress], None]
+"""It may raise `Cancelled` (or anything else): the work stops at the next chunk and what has come is kept."""
+
+
+def unreported(progress: Progress) -> None:
+    """For callers that do not listen."""
+
+
+class Source(Protocol):
+    is_parallel: bool
+    """Whether several threads may `open` at once and it pays."""
+
+    def resolve(self, reference: Reference) -> Resolved:
+        """The manifest or index of a name. Raises ModelNotFound, ManifestInvalid, RemoteError."""
+
+    def fetch(self, descriptor: Descriptor) -> bytes:
+        """A small blob or manifest as a whole, verified; bounded by its declared size."""
+
+    def open(
+        self, descriptor: Descriptor, *, start: int = 0, end: int | None = None
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Bytes `[start, end)` of a blob in chunks, not verified. Never more than the declared size."""
+
+
+class Target(Protocol):
+    def has(self, descriptor: Descriptor) -> bool:
+        """Whether the blob is there, whole and sound."""
+
+    def reserve(self, missing_bytes: int) -> None:
+        """Before the first data byte. Raises InsufficientSpace."""
+
+    def take(self, descriptor: Descriptor, source: Source, report: Report) -> None:
+        """Bring one blob over, verified while it streams; resumes what an earlier try has left. Raises
+        DigestMismatch, StoreFault, RemoteError.
+        """
+
+    def publish(self, reference: Reference, resolved: Resolved) -> None:
+        """Write the manifest and let the name point to it; durable when it returns. All blobs are there."""
