@@ -9,8 +9,8 @@ with two threads, 12 ms with one). So:
        turned out wrong, the longer we wait before trying again.
     3. We were at rest and so were the others: all threads again. That others were busy while we rested says
        little (a client that starts, a server that just ended): they may be gone when we begin.
-    4. We begin after a rest: threads for the cores that others leave in one of the next moments. Otherwise the
-       first prompt would be computed at the pace of the thread that is put aside.
+    4. We begin after a rest: threads for the cores that others leave in one of the next moments. Otherwise
+       the first prompt would be computed at the pace of the thread that is put aside.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The seams of `copy`: where content comes from, where it goes, and how the copying is told and stopped.
 
-Sources: a registry, a directory with an OCI layout, a tar of one, a single GGUF, the store. Targets: the store,
-a directory, a tar, a registry.
+Sources: a registry, a directory with an OCI layout, a tar of one, a single GGUF, the store. Targets: the
+store, a directory, a tar, a registry.
 """
 
 from __future__ import annotations
