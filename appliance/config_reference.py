@@ -1,5 +1,5 @@
 """The written form of the configuration: `configs/appliance.toml` and `docs/configuration.md`, made from
-`config.py`.
+`config/`.
 
 Run as a program (`make docs`) it writes both; a test compares them with what it would write. Nothing at run
 time needs this module.
@@ -77,7 +77,7 @@ def markdown() -> str:
     """`docs/configuration.md`."""
     head = (
         "# Configuration\n\n"
-        "<!-- written by `make docs` from appliance/config.py; do not edit -->\n\n"
+        "<!-- written by `make docs` from appliance/config/; do not edit -->\n\n"
         f"One TOML file: `{DEFAULT_PATH}`, or the one named with `--config`. Flags of the command line\n"
         "win over it. Unknown keys, wrong types and values out of bounds are errors, with file, key, value\n"
         "and bounds, and exit code 78. Nothing changes after start: reload is restart. Relative paths in\n"

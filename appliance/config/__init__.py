@@ -1,0 +1,41 @@
+"""The configuration: one TOML file, declared once, frozen for the life of the process.
+
+`values` checks single values, `settings` declares every setting with its default, unit, bounds and text,
+`reading` makes a `Config` of a file. Leaves run-time state to its owners. Sources: one file, then the command
+line's own flags as dotted overrides (`{"server.listen": "127.0.0.1:0"}`); there is no third. Reload is
+restart.
+"""
+
+from appliance.config.reading import COMMAND_LINE, DEFAULT_PATH, load, require_keys_for_public_bind
+from appliance.config.settings import (
+    AccessSettings,
+    Config,
+    DataSettings,
+    EngineSettings,
+    LogSettings,
+    ModelSettings,
+    QueueSettings,
+    RunnerSettings,
+    Section,
+    ServerSettings,
+)
+from appliance.config.values import is_loopback, parse_listen
+
+__all__ = [
+    "COMMAND_LINE",
+    "DEFAULT_PATH",
+    "AccessSettings",
+    "Config",
+    "DataSettings",
+    "EngineSettings",
+    "LogSettings",
+    "ModelSettings",
+    "QueueSettings",
+    "RunnerSettings",
+    "Section",
+    "ServerSettings",
+    "is_loopback",
+    "load",
+    "parse_listen",
+    "require_keys_for_public_bind",
+]

@@ -1,0 +1,207 @@
+"""Every setting with its default, unit, bounds and text. Declared once, here; `Field` metadata generates the
+documents (`config_reference.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from appliance.config.values import (
+    CacheType,
+    FilePath,
+    HostName,
+    KeyId,
+    Listen,
+    LogFormat,
+    LogLevel,
+    ModelName,
+    Origin,
+    Pooling,
+    SandboxWish,
+    Sha256,
+    entry_from_path,
+    frozen,
+    parse_listen,
+)
+
+_MIB: Final = 1024 * 1024
+
+
+def _setting(
+    default: Any, text: str, *, unit: str | None = None, ge: float | None = None, le: float | None = None
+) -> Any:
+    """One setting: default, text, unit and bounds (both inclusive)."""
+    return Field(default, description=text, json_schema_extra={"unit": unit} if unit else None, ge=ge, le=le)
+
+
+class Section(BaseModel):
+    """Base of all tables: frozen, no unknown key, no silent conversion ("5" is not 5)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ServerSettings(Section):
+    """The HTTP door."""
+
+    listen: Listen = _setting(
+        "127.0.0.1:11434", "Address and port. Anything but loopback needs [access] keys."
+    )
+    max_body_bytes: int = _setting(16 * _MIB, "Largest request body.", unit="bytes", ge=1024, le=1024 * _MIB)
+    heartbeat_s: float = _setting(
+        10.0, "Longest silence on a stream before a comment line is sent.", unit="s", ge=0.05, le=300
+    )
+    request_timeout_s: float = _setting(
+        3600.0, "Longest life of one request, from its first byte to its last.", unit="s", ge=1, le=86400
+    )
+    drain_s: float = _setting(
+        8.0, "How long running answers may still take when the daemon is stopped.", unit="s", ge=0, le=3600
+    )
+    names: Annotated[tuple[HostName, ...], BeforeValidator(frozen)] = _setting(
+        (), "Names by which it is called, beside its addresses, localhost and *.local; others are refused."
+    )
+    origins: Annotated[tuple[Origin, ...], BeforeValidator(frozen)] = _setting(
+        (), "Web pages of other origins that may use it from a browser, as https://host[:port]."
+    )
+
+    @property
+    def host(self) -> str:
+        return parse_listen(self.listen)[0]
+
+    @property
+    def port(self) -> int:
+        return parse_listen(self.listen)[1]
+
+
+class QueueSettings(Section):
+    """The bounded, fair queue in front of each model."""
+
+    max_running: int = _setting(
+        64, "Requests that one model works on at once.", unit="requests", ge=1, le=1024
+    )
+    max_waiting: int = _setting(
+        256,
+        "Requests that may wait for one model; the next is refused at once.",
+        unit="requests",
+        ge=0,
+        le=65536,
+    )
+    patience_s: float = _setting(
+        120.0, "Longest wait of a request for its model to load or for its turn.", unit="s", ge=0.05, le=3600
+    )
+
+
+class RunnerSettings(Section):
+    """Runner processes: how they start, stop and are judged."""
+
+    heartbeat_timeout_s: float = _setting(
+        20.0,
+        "A runner silent for so long is killed; its engine beats between steps.",
+        unit="s",
+        ge=0.5,
+        le=600,
+    )
+    load_timeout_s: float = _setting(300.0, "Longest load of a model.", unit="s", ge=1, le=3600)
+    stop_timeout_s: float = _setting(
+        5.0, "Grace between the wish to stop and SIGKILL.", unit="s", ge=0.05, le=300
+    )
+    max_crashes: int = _setting(
+        3, "Crashes in a row before a model is quarantined.", unit="crashes", ge=1, le=100
+    )
+    backoff_s: float = _setting(
+        0.5, "Wait before the first restart after a crash; doubles to 30 s.", unit="s", ge=0, le=30
+    )
+    quarantine_s: float = _setting(
+        300.0, "How long a quarantined model is left alone.", unit="s", ge=0.05, le=86400
+    )
+    sandbox: SandboxWish = _setting(
+        "auto",
+        "auto: as far as the kernel goes; strict: refuse to run with less than all; off: for debugging only.",
+    )
+
+
+class EngineSettings(Section):
+    """Placement and bounds of the engine in each runner."""
+
+    n_ctx_seq: int = _setting(
+        4096,
+        "Tokens one request may hold, prompt and answer together; 0: the model's own.",
+        unit="tokens",
+        ge=0,
+        le=1 << 24,
+    )
+    n_seq_max: int = _setting(64, "Sequences that run at once.", unit="sequences", ge=1, le=256)
+    kv_cells: int = _setting(
+        0, "Tokens that the KV cache holds over all sequences; 0: chosen.", unit="tokens", ge=0, le=1 << 26
+    )
+    n_ubatch: int = _setting(512, "Most tokens computed at once.", unit="tokens", ge=32, le=8192)
+    n_threads: int = _setting(
+        0, "Compute threads; 0: chosen from the big cores.", unit="threads", ge=0, le=512
+    )
+    type_k: CacheType = _setting("f16", "Type of the cached keys.")
+    type_v: CacheType = _setting("f16", "Type of the cached values.")
+    step_bound_s: float = _setting(
+        0.25,
+        "An engine step is planned to stay under this, whatever prompt is prefilled.",
+        unit="s",
+        ge=0.01,
+        le=10,
+    )
+    speculation: bool = _setting(True, "Guess tokens ahead from the prompt or a draft model, where it pays.")
+    prefix_reuse: bool = _setting(
+        True, "Start a request from the longest prefix already computed in its scope."
+    )
+    raw_grammar: bool = _setting(True, "Take GBNF grammars from clients; JSON schemas are always taken.")
+
+
+class ModelSettings(Section):
+    """The models to serve: NAME = path of a GGUF, or NAME = { path = …, with any of these }."""
+
+    path: FilePath = Field(description="The GGUF file.")
+    draft: FilePath | None = _setting(None, "GGUF of a draft model with the same vocabulary.")
+    adapters: dict[ModelName, FilePath] = Field(
+        default_factory=dict, description="LoRA adapters: name = file."
+    )
+    n_ctx_seq: int | None = _setting(
+        None, "As in [engine], for this model only.", unit="tokens", ge=0, le=1 << 24
+    )
+    pooling: Pooling | None = _setting(None, "Pooling of embeddings, where the file does not say.")
+
+
+class AccessSettings(Section):
+    """Who may ask. Without keys everybody on this machine may, and nobody else."""
+
+    keys: dict[KeyId, Sha256] = Field(
+        default_factory=dict,
+        description="Key id = SHA-256 of the whole key, in hex. The key itself is stored nowhere.",
+    )
+
+
+class LogSettings(Section):
+    """What is told to the journal."""
+
+    level: LogLevel = _setting("info", "The least level told.")
+    format: LogFormat = _setting("auto", "auto: console on a terminal, JSON lines elsewhere.")
+
+
+class DataSettings(Section):
+    """Where the daemon writes; everything it writes stays inside."""
+
+    dir: FilePath = _setting(Path("/var/lib/outpost"), "Data directory.")
+
+
+class Config(Section):
+    """All settings. Made once by `load`; shared freely between threads, because nothing in it changes."""
+
+    server: ServerSettings = ServerSettings()
+    queue: QueueSettings = QueueSettings()
+    runner: RunnerSettings = RunnerSettings()
+    engine: EngineSettings = EngineSettings()
+    models: dict[ModelName, Annotated[ModelSettings, BeforeValidator(entry_from_path)]] = Field(
+        default_factory=dict, description="Models to serve: name = path, or name = { path = …, … }."
+    )
+    access: AccessSettings = AccessSettings()
+    log: LogSettings = LogSettings()
+    data: DataSettings = DataSettings()
