@@ -1,4 +1,4 @@
-"""The seam of the doors: what HTTP and the command line ask of the store, and the facts they get.
+"""The seam of the doors: what HTTP and the command line ask of the store.
 
 `store.ModelStore` is the real one; the tests' fake is one more. Names are texts as people write them: each
 verb parses them itself (`reference.parse_reference`) and raises InvalidReference. Every method may be called
@@ -8,81 +8,14 @@ come is kept for the next try.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Protocol
 
 from appliance.store.content import Report
-from appliance.store.digest import Digest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedModel:
-    """One row of `outpost list`."""
-
-    name: str
-    """As short as it may be written; the tag is always there."""
-    digest: Digest
-    """Of the manifest; its first 12 hex digits are the ID."""
-    size_bytes: int
-    unique_bytes: int
-    """What `rm` would free: blobs that no other model shares."""
-    modified_s: float
-    """Unix time at which the name was last written."""
-    broken: str | None = None
-    """Why it cannot be served."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShownTensor:
-    name: str
-    type: str
-    shape: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShownVariant:
-    """One manifest of an index: a quantisation of the same model."""
-
-    digest: Digest
-    size_bytes: int
-    quantization: str | None
-    is_chosen: bool
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShownModel:
-    """All that `outpost show` can tell. None and empty: the model has none."""
-
-    name: str
-    digest: Digest
-    size_bytes: int
-    modified_s: float
-    modelfile: str
-    """Made from the parts; `create -f` of it gives the same model."""
-    parameters: Sequence[tuple[str, object]] = ()
-    """Name and value in order; a name may stand there several times (`stop`)."""
-    template: str | None = None
-    system: str | None = None
-    messages: Sequence[tuple[str, str]] = ()
-    """Role and content."""
-    licences: Sequence[str] = ()
-    architecture: str | None = None
-    parameter_count: str | None = None
-    """As people write it: 134.52M."""
-    quantization: str | None = None
-    context_length: int | None = None
-    embedding_length: int | None = None
-    capabilities: Sequence[str] = ()
-    metadata: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
-    """Of the GGUF; long arrays only when asked for."""
-    projector_metadata: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
-    tensors: Sequence[ShownTensor] = ()
-    variants: Sequence[ShownVariant] = ()
-    broken: str | None = None
+from appliance.store.listing import ListedModel
+from appliance.store.show import ShownModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +42,8 @@ class StoreVerbs(Protocol):
     def list(self, prefix: str = "") -> Sequence[ListedModel]:
         """Newest first, those whose name starts with `prefix` in any case. No file but the index is read."""
 
-    def show(self, name: str, *, verbose: bool = False) -> ShownModel:
-        """`verbose`: with tensors and long metadata arrays. Raises ModelNotFound."""
+    def show(self, name: str) -> ShownModel:
+        """Raises ModelNotFound."""
 
     def pull(self, name: str, report: Report, *, as_name: str | None = None) -> str:
         """From the registry, hub or URL in `name`. Returns the name under which it is stored. Raises
