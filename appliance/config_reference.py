@@ -26,6 +26,11 @@ _EXAMPLES: Final = {
         'big = { path = "/srv/models/big.gguf", draft = "/srv/models/tiny.gguf", n_ctx_seq = 8192 }',
         'tuned = { path = "/srv/models/base.gguf", adapters = { legal = "/srv/models/legal-lora.gguf" } }',
     ),
+    "store.hosts": (
+        '"registry.example" = {}',
+        '"mirror.example:5000" = { insecure = true }',
+        '"hub.example" = { token = "secret", redirects_to = ["blobs.example"] }',
+    ),
     "access.keys": ('k7f3q9xz = "64 hex digits"',),
 }
 

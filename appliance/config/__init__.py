@@ -15,9 +15,11 @@ from appliance.config.settings import (
     LogSettings,
     ModelSettings,
     QueueSettings,
+    RemoteSettings,
     RunnerSettings,
     Section,
     ServerSettings,
+    StoreSettings,
 )
 from appliance.config.values import is_loopback, parse_listen
 
@@ -31,9 +33,11 @@ __all__ = [
     "LogSettings",
     "ModelSettings",
     "QueueSettings",
+    "RemoteSettings",
     "RunnerSettings",
     "Section",
     "ServerSettings",
+    "StoreSettings",
     "is_loopback",
     "load",
     "parse_listen",

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from appliance.config.settings import Config, ModelSettings, Section
+from appliance.config.settings import Config, ModelSettings, RemoteSettings, Section
 from appliance.config.values import is_loopback
 from appliance.errors import ConfigError
 
@@ -116,20 +116,32 @@ def _config_error(error: ValidationError, *, source: str, told: dict[str, Any]) 
     return ConfigError(
         source=COMMAND_LINE if by_flag else source,
         key=".".join(where),
-        value="(a whole table)" if fault["type"] == "missing" else fault["input"],
+        value=_shown(fault["type"], fault["input"], where),
         expected=_expected(fault["type"], fault["msg"], where),
     )
 
 
+def _shown(kind: str, value: object, where: list[str]) -> object:
+    """A secret is told by its key alone: errors are logged."""
+    if where[-1] == "token":
+        return "(not shown)"
+    return "(a whole table)" if kind == "missing" or isinstance(value, dict) else value
+
+
 def _expected(kind: str, message: str, where: list[str]) -> str:
     if kind == "extra_forbidden":
-        section = Config.model_fields.get(where[0])
-        table = section.annotation if section and len(where) > 1 else Config
-        known = (
-            table.model_fields
-            if isinstance(table, type) and issubclass(table, Section)
-            else ModelSettings.model_fields
-        )
-        return f"no such key; known: {', '.join(known)}"
+        return f"no such key; known: {', '.join(_table_at(where).model_fields)}"
     message = message.removeprefix("Value error, ").removeprefix("Input should be ")
     return message[:1].lower() + message[1:] if not message.startswith(("HOST", "SHA")) else message
+
+
+def _table_at(where: list[str]) -> type[Section]:
+    """The table in which the last key of `where` was looked for."""
+    if len(where) == 1:
+        return Config
+    if where[0] == "models":
+        return ModelSettings
+    if where[:2] == ["store", "hosts"] and len(where) > 2:
+        return RemoteSettings
+    section = Config.model_fields[where[0]].annotation
+    return section if isinstance(section, type) and issubclass(section, Section) else Config

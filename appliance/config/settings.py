@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from appliance.config.values import (
+    BaseUrl,
     CacheType,
     FilePath,
     HostName,
@@ -20,8 +21,10 @@ from appliance.config.values import (
     ModelName,
     Origin,
     Pooling,
+    RemoteHost,
     SandboxWish,
     Sha256,
+    Token,
     entry_from_path,
     frozen,
     parse_listen,
@@ -170,6 +173,45 @@ class ModelSettings(Section):
     pooling: Pooling | None = _setting(None, "Pooling of embeddings, where the file does not say.")
 
 
+class RemoteSettings(Section):
+    """A host that the store may call."""
+
+    insecure: bool = _setting(False, "Call it without TLS.")
+    token: Token = Field(
+        "", description="Sent to it, and to nobody else, as its bearer token or USER:PASSWORD.", repr=False
+    )
+    redirects_to: Annotated[tuple[RemoteHost, ...], BeforeValidator(frozen)] = _setting(
+        (), "Other hosts to which it may send us for its blobs and tokens."
+    )
+
+
+class StoreSettings(Section):
+    """The model store, in the folder `store` of the data directory, and whom it may call: without hosts
+    nobody.
+    """
+
+    floor_fraction: float = _setting(
+        0.05, "Part of the disk that stays free, whatever is pulled or imported.", ge=0, le=0.9
+    )
+    scrub_interval_h: float = _setting(
+        168.0, "Every stored byte is read and checked at least so often; 0: never.", unit="h", ge=0, le=8760
+    )
+    scrub_bytes_per_s: int = _setting(
+        32 * _MIB, "How fast that goes, so that it disturbs nobody.", unit="bytes/s", ge=64 * 1024, le=1 << 36
+    )
+    gc_interval_h: float = _setting(
+        24.0, "How often blobs that no model needs are removed; 0: never.", unit="h", ge=0, le=8760
+    )
+    hub: BaseUrl = _setting(
+        "",
+        "Base address that stands for the hub in names like hf.co/USER/REPO; its host must be listed below.",
+    )
+    hosts: dict[RemoteHost, RemoteSettings] = Field(
+        default_factory=dict,
+        description="Hosts that may be called: name = { } with any of insecure, token, redirects_to.",
+    )
+
+
 class AccessSettings(Section):
     """Who may ask. Without keys everybody on this machine may, and nobody else."""
 
@@ -202,6 +244,7 @@ class Config(Section):
     models: dict[ModelName, Annotated[ModelSettings, BeforeValidator(entry_from_path)]] = Field(
         default_factory=dict, description="Models to serve: name = path, or name = { path = …, … }."
     )
+    store: StoreSettings = StoreSettings()
     access: AccessSettings = AccessSettings()
     log: LogSettings = LogSettings()
     data: DataSettings = DataSettings()

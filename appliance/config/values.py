@@ -15,6 +15,12 @@ _HOST_NAME: Final = re.compile(
     r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 )
 _ORIGIN: Final = re.compile(r"https?://([a-z0-9.-]{1,253}|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_REMOTE: Final = re.compile(
+    r"(?:(?=[^:]{1,253}(?::|$))[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|\[[0-9a-f:.]{2,45}\])"
+    r"(:(?P<port>[0-9]{1,5}))?"
+)
+_BASE_URL: Final = re.compile(r"https?://(?P<host>[^/?#@\s\\]{1,300})(/[A-Za-z0-9._~/-]*)?")
+_TOKEN: Final = re.compile(r"[!-~]{0,4096}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
@@ -77,6 +83,32 @@ def _origin(text: str) -> str:
     return text
 
 
+def _remote(text: str) -> str:
+    """No scheme, user or path: it is compared with the host of a URL."""
+    match = _REMOTE.fullmatch(text)
+    if not match or (match["port"] and not 0 < int(match["port"]) <= 65535):
+        raise ValueError(
+            "a host in lower case with its port where it is no default, as in models.example:5000"
+        )
+    return text
+
+
+def _base_url(text: str) -> str:
+    match = _BASE_URL.fullmatch(text)
+    if text and not match:
+        raise ValueError("an address without query, as in https://hub.example")
+    if match:
+        _remote(match["host"])
+    return text.rstrip("/")
+
+
+def _token(text: str) -> str:
+    """It goes into a header as it is."""
+    if not _TOKEN.fullmatch(text):
+        raise ValueError("at most 4096 visible ASCII characters without blanks")
+    return text
+
+
 def frozen(value: object) -> object:
     """TOML has lists; a configuration has nothing that can change."""
     if not isinstance(value, list | tuple):
@@ -100,6 +132,9 @@ FilePath = Annotated[Path, BeforeValidator(_path)]
 Listen = Annotated[str, AfterValidator(_checked_listen)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 HostName = Annotated[str, AfterValidator(_host_name)]
+RemoteHost = Annotated[str, AfterValidator(_remote)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+Token = Annotated[str, AfterValidator(_token)]
 Origin = Annotated[str, AfterValidator(_origin)]
 KeyId = Annotated[str, AfterValidator(_key_id)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]

@@ -158,7 +158,7 @@ def test_an_unknown_key_is_an_error_that_lists_the_known_ones(tmp_path: Path) ->
 def test_an_unknown_table_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:
     path = written(tmp_path, "[serve]\nx = 1\n")
     assert refusal(path).endswith(
-        "expected no such key; known: server, queue, runner, engine, models, access, log, data"
+        "expected no such key; known: server, queue, runner, engine, models, store, access, log, data"
     )
 
 
@@ -168,6 +168,32 @@ def test_an_unknown_key_of_a_model_lists_those_of_a_model() -> None:
         "command line: models.a.pth = '/b': "
         "expected no such key; known: path, draft, adapters, n_ctx_seq, pooling"
     )
+
+
+def test_an_unknown_key_of_a_host_lists_those_of_a_host() -> None:
+    message = refusal(overrides={"store.hosts": {"registry.example": {"tokn": "x"}}})
+    assert message.endswith("expected no such key; known: insecure, token, redirects_to")
+
+
+def test_hosts_of_the_store_are_read(tmp_path: Path) -> None:
+    path = written(tmp_path, '[store.hosts]\n"registry.example:5000" = { redirects_to = ["[::1]:8080"] }\n')
+    hosts = load(path).store.hosts
+    assert list(hosts) == ["registry.example:5000"]
+    assert hosts["registry.example:5000"].redirects_to == ("[::1]:8080",)
+
+
+@pytest.mark.parametrize(
+    "token", ["secret\r\nHost: evil", "secret with blanks", 5, "secret" * 1000, "s\u00e9cret"]
+)
+def test_a_wrong_token_is_refused_and_never_told(token: object) -> None:
+    message = refusal(overrides={"store.hosts": {"registry.example": {"token": token}}})
+    assert "store.hosts.registry.example.token = '(not shown)'" in message
+    assert str(token) not in message.replace("4096", "")
+
+
+def test_a_token_is_not_shown_with_its_settings() -> None:
+    config = load(overrides={"store.hosts": {"registry.example": {"token": "hush-hush"}}})
+    assert "hush-hush" not in repr(config)
 
 
 def test_a_value_out_of_bounds_names_the_bound_and_the_source(tmp_path: Path) -> None:
@@ -195,6 +221,34 @@ def test_a_value_out_of_bounds_names_the_bound_and_the_source(tmp_path: Path) ->
         ("models", {"a": 3}),
         ("models", {"a": {"draft": "/d"}}),
         ("models", 3),
+        ("store.floor_fraction", 1.0),
+        ("store.floor_fraction", -0.1),
+        ("store.scrub_interval_h", -1),
+        ("store.scrub_bytes_per_s", 0),
+        ("store.scrub_bytes_per_s", 1.5e6),
+        ("store.gc_interval_h", float("nan")),
+        ("store.hub", "hub.example"),
+        ("store.hub", "file:///etc/passwd"),
+        ("store.hub", "https://user@hub.example"),
+        ("store.hub", "https://hub.example/?q=1"),
+        ("store.hub", "https://Hub.example"),
+        ("store.hub", "https://hub.example\n"),
+        ("store.hosts", ["registry.example"]),
+        ("store.hosts", {"*": {}}),
+        ("store.hosts", {"https://registry.example": {}}),
+        ("store.hosts", {"registry.example/v2": {}}),
+        ("store.hosts", {"Registry.example": {}}),
+        ("store.hosts", {"registry.example:": {}}),
+        ("store.hosts", {"registry.example:0": {}}),
+        ("store.hosts", {"registry.example:65536": {}}),
+        ("store.hosts", {"registry.example\n": {}}),
+        ("store.hosts", {"user@registry.example": {}}),
+        ("store.hosts", {"a..b": {}}),
+        ("store.hosts", {"": {}}),
+        ("store.hosts", {"registry.example": True}),
+        ("store.hosts", {"registry.example": {"insecure": "no"}}),
+        ("store.hosts", {"registry.example": {"redirects_to": "blobs.example"}}),
+        ("store.hosts", {"registry.example": {"redirects_to": ["*"]}}),
         ("access.keys", {"short": SHA256}),
         ("access.keys", {"abcd1234": "ek_abcd1234_secret"}),
         ("data.dir", ""),
