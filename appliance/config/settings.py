@@ -21,6 +21,7 @@ from appliance.config.values import (
     ModelName,
     Origin,
     Pooling,
+    RedirectHost,
     RemoteHost,
     SandboxWish,
     Sha256,
@@ -180,8 +181,8 @@ class RemoteSettings(Section):
     token: Token = Field(
         "", description="Sent to it, and to nobody else, as its bearer token or USER:PASSWORD.", repr=False
     )
-    redirects_to: Annotated[tuple[RemoteHost, ...], BeforeValidator(frozen)] = _setting(
-        (), "Other hosts to which it may send us for its blobs and tokens."
+    redirects_to: Annotated[tuple[RedirectHost, ...], BeforeValidator(frozen)] = _setting(
+        (), "Other hosts to which it may send us for blobs and tokens: HOST[:PORT] or *.DOMAIN."
     )
 
 

@@ -93,6 +93,12 @@ def _remote(text: str) -> str:
     return text
 
 
+def _redirect(text: str) -> str:
+    """One host, or `*.DOMAIN` for those below it."""
+    _remote(text.removeprefix("*."))
+    return text
+
+
 def _base_url(text: str) -> str:
     match = _BASE_URL.fullmatch(text)
     if text and not match:
@@ -133,6 +139,7 @@ Listen = Annotated[str, AfterValidator(_checked_listen)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 RemoteHost = Annotated[str, AfterValidator(_remote)]
+RedirectHost = Annotated[str, AfterValidator(_redirect)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Token = Annotated[str, AfterValidator(_token)]
 Origin = Annotated[str, AfterValidator(_origin)]
