@@ -1,0 +1,113 @@
+"""A model on its way into a runner: where it goes, what it turned out to be."""
+
+from __future__ import annotations
+
+from appliance.wire.base import FromRunner, Struct, ToRunner, WireError
+
+
+class Placement(Struct):
+    """Where and how large. llama.cpp's own names, because they go straight into its structs."""
+
+    n_ctx_seq: int
+    """Tokens one sequence may hold, prompt and answer together."""
+    n_seq_max: int
+    """Sequences that may run at once."""
+    kv_cells: int
+    """Tokens the KV cache holds over all sequences (shared prefixes count once)."""
+    n_ubatch: int = 512
+    n_gpu_layers: int = 0
+    type_k: str = "f16"
+    type_v: str = "f16"
+    n_threads: int = 0
+    """Compute threads; 0: chosen from the board's big cores."""
+    use_mmap: bool = True
+    pooling: str | None = None
+    """none | mean | cls | last | rank; None: as the GGUF says. A model that pools serves embeddings and no
+    text.
+    """
+
+
+class Adapter(Struct):
+    name: str
+    path: str
+
+
+class EngineSettings(Struct):
+    """Bounds of the engine loop that do not depend on the board."""
+
+    step_bound_s: float = 0.25
+    """A step is planned to stay under this, so that cancel, fairness and heartbeat act between steps."""
+    heartbeat_s: float = 1.0
+    speculation: bool = True
+    prefix_reuse: bool = True
+    adapt_threads: bool = True
+
+
+class Load(ToRunner):
+    protocol: int
+    model: str
+    """The name shown in logs and errors."""
+    path: str
+    """The GGUF; the first part of a split one."""
+    placement: Placement
+    settings: EngineSettings = EngineSettings()
+    draft_path: str | None = None
+    """GGUF of a draft model with the same vocabulary."""
+    adapters: list[Adapter] = []
+    paths: list[str] = []
+    """All parts of a split GGUF, in order; empty: `path` is the whole model. Their names say nothing."""
+    chat_template: str | None = None
+    """A Jinja source that replaces the GGUF's."""
+
+
+class Loading(FromRunner):
+    progress: float
+    """0 to 1."""
+
+
+class Sandbox(Struct):
+    """How far the runner is boxed in, as reached, not as wished (`runner/sandbox.py`)."""
+
+    level: str
+    """full | partial | none"""
+    no_new_privs: bool
+    non_dumpable: bool
+    rlimits: bool
+    landlock_abi: int
+    """0: the kernel has none."""
+    seccomp: bool
+    missing: list[str] = []
+
+
+class ModelFacts(Struct):
+    n_ctx_train: int
+    n_ctx_seq: int
+    n_seq_max: int
+    n_vocab: int
+    n_embd: int
+    n_params: int
+    size_bytes: int
+    description: str
+    has_chat_template: bool
+    chat_template_error: str | None = None
+    """Why the GGUF's template was refused at load; chat requests then fail with it."""
+    tool_format: str | None = None
+    """hermes | llama3 | mistral | json, from the template."""
+    pooling: str = "none"
+    """none | mean | cls | last | rank"""
+    generates: bool = True
+    device: str = "cpu"
+    backend: str = ""
+    """llama.cpp's own system info line."""
+
+
+class Ready(FromRunner):
+    facts: ModelFacts
+    sandbox: Sandbox
+    load_s: float
+    measured_bytes: int
+    """RSS after load and warm-up."""
+
+
+class LoadFailed(FromRunner):
+    error: WireError
