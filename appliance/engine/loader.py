@@ -23,18 +23,18 @@ from appliance.engine.llama.library import initialise, system_info
 from appliance.engine.llama.model import LlamaModel
 from appliance.engine.llama.sampler import Candidates
 from appliance.engine.llama.threadpool import Threadpool
+from appliance.engine.loaded_template import NoTemplate, chat_ability, template_of
 from appliance.engine.meter import BoardView, Meter
 from appliance.engine.pooling_preparation import PoolingPreparer
 from appliance.engine.preparation import ChatAbility, Preparer
 from appliance.engine.slots import choose_slots
 from appliance.engine.speculation import DRAFT_TOKENS_PER_STEP
-from appliance.engine.template_format import PromptRenderer, TemplateFacts, TemplateSource
+from appliance.engine.template_format import PromptRenderer
 from appliance.engine.threads import choose_threads
-from appliance.errors import InvalidRequest, ModelInvalid, Unsupported
+from appliance.errors import ModelInvalid, Unsupported
 from appliance.hardware import cpu, meminfo
 from appliance.wire.messages import (
     ApplyTemplate,
-    ChatPrompt,
     Detokenize,
     Embed,
     Generate,
@@ -45,8 +45,6 @@ from appliance.wire.messages import (
 )
 
 _N_BATCH = 2048
-_TEMPLATE_BYTES_PER_TOKEN = 32
-_LEAST_TEMPLATE_BYTES = 1024 * 1024
 _WARM_UP = ((1, 1), (8, 8), (1, 1), (8, 8), (1, 1), (32, 1))
 """Tokens and outputs of the warm-up steps. The first two page weights and buffers in; the others give the
 cost models their first readings.
@@ -92,6 +90,7 @@ def _open(
         n_gpu_layers=load.placement.n_gpu_layers,
         use_mmap=load.placement.use_mmap,
         on_progress=on_progress,
+        paths=load.paths,
     )
     opened.callback(model.close)
     for adapter in load.adapters:
@@ -126,7 +125,8 @@ def _open_generator(base: _Base, render: PromptRenderer) -> Engine:
     draft = _load_draft(base, load.draft_path) if load.draft_path is not None and speculates else None
     context = _open_context(base, draft)
     proposer = _open_draft(base, draft, context) if draft is not None else None
-    chat = _chat_ability(model, render, context.n_ctx_seq)
+    template = template_of(load, model)
+    chat = chat_ability(model, template, render, n_ctx_seq=context.n_ctx_seq)
     preparer = Preparer(
         model,
         n_ctx_seq=context.n_ctx_seq,
@@ -151,7 +151,7 @@ def _open_generator(base: _Base, render: PromptRenderer) -> Engine:
     engine = Engine(
         context,
         model,
-        facts=_facts(model, context, chat),
+        facts=_facts(model, context, chat, template),
         settings=load.settings,
         candidates=Candidates(model.n_vocab),
         meter=base.meter,
@@ -255,7 +255,7 @@ def _open_pooled(base: _Base, pooling: int) -> EmbeddingEngine:
         model,
         n_ctx_seq=n_ctx_seq,
         n_slots=n_slots,
-        render=_NoTemplate(load.model),
+        render=NoTemplate(load.model),
         chat=ChatAbility(facts=None, error="this model pools embeddings and does not chat"),
         speculation=False,
     )
@@ -273,40 +273,12 @@ def _open_pooled(base: _Base, pooling: int) -> EmbeddingEngine:
 
     return EmbeddingEngine(
         context,
-        facts=_facts(model, context, ChatAbility(facts=None)),
+        facts=_facts(model, context, ChatAbility(facts=None), template_of(load, model)),
         width=1 if ranks else model.n_embd_out,
         meter=base.meter,
         prepare=prepare,
         close=base.opened.close,
     )
-
-
-class _NoTemplate:
-    """A `PromptRenderer` for models that do not chat."""
-
-    def __init__(self, model: str) -> None:
-        self._model = model
-
-    def set_template(self, template: TemplateSource) -> TemplateFacts:  # noqa: ARG002
-        raise ModelInvalid(model=self._model, reason="it does not chat")
-
-    def render(self, chat: ChatPrompt) -> str:  # noqa: ARG002
-        raise InvalidRequest(reason=f"'{self._model}' does not chat", param="messages")
-
-
-def _chat_ability(model: LlamaModel, render: PromptRenderer, n_ctx_seq: int) -> ChatAbility:
-    """A bad template does not fail the load: completions still work, and chats say what is wrong."""
-    template = TemplateSource(
-        source=model.chat_template,
-        model=model.name,
-        bos_text=model.bos_text,
-        eos_text=model.eos_text,
-        max_output_bytes=max(_LEAST_TEMPLATE_BYTES, _TEMPLATE_BYTES_PER_TOKEN * n_ctx_seq),
-    )
-    try:
-        return ChatAbility(facts=render.set_template(template))
-    except ModelInvalid as error:
-        return ChatAbility(facts=None, error=str(error.fields["reason"]))
 
 
 def _pooling(load: Load, model: LlamaModel) -> int | None:
@@ -323,7 +295,7 @@ def _n_ctx_seq(load: Load, model: LlamaModel) -> int:
     return max(8, min(wanted, model.n_ctx_train or wanted))
 
 
-def _facts(model: LlamaModel, context: LlamaContext, chat: ChatAbility) -> ModelFacts:
+def _facts(model: LlamaModel, context: LlamaContext, chat: ChatAbility, template: str | None) -> ModelFacts:
     return ModelFacts(
         n_ctx_train=model.n_ctx_train,
         n_ctx_seq=context.n_ctx_seq,
@@ -333,7 +305,7 @@ def _facts(model: LlamaModel, context: LlamaContext, chat: ChatAbility) -> Model
         n_params=model.n_params,
         size_bytes=model.size_bytes,
         description=model.description,
-        has_chat_template=model.chat_template is not None,
+        has_chat_template=template is not None,
         chat_template_error=chat.error,
         tool_format=chat.facts.tool_format if chat.facts is not None else None,
         pooling=context.pooling,

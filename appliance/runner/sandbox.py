@@ -39,7 +39,7 @@ _SYSTEM_PATHS = (
 
 def readable_paths(load: Load) -> list[str]:
     """The model's own files, and what Python and its libraries may still want to read."""
-    of_model = [load.path, *(adapter.path for adapter in load.adapters)]
+    of_model = [load.path, *load.paths, *(adapter.path for adapter in load.adapters)]
     if load.draft_path is not None:
         of_model.append(load.draft_path)
     installation = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from llama_cpp import llama_cpp as bindings
 
@@ -27,8 +28,11 @@ class LlamaModel:
         n_gpu_layers: int = 0,
         use_mmap: bool = True,
         on_progress: Callable[[float], None] | None = None,
+        paths: Sequence[str] = (),
     ) -> None:
-        """Load. Raises ModelInvalid with llama.cpp's own reason."""
+        """Load; `paths` are the parts of a split GGUF, in order, whatever their names. Raises ModelInvalid
+        with llama.cpp's own reason.
+        """
         initialise()
         self.name = name
         params = bindings.llama_model_default_params()
@@ -37,7 +41,7 @@ class LlamaModel:
         callback = bindings.llama_progress_callback(_progress(on_progress))
         params.progress_callback = callback
         log.clear()
-        handle = bindings.llama_model_load_from_file(str(path).encode(), params)
+        handle = _load(paths or [path], params)
         if not handle:
             raise ModelInvalid(model=name, reason=log.reason())
         self.handle = handle
@@ -235,6 +239,18 @@ class LlamaModel:
         if self.handle:
             bindings.llama_model_free(self.handle)
             self.handle = None
+
+
+def _load(paths: Sequence[str], params: bindings.llama_model_params) -> Any:
+    """llama.cpp finds the parts of a split model by their names, which in a store are digests: so they are
+    told.
+    """
+    encoded = [str(path).encode() for path in paths]
+    if len(encoded) == 1:
+        return bindings.llama_model_load_from_file(encoded[0], params)
+    return bindings.llama_model_load_from_splits(
+        (ctypes.c_char_p * len(encoded))(*encoded), len(encoded), params
+    )
 
 
 def _progress(report: Callable[[float], None] | None) -> Callable[[float, object], bool]:
