@@ -12,34 +12,28 @@ second signal ends the drain at once.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from appliance import __version__, log, systemd
 from appliance.access.keys import KeyRing
 from appliance.api.app import create_app
-from appliance.api.calls import Limits
 from appliance.api.server import Server, ServerLimits, serve
-from appliance.config import Config, ModelSettings
-from appliance.errors import ConfigError, DataDirInUse
+from appliance.config import Config
+from appliance.daemon.directory import lock_of, write_record
+from appliance.daemon.policies import door_limits, model_specs, queue_policy, runner_policy
 from appliance.health import report
-from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
 from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.supervisor import Supervisor
 from appliance.telemetry.engine_metrics import engine_samples
 from appliance.telemetry.prometheus import Prometheus
-from appliance.wire.messages import Adapter, EngineSettings, Placement
 
 _log = log.logger("daemon")
 
 _BEAT_TIMEOUT_S = 1.0
-_MAX_BACKOFF_S = 30.0
 
 
 def main(
@@ -52,7 +46,7 @@ def main(
     AddressInUse, DataDirInUse.
     """
     log.configure(level=config.log.level, form=config.log.format)
-    with _lock_of(config.data.dir):
+    with lock_of(config.data.dir):
         Daemon(config, preload=preload).run(on_ready)
     return 0
 
@@ -75,7 +69,7 @@ class Daemon:
         self._app = create_app(
             inference=self._supervisor,
             report=self.health,
-            limits=_door_limits(config),
+            limits=door_limits(config),
             keys=KeyRing(config.access.keys),
             host_names=config.server.names,
             allowed_origins=config.server.origins,
@@ -135,7 +129,7 @@ class Daemon:
 
     def _announce(self, server: Server, on_ready: Callable[[str], None] | None) -> None:
         address = server.url.removeprefix("http://")
-        _write(self._record, {"address": address, "pid": os.getpid(), "version": __version__})
+        write_record(self._record, {"address": address, "pid": os.getpid(), "version": __version__})
         if on_ready is not None:
             on_ready(server.url)
         systemd.notify("READY=1", f"STATUS=serving on {address}")
@@ -165,109 +159,3 @@ class Daemon:
             max_body_bytes=self._config.server.max_body_bytes,
             max_concurrent=queue.max_running + queue.max_waiting,
         )
-
-
-# ── configuration to policies ──────────────────────────────────────────────────────────────────────────────
-
-
-def queue_policy(config: Config) -> QueuePolicy:
-    queue = config.queue
-    return QueuePolicy(
-        max_running=queue.max_running, max_waiting=queue.max_waiting, patience_s=queue.patience_s
-    )
-
-
-def runner_policy(config: Config) -> RunnerPolicy:
-    runner = config.runner
-    return RunnerPolicy(
-        heartbeat_timeout_s=runner.heartbeat_timeout_s,
-        load_timeout_s=runner.load_timeout_s,
-        stop_timeout_s=runner.stop_timeout_s,
-        max_crashes=runner.max_crashes,
-        backoff_s=runner.backoff_s,
-        max_backoff_s=_MAX_BACKOFF_S,
-        quarantine_s=runner.quarantine_s,
-        sandbox=runner.sandbox,
-    )
-
-
-def model_specs(config: Config, *, preload: Sequence[str] = ()) -> list[ModelSpec]:
-    return [_spec(config, name, model, preload=name in preload) for name, model in config.models.items()]
-
-
-def _spec(config: Config, name: str, model: ModelSettings, *, preload: bool) -> ModelSpec:
-    engine = config.engine
-    return ModelSpec(
-        name=name,
-        path=str(model.path),
-        placement=Placement(
-            n_ctx_seq=engine.n_ctx_seq if model.n_ctx_seq is None else model.n_ctx_seq,
-            n_seq_max=engine.n_seq_max,
-            kv_cells=engine.kv_cells,
-            n_ubatch=engine.n_ubatch,
-            type_k=engine.type_k,
-            type_v=engine.type_v,
-            n_threads=engine.n_threads,
-            pooling=model.pooling,
-        ),
-        settings=EngineSettings(
-            step_bound_s=engine.step_bound_s,
-            heartbeat_s=min(1.0, config.runner.heartbeat_timeout_s / 4),
-            speculation=engine.speculation,
-            prefix_reuse=engine.prefix_reuse,
-        ),
-        draft_path=None if model.draft is None else str(model.draft),
-        adapters=tuple(Adapter(name=adapter, path=str(path)) for adapter, path in model.adapters.items()),
-        preload=preload,
-    )
-
-
-def _door_limits(config: Config) -> Limits:
-    return Limits(
-        max_body_bytes=config.server.max_body_bytes,
-        heartbeat_s=config.server.heartbeat_s,
-        request_timeout_s=config.server.request_timeout_s,
-        raw_grammar=config.engine.raw_grammar,
-    )
-
-
-@contextlib.contextmanager
-def _lock_of(directory: Path) -> Iterator[None]:
-    """Everything the daemon writes is in one directory, and only one daemon writes there."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = (directory / "daemon.lock").open("w")
-    except OSError as error:
-        raise _unusable(directory, f"a directory to write in ({error.strerror})") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise DataDirInUse(directory=str(directory)) from error
-        except OSError as error:
-            raise _unusable(directory, f"a directory that can be locked ({error.strerror})") from error
-        yield
-
-
-def _write(record: Path, told: Mapping[str, object]) -> None:
-    """Aside, synced, renamed, the directory synced: whoever reads it, also after a power loss, reads the
-    whole of it. Raises ConfigError where nothing can be written.
-    """
-    aside = record.with_suffix(".tmp")
-    try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(told))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(record)
-        directory = os.open(record.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except OSError as error:
-        raise _unusable(record.parent, f"a directory to write in ({error.strerror})") from error
-
-
-def _unusable(directory: Path, expected: str) -> ConfigError:
-    return ConfigError(source="data", key="data.dir", value=str(directory), expected=expected)

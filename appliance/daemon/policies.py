@@ -1,0 +1,73 @@
+"""The configuration as the policies of the parts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from appliance.api.calls import Limits
+from appliance.config import Config, ModelSettings
+from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
+from appliance.wire.messages import Adapter, EngineSettings, Placement
+
+_MAX_BACKOFF_S = 30.0
+
+
+def queue_policy(config: Config) -> QueuePolicy:
+    queue = config.queue
+    return QueuePolicy(
+        max_running=queue.max_running, max_waiting=queue.max_waiting, patience_s=queue.patience_s
+    )
+
+
+def runner_policy(config: Config) -> RunnerPolicy:
+    runner = config.runner
+    return RunnerPolicy(
+        heartbeat_timeout_s=runner.heartbeat_timeout_s,
+        load_timeout_s=runner.load_timeout_s,
+        stop_timeout_s=runner.stop_timeout_s,
+        max_crashes=runner.max_crashes,
+        backoff_s=runner.backoff_s,
+        max_backoff_s=_MAX_BACKOFF_S,
+        quarantine_s=runner.quarantine_s,
+        sandbox=runner.sandbox,
+    )
+
+
+def model_specs(config: Config, *, preload: Sequence[str] = ()) -> list[ModelSpec]:
+    return [_spec(config, name, model, preload=name in preload) for name, model in config.models.items()]
+
+
+def _spec(config: Config, name: str, model: ModelSettings, *, preload: bool) -> ModelSpec:
+    engine = config.engine
+    return ModelSpec(
+        name=name,
+        path=str(model.path),
+        placement=Placement(
+            n_ctx_seq=engine.n_ctx_seq if model.n_ctx_seq is None else model.n_ctx_seq,
+            n_seq_max=engine.n_seq_max,
+            kv_cells=engine.kv_cells,
+            n_ubatch=engine.n_ubatch,
+            type_k=engine.type_k,
+            type_v=engine.type_v,
+            n_threads=engine.n_threads,
+            pooling=model.pooling,
+        ),
+        settings=EngineSettings(
+            step_bound_s=engine.step_bound_s,
+            heartbeat_s=min(1.0, config.runner.heartbeat_timeout_s / 4),
+            speculation=engine.speculation,
+            prefix_reuse=engine.prefix_reuse,
+        ),
+        draft_path=None if model.draft is None else str(model.draft),
+        adapters=tuple(Adapter(name=adapter, path=str(path)) for adapter, path in model.adapters.items()),
+        preload=preload,
+    )
+
+
+def door_limits(config: Config) -> Limits:
+    return Limits(
+        max_body_bytes=config.server.max_body_bytes,
+        heartbeat_s=config.server.heartbeat_s,
+        request_timeout_s=config.server.request_timeout_s,
+        raw_grammar=config.engine.raw_grammar,
+    )
