@@ -2,6 +2,8 @@
 
     {"error": {"message", "type", "param", "code"}}         always all four keys; null where there is nothing
 
+Below `/v2` the same fault is told in OCI's form (`registry_errors.py`).
+
 `tests/unit/api/test_error_responses.py` walks every leaf of `errors.py` and fails on one without a row.
 """
 
@@ -16,6 +18,7 @@ import falcon
 import msgspec
 
 from appliance import errors, log
+from appliance.api import registry_errors
 from appliance.api.exchange import exchange_of
 
 _log = log.logger("api")
@@ -135,12 +138,13 @@ def _answer(
     req: falcon.Request, resp: falcon.Response, error: errors.OutpostError, _params: dict[str, Any]
 ) -> None:
     row = row_of(error)
-    _fill(resp, row.status, error_object(error))
+    _fill(req, resp, row.status, error_object(error))
     exchange_of(req).error_code = row.code
     if (seconds := retry_after_s(error)) is not None:
         resp.set_header("Retry-After", str(seconds))
     if row.status == 401:
-        resp.set_header("WWW-Authenticate", "Bearer")
+        is_registry = registry_errors.is_registry(req.path)
+        resp.set_header("WWW-Authenticate", registry_errors.CHALLENGE if is_registry else "Bearer")
 
 
 def _answer_http_error(
@@ -150,7 +154,7 @@ def _answer_http_error(
         error.description or f"{req.method} {req.path[:256]}: {_MEANINGS.get(error.status_code, error.title)}"
     )
     body = http_error_object(error.status_code, message)
-    _fill(resp, error.status_code, body)
+    _fill(req, resp, error.status_code, body, registry_code=getattr(error, "registry_code", None))
     exchange_of(req).error_code = body["error"]["code"]
     for name, value in dict(error.headers or {}).items():
         resp.set_header(name, value)
@@ -161,11 +165,20 @@ def _answer_unknown(
 ) -> None:
     """A bug of ours: the caller learns that it is one, the log learns what it is."""
     _log.error("request_failed", request_id=exchange_of(req).request_id, exc_info=error)
-    _fill(resp, _INTERNAL.status, error_object(error))
+    _fill(req, resp, _INTERNAL.status, error_object(error))
     exchange_of(req).error_code = _INTERNAL.code
 
 
-def _fill(resp: falcon.Response, status: int, body: dict[str, Any]) -> None:
+def _fill(
+    req: falcon.Request,
+    resp: falcon.Response,
+    status: int,
+    body: dict[str, Any],
+    *,
+    registry_code: str | None = None,
+) -> None:
+    if registry_errors.is_registry(req.path):
+        body = registry_errors.registry_object(body, code=registry_code)
     resp.status = status_line(status)
     resp.content_type = "application/json"
     resp.data = msgspec.json.encode(body)

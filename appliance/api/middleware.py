@@ -7,6 +7,7 @@ key.
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 from collections.abc import Sequence
 from typing import Final
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 import falcon
 
 from appliance.access.keys import KeyRing, scope_of
+from appliance.api import registry_errors
 from appliance.api.exchange import Observer, exchange_of
 from appliance.errors import InvalidRequest, NotAllowed
 
@@ -148,8 +150,19 @@ def _is_same(origin: str, req: falcon.Request) -> bool:
 
 
 def _bearer(req: falcon.Request) -> str | None:
-    """The key as `Authorization: Bearer` has it, or else `X-Api-Key`."""
+    """The key as `Authorization: Bearer` has it, or else `X-Api-Key`; below `/v2` also as the password of
+    `Basic`, which is what registry clients can send.
+    """
     scheme, _, key = (req.get_header("Authorization") or "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
+    if scheme.lower() == "basic" and registry_errors.is_registry(req.path):
+        return _password(key.strip())
     return req.get_header("X-Api-Key")
+
+
+def _password(basic: str) -> str | None:
+    try:
+        return base64.b64decode(basic, validate=True).decode("utf-8").partition(":")[2] or None
+    except ValueError:  # UnicodeDecodeError is one
+        return None

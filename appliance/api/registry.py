@@ -1,0 +1,303 @@
+"""`/v2/…`: the store as a read-only OCI registry, so that one Outpost is the mirror of the next and any OCI
+client can take models away.
+
+    GET       /v2/                                   200: a registry speaks here
+    GET HEAD  /v2/NAME/manifests/TAG|DIGEST          bytes as they are stored
+    GET HEAD  /v2/NAME/blobs/DIGEST                  with Range; in chunks, whatever its size
+    GET       /v2/NAME/tags/list?n=&last=
+
+NAME is `namespace/model` (`library/smollm2`; `smollm2` alone does), or `host/namespace/model` for models of
+other registries; where no other model claims it, `namespace/model` does for them too. A name is only ever
+compared with the names in the store, and a digest is parsed and looked up among the blobs of that name: no
+path is made of anything that comes from outside.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import quote
+
+import falcon
+
+from appliance import log
+from appliance.api.byte_range import ByteRange, Unsatisfiable, parse_range
+from appliance.api.exchange import Exchange, exchange_of
+from appliance.api.openai.chunks import encode
+from appliance.errors import InvalidReference, ModelNotFound, Overloaded
+from appliance.store.descriptor import Descriptor, ImageIndex, Manifest
+from appliance.store.digest import Digest, parse_digest
+from appliance.store.manifest import parse_manifest
+from appliance.store.reference import DEFAULT_HOST, DEFAULT_NAMESPACE, Reference
+
+_log = log.logger("api")
+
+MAX_STREAMS: Final = 64
+"""Blobs sent at once: each holds a thread."""
+CHUNK_BYTES: Final = 1 << 20
+_PAGE_TAGS: Final = 1000
+_RETRY_S: Final = 5.0
+_NAME: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_ROUTE: Final = re.compile(
+    rf"(?P<name>{_NAME}(?:/{_NAME})*)/(?:(?P<kind>manifests|blobs)/(?P<what>[^/]+)|tags/list)"
+)
+_TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_MAX_PATH_CHARS: Final = 1024
+_IMMUTABLE: Final = "public, max-age=31536000, immutable"
+
+
+class Shelf(Protocol):
+    """What the registry needs of the store (`store.layout.Layout`). Any thread."""
+
+    def references(self) -> list[tuple[Reference, Descriptor]]: ...
+
+    def fetch(self, descriptor: Descriptor) -> bytes:
+        """A manifest, verified."""
+
+    def path(self, digest: Digest) -> Path:
+        """Of a sound blob. Raises ModelNotFound, ModelBroken."""
+
+
+class _Unknown(falcon.HTTPNotFound):
+    """404 in OCI's own words."""
+
+    def __init__(self, code: str, description: str) -> None:
+        super().__init__(description=description)
+        self.registry_code = code
+
+
+class RegistryRoot:
+    """Stateless; any thread."""
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+        resp.set_header("Docker-Distribution-API-Version", "registry/2.0")
+        resp.content_type = "application/json"
+        resp.data = b"{}"
+
+
+class Registry:
+    """Any thread; the places of the streams are all it owns."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+        self._places = threading.BoundedSemaphore(MAX_STREAMS)
+
+    def on_head(self, req: falcon.Request, resp: falcon.Response, rest: str) -> None:
+        self.on_get(req, resp, rest)
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response, rest: str) -> None:
+        resp.set_header("Docker-Distribution-API-Version", "registry/2.0")
+        route = _ROUTE.fullmatch(rest) if len(rest) <= _MAX_PATH_CHARS else None
+        if route is None:
+            raise InvalidReference(
+                text=rest[:200], reason="a registry has NAME/manifests, /blobs, /tags/list"
+            )
+        tags = tags_of(route["name"], self._shelf.references())
+        if not tags:
+            raise _Unknown("NAME_UNKNOWN", f"no model is named {route['name']}")
+        if route["kind"] == "manifests":
+            self._manifest(req, resp, tags, route["what"])
+        elif route["kind"] == "blobs":
+            self._blob(req, resp, tags, parse_digest(route["what"]))
+        else:
+            _tag_list(req, resp, route["name"], tags)
+
+    # ── manifests ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _manifest(
+        self, req: falcon.Request, resp: falcon.Response, tags: dict[str, Descriptor], what: str
+    ) -> None:
+        descriptor = self._manifest_of(tags, what)
+        resp.content_type = descriptor.media_type
+        resp.set_header("Docker-Content-Digest", descriptor.digest)
+        resp.etag = descriptor.digest
+        if _is_known(req, descriptor.digest):
+            resp.status = falcon.HTTP_304
+            return
+        resp.set_header("Cache-Control", "no-cache" if _TAG.fullmatch(what) else _IMMUTABLE)
+        if req.method == "HEAD":
+            resp.content_length = descriptor.size
+        else:
+            resp.data = self._fetched(descriptor)
+
+    def _manifest_of(self, tags: dict[str, Descriptor], what: str) -> Descriptor:
+        if ":" in what:
+            digest = parse_digest(what)
+            for descriptor in (*tags.values(), *self._variants(tags)):
+                if descriptor.digest == digest:
+                    return descriptor
+        elif _TAG.fullmatch(what):
+            for tag, descriptor in tags.items():
+                if tag.lower() == what.lower():
+                    return descriptor
+        else:
+            raise InvalidReference(text=what[:200], reason="neither a tag nor a digest")
+        raise _Unknown("MANIFEST_UNKNOWN", f"{what} is not known; there are: {', '.join(sorted(tags))}")
+
+    def _variants(self, tags: dict[str, Descriptor]) -> Iterator[Descriptor]:
+        for descriptor in tags.values():
+            parsed = self._parsed(descriptor)
+            if isinstance(parsed, ImageIndex):
+                yield from parsed.manifests
+
+    def _parsed(self, descriptor: Descriptor) -> Manifest | ImageIndex:
+        return parse_manifest(self._fetched(descriptor), what=descriptor.digest)
+
+    def _fetched(self, descriptor: Descriptor) -> bytes:
+        try:
+            return self._shelf.fetch(descriptor)
+        except ModelNotFound as error:
+            raise _Unknown("MANIFEST_UNKNOWN", f"{descriptor.digest} is not here") from error
+
+    # ── blobs ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _blob(
+        self, req: falcon.Request, resp: falcon.Response, tags: dict[str, Descriptor], digest: Digest
+    ) -> None:
+        descriptor = self._blob_of(tags, digest)
+        try:
+            path = self._shelf.path(digest)
+        except ModelNotFound as error:
+            raise _Unknown("BLOB_UNKNOWN", f"{digest} is not here") from error
+        resp.content_type = "application/octet-stream"
+        resp.set_header("Docker-Content-Digest", digest)
+        resp.set_header("Accept-Ranges", "bytes")
+        resp.set_header("Cache-Control", _IMMUTABLE)
+        resp.etag = digest
+        # Ollama's client takes a 200 only with the address of the bytes in it.
+        resp.location = quote(req.path)
+        if _is_known(req, digest):
+            resp.status = falcon.HTTP_304
+            return
+        self._send(req, resp, path, descriptor.size)
+
+    def _send(self, req: falcon.Request, resp: falcon.Response, path: Path, size: int) -> None:
+        try:
+            wanted = parse_range(req.get_header("Range"), size) if _holds_still(req, resp) else None
+        except Unsatisfiable:
+            resp.status = falcon.HTTP_416
+            resp.set_header("Content-Range", f"bytes */{size}")
+            resp.location = None
+            return
+        if wanted is not None:
+            resp.status = falcon.HTTP_206
+            resp.set_header("Content-Range", wanted.content_range(size))
+        span = wanted or ByteRange(0, size)
+        resp.content_length = span.end - span.start
+        if req.method != "HEAD":
+            resp.stream = self._stream(path, span, exchange_of(req))
+
+    def _stream(self, path: Path, span: ByteRange, exchange: Exchange) -> _BlobStream:
+        if not self._places.acquire(blocking=False):
+            raise Overloaded(waiting=MAX_STREAMS, limit=MAX_STREAMS, retry_after_s=_RETRY_S)
+        exchange.is_stream = True
+        return _BlobStream(path, span, exchange, self._places)
+
+    def _blob_of(self, tags: dict[str, Descriptor], digest: Digest) -> Descriptor:
+        """Only what belongs to this name: a digest alone opens nothing else."""
+        for descriptor in (*tags.values(), *self._variants(tags)):
+            if descriptor.digest == digest:
+                return descriptor
+            try:
+                parsed = self._parsed(descriptor)
+            except _Unknown:
+                continue  # a variant that was not brought along
+            for blob in parsed.blobs if isinstance(parsed, Manifest) else ():
+                if blob.digest == digest:
+                    return blob
+        raise _Unknown("BLOB_UNKNOWN", f"{digest} belongs to no model of this name")
+
+
+class _BlobStream:
+    """A part of a file in chunks. Owned by the waitress thread that iterates and closes it; a file that is
+    removed meanwhile is still sent to its end.
+    """
+
+    def __init__(
+        self, path: Path, span: ByteRange, exchange: Exchange, places: threading.BoundedSemaphore
+    ) -> None:
+        self._span = span
+        self._exchange = exchange
+        self._places: threading.BoundedSemaphore | None = places
+        try:
+            self._file = path.open("rb", buffering=0)
+        except OSError as error:
+            places.release()
+            raise _Unknown("BLOB_UNKNOWN", "the blob is gone") from error
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._file.seek(self._span.start)
+        left = self._span.end - self._span.start
+        while left > 0:
+            chunk = self._read(min(CHUNK_BYTES, left))
+            if not chunk:
+                return  # waitress closes the connection short of the promised length
+            left -= len(chunk)
+            yield chunk
+
+    def _read(self, size: int) -> bytes:
+        """Empty: the file has become shorter, or the disk fails."""
+        try:
+            return self._file.read(size)
+        except OSError as error:
+            _log.error("blob_read_failed", request_id=self._exchange.request_id, exc_info=error)
+            return b""
+
+    def close(self) -> None:
+        """Called by waitress in every case. Idempotent."""
+        self._file.close()
+        places, self._places = self._places, None
+        if places is not None:
+            places.release()
+        self._exchange.end()
+
+
+def tags_of(name: str, references: Sequence[tuple[Reference, Descriptor]]) -> dict[str, Descriptor]:
+    """What is stored under `name`, by tag. Where two models claim one tag, the one of the default host wins,
+    then the first host in order. Pure.
+    """
+    claims = [
+        (rank, reference.host, reference.tag, descriptor)
+        for reference, descriptor in references
+        if (rank := _rank(name, reference)) is not None
+    ]
+    best: dict[str, Descriptor] = {}
+    for _, _, tag, descriptor in sorted(claims, key=lambda claim: claim[:3]):
+        best.setdefault(tag, descriptor)
+    return best
+
+
+def _rank(name: str, reference: Reference) -> int | None:
+    if reference.host.lower() == DEFAULT_HOST:
+        short = reference.model.lower() if reference.namespace == DEFAULT_NAMESPACE else None
+        return 0 if name in {reference.repository, short} else None
+    if name == f"{reference.host.lower()}/{reference.repository}":
+        return 1
+    return 2 if name == reference.repository else None
+
+
+def _tag_list(req: falcon.Request, resp: falcon.Response, name: str, tags: dict[str, Descriptor]) -> None:
+    """In lexical order, `n` at a time, with the address of the next page."""
+    n = req.get_param_as_int("n", min_value=0)
+    size = _PAGE_TAGS if n is None else min(n, _PAGE_TAGS)
+    last = req.get_param("last")
+    listed = sorted(tag for tag in tags if last is None or tag > last)
+    page = listed[:size]
+    if page and len(listed) > size:
+        resp.set_header("Link", f'</v2/{name}/tags/list?n={size}&last={quote(page[-1])}>; rel="next"')
+    resp.content_type = "application/json"
+    resp.data = encode({"name": name, "tags": page})
+
+
+def _is_known(req: falcon.Request, digest: Digest) -> bool:
+    """If-None-Match: what is named by its digest never changes."""
+    return any(tag in {"*", digest} for tag in req.if_none_match or ())
+
+
+def _holds_still(req: falcon.Request, resp: falcon.Response) -> bool:
+    """If-Range: a part is only wanted of the content the client already has a part of."""
+    told = req.get_header("If-Range")
+    return told is None or told == resp.get_header("ETag")

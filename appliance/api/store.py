@@ -1,0 +1,111 @@
+"""The store over HTTP, for the command line and for fleets.
+
+GET  /outpost/v1/models?prefix=      what is stored
+GET  /outpost/v1/models/{name}       everything about one
+POST /outpost/v1/operations          {"verb": …}: pull, push, create, import, export, copy, remove,
+                                     verify, gc; answered as NDJSON (`operation.py`)
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+from typing import Final
+
+import falcon
+
+from appliance import log
+from appliance.api import json_body
+from appliance.api.calls import Limits
+from appliance.api.exchange import Exchange, exchange_of
+from appliance.api.openai.chunks import encode
+from appliance.api.operation import Operation
+from appliance.errors import NotAllowed, Overloaded
+from appliance.store import operations
+from appliance.store.answers import listed_object, shown_object
+from appliance.store.content import Report
+from appliance.store.operations import Outcome
+from appliance.store.verbs import StoreVerbs
+
+_log = log.logger("api")
+
+MAX_OPERATIONS: Final = 8
+"""At once; each holds a thread and may hold a disk."""
+_RETRY_S: Final = 5.0
+
+
+class StoredModels:
+    """Stateless; any thread."""
+
+    def __init__(self, store: StoreVerbs) -> None:
+        self._store = store
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        listed = self._store.list(req.get_param("prefix") or "")
+        resp.content_type = "application/json"
+        resp.data = encode({"models": [listed_object(model) for model in listed]})
+
+
+class StoredModel:
+    """Stateless; any thread. Names hold `/` and `:`: the rest of the path is the name."""
+
+    def __init__(self, store: StoreVerbs) -> None:
+        self._store = store
+
+    def on_get(self, _req: falcon.Request, resp: falcon.Response, name: str) -> None:
+        told = shown_object(self._store.show(name))
+        resp.content_type = "application/json"
+        resp.data = encode(told)
+
+
+class StoreOperations:
+    """Any thread; the semaphore is all it owns."""
+
+    def __init__(self, store: StoreVerbs, limits: Limits) -> None:
+        self._store = store
+        self._limits = limits
+        self._places = threading.BoundedSemaphore(MAX_OPERATIONS)
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        exchange = exchange_of(req)
+        asked = operations.parse_operation(json_body.read(req, limit_bytes=self._limits.max_body_bytes))
+        if operations.paths_of(asked) and not is_loopback(req.remote_addr):
+            raise NotAllowed(reason="files are named only by callers on this machine; send names and digests")
+        exchange.model = " ".join(operations.names_of(asked))[:256] or None
+        running = Operation(
+            lambda report: self._perform(asked, exchange, report),
+            exchange,
+            heartbeat_s=self._limits.heartbeat_s,
+        )
+        running.start()
+        exchange.is_stream = True
+        resp.content_type = "application/x-ndjson"
+        resp.set_header("Cache-Control", "no-store")
+        resp.set_header("X-Accel-Buffering", "no")
+        resp.stream = running
+
+    def _perform(self, asked: operations.Operation, exchange: Exchange, report: Report) -> Outcome:
+        """In the verb's thread, which gives the place back however late it ends."""
+        if not self._places.acquire(blocking=False):
+            raise Overloaded(waiting=MAX_OPERATIONS, limit=MAX_OPERATIONS, retry_after_s=_RETRY_S)
+        verb = type(asked).__name__.lower()
+        try:
+            outcome = operations.perform(self._store, asked, report)
+        finally:
+            self._places.release()
+        _log.info("store_operation", request_id=exchange.request_id, verb=verb, **_loggable(outcome))
+        return outcome
+
+
+def is_loopback(address: str) -> bool:
+    """Whether the caller is on this machine, also where IPv6 wraps an IPv4 address."""
+    try:
+        told = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    wrapped = told.ipv4_mapped if isinstance(told, ipaddress.IPv6Address) else None
+    return (wrapped or told).is_loopback
+
+
+def _loggable(outcome: Outcome) -> dict[str, object]:
+    return {key: value for key, value in outcome.items() if key != "broken"}

@@ -1,0 +1,145 @@
+"""A `StoreVerbs` without files: notes what it was asked, says what a script tells, and can be held in
+mid-work.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from appliance.errors import ModelNotFound
+from appliance.store.content import Progress, Report
+from appliance.store.digest import digest_of
+from appliance.store.listing import ListedModel
+from appliance.store.reference import parse_reference
+from appliance.store.show import ShownModel, ShownTensor
+from appliance.store.verbs import Collected, Verified
+
+WEIGHTS = digest_of(b"weights")
+TINY = ListedModel(
+    name="tiny:latest",
+    digest=digest_of(b"manifest"),
+    size_bytes=2_000_000_000,
+    unique_bytes=1_000,
+    modified_s=1_000_000.0,
+    architecture="llama",
+    parameters="135M",
+    quantization="Q4_1",
+)
+PULL = (
+    Progress(status="pulling manifest"),
+    Progress(status="pulling aaaaaaaaaaaa", digest=WEIGHTS, total_bytes=1000, completed_bytes=0),
+    Progress(status="pulling aaaaaaaaaaaa", digest=WEIGHTS, total_bytes=1000, completed_bytes=1000),
+    Progress(status="verifying sha256 digest"),
+    Progress(status="writing manifest"),
+)
+
+
+def shown(listed: ListedModel = TINY) -> ShownModel:
+    return ShownModel(
+        listed=listed,
+        modelfile="FROM tiny\nPARAMETER stop <end>\n",
+        parameters={"temperature": 0.5, "stop": ["<end>", "</s>"]},
+        template="{{ messages }}",
+        template_note="from the GGUF",
+        system="You are kind.",
+        messages=(("user", "hi"), ("assistant", "hello")),
+        licences=("Apache\nLicence\nVersion 2\nText",),
+        capabilities=("completion", "tools"),
+        context_length=8192,
+        embedding_length=576,
+        metadata={"general.architecture": "llama", "llama.block_count": 30},
+        tensors=(ShownTensor(name="token_embd.weight", type="Q4_1", shape=(576, 49152)),),
+    )
+
+
+@dataclass
+class FakeStoreVerbs:
+    """Owned by the test; its methods may be called from any thread."""
+
+    models: list[ListedModel] = field(default_factory=lambda: [TINY])
+    script: Sequence[Progress] = PULL
+    fault: Exception | None = None
+    """Raised after the script."""
+    hold: threading.Event | None = None
+    """Waited for after each line of the script."""
+    calls: list[tuple[object, ...]] = field(default_factory=list)
+    was_cancelled: threading.Event = field(default_factory=threading.Event)
+    broken: tuple[tuple[str, str], ...] = ()
+
+    def list(self, prefix: str = "") -> Sequence[ListedModel]:
+        self.calls.append(("list", prefix))
+        return [model for model in self.models if model.name.startswith(prefix)]
+
+    def show(self, name: str) -> ShownModel:
+        return shown(self._found(name))
+
+    def pull(self, name: str, report: Report, *, as_name: str | None = None) -> str:
+        return self._work("pull", name, as_name, report=report)
+
+    def push(self, name: str, report: Report, *, target: str | None = None) -> str:
+        self._found(name)
+        return self._work("push", name, target, report=report)
+
+    def create(
+        self,
+        name: str,
+        modelfile: str,
+        report: Report,
+        *,
+        base_dir: Path | None = None,
+        quantize: str | None = None,
+    ) -> str:
+        return self._work("create", name, modelfile, base_dir, quantize, report=report)
+
+    def import_file(
+        self, path: Path, name: str | None, report: Report, *, link: bool = False
+    ) -> Sequence[str]:
+        return [self._work("import", name or path.stem, path, link, report=report)]
+
+    def export(self, name: str, target: Path, report: Report) -> None:
+        self._found(name)
+        self._work("export", name, target, report=report)
+
+    def copy(self, source: str, destination: str) -> None:
+        self._found(source)
+        self._work("copy", destination, source)
+
+    def remove(self, name: str) -> None:
+        self.models.remove(self._found(name))
+
+    def verify(self, name: str | None, report: Report) -> Verified:
+        if name is not None:
+            self._found(name)
+        self._work("verify", "tiny", report=report)
+        return Verified(blobs=3, size_bytes=2_000_000_000, broken=self.broken)
+
+    def gc(self, *, dry_run: bool = False) -> Collected:
+        self.calls.append(("gc", dry_run))
+        return Collected(blobs=2, size_bytes=3_000_000)
+
+    def _work(self, verb: str, name: str, *more: object, report: Report | None = None) -> str:
+        reference = parse_reference(name)
+        self.calls.append((verb, name, *more))
+        try:
+            for progress in self.script if report is not None else ():
+                if report is not None:
+                    report(progress)
+                while self.hold is not None and not self.hold.wait(0.01):
+                    if report is not None:
+                        report(progress)
+        except BaseException:
+            self.was_cancelled.set()
+            raise
+        if self.fault is not None:
+            raise self.fault
+        return reference.display
+
+    def _found(self, name: str) -> ListedModel:
+        wanted = parse_reference(name).display
+        for model in self.models:
+            if model.name == wanted:
+                return model
+        raise ModelNotFound(model=name, available=[model.name for model in self.models])
