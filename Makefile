@@ -5,7 +5,7 @@ START := provision/bootstrap/start
 BIN := .venv/bin
 TESTS ?=
 
-.PHONY: help run stop test unit check fix bench docs lock clean
+.PHONY: help run stop test unit check crash fix bench docs lock clean
 
 help: ## print this help
 	@echo "Outpost: language models on this machine, with no internet. Targets:"
@@ -32,6 +32,10 @@ check: ## format, lint, types, import contracts, unit tests: under a minute
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/pytest --quiet
+
+crash: ## prove that a power cut loses nothing of the model store
+	@$(START) setup
+	@$(BIN)/pytest -m crash $(TESTS)
 
 fix: ## format, and repair what the linter can
 	@$(START) tools

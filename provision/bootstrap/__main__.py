@@ -43,6 +43,7 @@ def _run(wanted: str | None) -> None:
 
 
 def _setup() -> None:
+    debian.ensure(debian.TO_TEST)
     _prepare("dev")
     starter_model.ensure()
 

@@ -27,8 +27,11 @@ class Need:
     met: Callable[[], bool]
 
 
+_ADMIN_PATH: Final = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+
+
 def _programs(*names: str) -> Callable[[], bool]:
-    return lambda: all(shutil.which(name) for name in names)
+    return lambda: all(shutil.which(name, path=_ADMIN_PATH) for name in names)
 
 
 def _can_make_environments() -> bool:
@@ -51,6 +54,17 @@ TO_BUILD: Final = (
     Need(package="build-essential", reason="compiles llama.cpp", met=_programs("gcc", "g++", "make")),
     Need(package="cmake", reason="configures llama.cpp", met=_programs("cmake")),
     Need(package="ninja-build", reason="builds llama.cpp", met=_programs("ninja")),
+)
+TO_TEST: Final = (
+    Need(package="strace", reason="shows the store's system calls", met=_programs("strace")),
+    Need(package="e2fsprogs", reason="makes and checks ext4", met=_programs("mkfs.ext4", "e2fsck")),
+    Need(
+        package="qemu-system-common",
+        reason="logs the writes to a disk",
+        met=_programs("qemu-storage-daemon"),
+    ),
+    Need(package="docker-registry", reason="a registry to pull from", met=_programs("docker-registry")),
+    Need(package="skopeo", reason="a stranger's OCI tool", met=_programs("skopeo")),
 )
 
 
