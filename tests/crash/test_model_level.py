@@ -1,4 +1,4 @@
-"""Every prefix of the operations of a scenario, with many choices of what was durable: recovered and checked."""
+"""Every prefix of the operations of a scenario, with many choices of what was durable."""
 
 from __future__ import annotations
 
