@@ -155,7 +155,7 @@ class Door:
                     yield answer
                     return
                 if hops == MAX_REDIRECTS:
-                    raise RemoteRefused(host=str(first), status=answer.status, reason="redirects without end")
+                    raise RemoteRefused(host=str(first), status=answer.status, reason="endless redirects")
                 url = answer.location
             origin = self.outbound.check_redirect(first, url)
 
