@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Generic, Protocol, TypeVar
 
-from appliance.errors import ModelInvalid, OutpostError, Overloaded, RunnerStartFailed, ShuttingDown
+from appliance.errors import (
+    ModelBroken,
+    ModelInvalid,
+    OutpostError,
+    Overloaded,
+    RunnerStartFailed,
+    ShuttingDown,
+)
 from appliance.supervisor.history import FileStamp, GoLater, History, Refuse
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
 from appliance.supervisor.queue import FairQueue, ServiceTime
@@ -31,15 +38,15 @@ class Waiter(Protocol[R_contra]):
     def answer(self, answer: R_contra | OutpostError, /) -> None: ...
 
 
-class Effects(Protocol[R_contra]):
+class Effects(Protocol[R]):
     """What a decision may cause. None of these blocks."""
 
-    def start_runner(self, spec: ModelSpec) -> None:
+    def start_runner(self, desk: Desk[R], /) -> None:
         """Spawn and load. Answered by `started`, then `ready` or `gone`; or by `gone` alone with None for a
         runner.
         """
 
-    def stop_runner(self, runner: R_contra, error: OutpostError | None) -> None:
+    def stop_runner(self, runner: R, error: OutpostError | None) -> None:
         """Tell it to end; its open requests fail with `error`. Answered by `gone`."""
 
     def stamp(self, path: str) -> FileStamp | None: ...
@@ -52,8 +59,10 @@ class Desk(Generic[R]):
         self, spec: ModelSpec, *, queue: QueuePolicy, runners: RunnerPolicy, effects: Effects[R]
     ) -> None:
         self.spec = spec
-        self.state = RunnerState.STOPPED
+        self.state = RunnerState.STOPPED if spec.broken is None else RunnerState.FAILED
         self.runner: R | None = None
+        self.is_held_back = False
+        """A runner of the model's former files still ends: nothing starts until `let_go`."""
         self.history = History()
         self.wake_at_s: float | None = None
         """When `tick` wants to be called."""
@@ -74,12 +83,24 @@ class Desk(Generic[R]):
         """Once, at the start: a model to be preloaded is started."""
         self._proceed(now_s)
 
+    def let_go(self, now_s: float) -> None:
+        """It was held back by a runner that has ended."""
+        self.is_held_back = False
+        self._proceed(now_s)
+
+    def describe(self, spec: ModelSpec, now_s: float) -> None:
+        """The same model with other words around it (`ModelSpec.loads_like`); its runner stays."""
+        self.spec = spec
+        self._proceed(now_s)
+
     # ── wishes of requests ─────────────────────────────────────────────────────────────────────────────────
 
     def acquire(self, ticket: Waiter[R], now_s: float) -> None:
         """Answered at once, or later when a lease is free."""
         if self._closing:
             ticket.answer(ShuttingDown())
+        elif self.spec.broken is not None:
+            ticket.answer(ModelBroken(model=self.spec.name, reason=self.spec.broken))
         elif self._has_room and not self.waiting and self.runner is not None:
             self._grant(ticket, self.runner, now_s)
         elif len(self.waiting) >= self._room_to_wait:
@@ -154,6 +175,12 @@ class Desk(Generic[R]):
             self.state = advance(self.state, RunnerState.DRAINING)
         self._proceed(now_s)
 
+    def retire(self, now_s: float) -> list[Waiter[R]]:
+        """It is no longer among the models: as `drain`, but those who wait are handed back, in turn."""
+        waiting = self.waiting.drain()
+        self.drain(now_s)
+        return waiting
+
     def halt(self) -> None:
         """The drain's deadline has passed: what still runs fails with ShuttingDown."""
         if self.state is RunnerState.DRAINING and self.runner is not None:
@@ -162,9 +189,7 @@ class Desk(Generic[R]):
 
     @property
     def is_over(self) -> bool:
-        return (
-            self._closing and self.runner is None and self.state in (RunnerState.STOPPED, RunnerState.FAILED)
-        )
+        return self._closing and self.runner is None and not self.has_process
 
     # ── deciding ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -188,9 +213,14 @@ class Desk(Generic[R]):
             return
         while self._has_room and self.waiting and self.runner is not None:  # 2
             self._grant(self.waiting.pop(), self.runner, now_s)
-        is_wanted = bool(self.waiting) or self.spec.preload
-        if is_wanted and self.state in (RunnerState.STOPPED, RunnerState.FAILED):  # 3
+        may_start = self.spec.broken is None and not self.is_held_back
+        if may_start and (self.waiting or self.spec.preload) and not self.has_process:  # 3
             self._start(now_s)
+
+    @property
+    def has_process(self) -> bool:
+        """Or is about to have one."""
+        return self.state not in (RunnerState.STOPPED, RunnerState.FAILED)
 
     def _wind_up(self) -> None:
         is_idle = self.state is RunnerState.DRAINING and not self.leases
@@ -210,7 +240,7 @@ class Desk(Generic[R]):
             self.wake_at_s = None
             self.starts += 1
             self.state = advance(self.state, RunnerState.STARTING)
-            self._effects.start_runner(self.spec)
+            self._effects.start_runner(self)
 
     def _grant(self, ticket: Waiter[R], runner: R, now_s: float) -> None:
         ticket.granted_at_s = now_s
@@ -233,6 +263,8 @@ class Desk(Generic[R]):
     @property
     def reason(self) -> str | None:
         """Why it does not run, for people; None while nothing is wrong."""
+        if self.spec.broken is not None:
+            return f"broken: {self.spec.broken}"
         if self.state is RunnerState.READY or self.history.fault is None:
             return None
         if self.history.is_quarantined(self._runners):

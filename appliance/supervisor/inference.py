@@ -6,9 +6,10 @@ Flow 1 (chat), the part between middleware and frames. The tests' fake is one mo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, Union
 
+from appliance.supervisor.policy import ModelDefaults
 from appliance.wire.messages import (
     Accepted,
     ApplyTemplate,
@@ -39,7 +40,8 @@ class ModelCard:
     facts: ModelFacts | None
     """None until the model was loaded once."""
     reason: str | None = None
-    """Why it is failed or quarantined."""
+    """Why it is failed, quarantined or broken."""
+    defaults: ModelDefaults = field(default_factory=ModelDefaults)
 
 
 class Generation(Protocol):
@@ -65,6 +67,11 @@ class Inference(Protocol):
     """What a handler thread may ask. Every method may be called from any thread."""
 
     def models(self) -> Sequence[ModelCard]: ...
+
+    def find(self, model: str) -> ModelCard:
+        """The model that this name means: case does not count, and `:latest` may be left out. Raises
+        ModelNotFound, InvalidReference.
+        """
 
     def generate(
         self, model: str, request: Generate, *, owner: str, gone: Callable[[], bool] | None = None

@@ -4,7 +4,10 @@ only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
 
 from appliance.wire.messages import Adapter, EngineSettings, Placement
 
@@ -38,14 +41,56 @@ class RunnerPolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDefaults:
+    """What a stored model says where a request says nothing. Applied at the door (`api/openai/`)."""
+
+    sampling: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    """Fields of `wire.messages.SamplingParams` by name, in its types and ranges."""
+    stop: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    """None or negative: to the end of the context."""
+    system: str | None = None
+    """Put in front of a chat that has no system message."""
+    messages: tuple[Mapping[str, Any], ...] = ()
+    """A conversation that comes before every chat, as OpenAI's message objects."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """A model the daemon may run."""
 
     name: str
     path: str
+    """The GGUF; the first part of a split one."""
     placement: Placement
+    paths: tuple[str, ...] = ()
+    """All parts of a split GGUF, in order; empty: `path` is the whole model."""
+    chat_template: str | None = None
+    """A Jinja source that replaces the GGUF's."""
+    defaults: ModelDefaults = field(default_factory=ModelDefaults)
+    broken: str | None = None
+    """Why it cannot be served (its bytes have changed); requests are then answered with ModelBroken."""
+    size_bytes: int | None = None
+    """Of all its files, to show; None: that of `path`."""
     settings: EngineSettings = field(default_factory=EngineSettings)
     draft_path: str | None = None
     adapters: tuple[Adapter, ...] = ()
     preload: bool = False
     """Started with the daemon, and started again (with back-off) when its runner dies."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Everything its runner reads."""
+        draft = () if self.draft_path is None else (self.draft_path,)
+        return (*(self.paths or (self.path,)), *(adapter.path for adapter in self.adapters), *draft)
+
+    def loads_like(self, other: ModelSpec) -> bool:
+        """Whether a runner of one is a runner of the other: they differ in what no runner knows."""
+        same = replace(
+            other,
+            name=self.name,
+            defaults=self.defaults,
+            preload=self.preload,
+            size_bytes=self.size_bytes,
+        )
+        return same == self

@@ -85,11 +85,18 @@ class Published:
         return ModelCard(
             name=self.spec.name,
             created_s=self.stamp.mtime_ns // 1_000_000_000 if self.stamp else 0,
-            size_bytes=self.stamp.size_bytes if self.stamp else 0,
+            size_bytes=self._size_bytes,
             state=self.state,
             facts=self.facts,
             reason=self.reason,
+            defaults=self.spec.defaults,
         )
+
+    @property
+    def _size_bytes(self) -> int:
+        if self.spec.size_bytes is not None:
+            return self.spec.size_bytes
+        return self.stamp.size_bytes if self.stamp else 0
 
     def status(self, now_s: float) -> ModelStatus:
         loaded = self.runner if self.runner and self.runner.ready else None

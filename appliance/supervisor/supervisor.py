@@ -36,23 +36,29 @@ from appliance.errors import (
 )
 from appliance.log import logger
 from appliance.supervisor import preflight
+from appliance.supervisor.catalog import Catalog
 from appliance.supervisor.client import Runner
 from appliance.supervisor.desk import Desk
 from appliance.supervisor.faults import fresh
 from appliance.supervisor.generation import RunningGeneration
 from appliance.supervisor.history import FileStamp
 from appliance.supervisor.inference import Call, ModelCard
+from appliance.supervisor.launch import launch
 from appliance.supervisor.mailbox import Mailbox
+from appliance.supervisor.names import Resolve, plain_key
 from appliance.supervisor.patience import Patience
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
-from appliance.supervisor.process import RUNNER_COMMAND, RunnerProcess
+from appliance.supervisor.process import RUNNER_COMMAND
 from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.states import RunnerState
 from appliance.supervisor.status import ModelStatus, Published
 from appliance.supervisor.ticket import Ticket
-from appliance.wire.messages import PROTOCOL, Accepted, Generate, Load, Ready, Request, Result, SetLimits
+from appliance.wire.messages import Accepted, Generate, Ready, Request, Result, SetLimits
 
 _log = logger("supervisor")
+
+_MAX_NAME = 256
+"""Characters of an unknown name that an answer repeats."""
 
 First = TypeVar("First", Accepted, Result)
 Event = Callable[[float], None]
@@ -60,7 +66,7 @@ Event = Callable[[float], None]
 
 
 class Supervisor:
-    """Implements `inference.Inference`. Its desks are owned by the thread `supervisor`; all public methods
+    """Implements `inference.Inference`. Its catalog is owned by the thread `supervisor`; all public methods
     take any thread.
     """
 
@@ -72,30 +78,37 @@ class Supervisor:
         runners: RunnerPolicy,
         spawner: Spawner,
         command: Sequence[str] = RUNNER_COMMAND,
+        resolve: Resolve = plain_key,
     ) -> None:
+        """`resolve`: how names in requests are compared with those of the models."""
         self._queue = queue
         self._policy = runners
         self._spawner = spawner
         self._command = tuple(command)
         self._inbox: SimpleQueue[Event | None] = SimpleQueue()
-        self._desks: dict[str, Desk[Runner]] = {
-            spec.name: Desk(spec, queue=queue, runners=runners, effects=self) for spec in models
-        }
+        self._resolve = resolve
+        self._catalog: Catalog[Runner] = Catalog(make=self._desk, resolve=resolve)
         self._published: Mapping[str, Published] = {}
-        self._publish()
+        self._in_use: frozenset[str] = frozenset()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+        self._catalog.set_models(models, time.monotonic())
+        self._publish()
 
     def start(self) -> None:
-        """Begin the loop and start the models that are to be preloaded."""
+        """Begin the loop. Models to be preloaded start as soon as the spawner runs, too."""
         self._thread.start()
-        for desk in self._desks.values():
-            self._post(desk.begin)
 
     # ── any thread: Inference ──────────────────────────────────────────────────────────────────────────────
 
     def models(self) -> Sequence[ModelCard]:
         return [published.card() for published in self._published.values()]
+
+    def find(self, model: str) -> ModelCard:
+        published = self._published.get(self._resolve(model))
+        if published is None:
+            raise self._not_found(model)
+        return published.card()
 
     def status(self) -> Sequence[ModelStatus]:
         """Everything that can be shown of the models; a picture, not a basis for decisions."""
@@ -131,6 +144,34 @@ class Supervisor:
         finally:
             self._release(ticket, succeeded=succeeded)
         return result
+
+    # ── any thread: which models there are ─────────────────────────────────────────────────────────────────
+
+    def set_models(self, specs: Sequence[ModelSpec]) -> None:
+        """From now on these and no others; see `catalog`. Of two with one key the first counts.
+
+        Raises what `resolve` raises. Requests that come after this call meet the new set.
+        """
+        self._check_names(specs)
+        self._post(lambda now_s: self._catalog.set_models(specs, now_s))
+
+    def add_model(self, spec: ModelSpec) -> None:
+        """A new model, or another state of one that is there (its runner is drained, if it must be)."""
+        self._check_names([spec])
+        self._post(lambda now_s: self._catalog.add(spec, now_s))
+
+    def remove_model(self, name: str) -> None:
+        """No request starts it any more; what runs finishes, then its runner ends."""
+        self._resolve(name)
+        self._post(lambda now_s: self._catalog.remove(name, now_s))
+
+    def paths_in_use(self) -> frozenset[str]:
+        """The files of all models that have a runner, also of those that leave."""
+        return self._in_use
+
+    def _check_names(self, specs: Sequence[ModelSpec]) -> None:
+        for spec in specs:
+            self._resolve(spec.name)
 
     # ── any thread: the rest ───────────────────────────────────────────────────────────────────────────────
 
@@ -170,11 +211,8 @@ class Supervisor:
     # ── handler threads ────────────────────────────────────────────────────────────────────────────────────
 
     def _acquire(self, model: str, owner: str, patience: Patience) -> tuple[Ticket, Runner]:
-        desk = self._desks.get(model)
-        if desk is None:
-            raise ModelNotFound(model=model, available=sorted(self._desks))
-        ticket = Ticket(model=model, owner=owner)
-        self._post(lambda now_s: desk.acquire(ticket, now_s))
+        ticket = Ticket(model=self._resolve(model), owner=owner)
+        self._post(lambda now_s: self._catalog.acquire(ticket.model, ticket, now_s, asked=model[:_MAX_NAME]))
         try:
             answer = patience.wait(ticket.wait)
         except BaseException:
@@ -185,11 +223,10 @@ class Supervisor:
         if answer is not None:
             raise fresh(answer)
         self._release(ticket, succeeded=False)
-        raise self._impatient(model)
+        raise self._impatient(ticket.model)
 
     def _release(self, ticket: Ticket, *, succeeded: bool) -> None:
-        desk = self._desks[ticket.model]
-        self._post(lambda now_s: desk.release(ticket, now_s, succeeded=succeeded))
+        self._post(lambda now_s: self._catalog.release(ticket.model, ticket, now_s, succeeded=succeeded))
 
     def _send(
         self, runner: Runner, request: Request, first: type[First], patience: Patience
@@ -206,14 +243,20 @@ class Supervisor:
         runner.cancel(mailbox)
         raise DeadlineExceeded(limit_s=self._queue.patience_s)
 
-    def _impatient(self, model: str) -> OutpostError:
-        published = self._published[model]
+    def _not_found(self, model: str) -> ModelNotFound:
+        known = sorted(published.spec.name for published in self._published.values())
+        return ModelNotFound(model=model[:_MAX_NAME], available=known)
+
+    def _impatient(self, key: str) -> OutpostError:
+        published = self._published.get(key)
+        if published is None:
+            return self._not_found(key)
         if published.state is RunnerState.READY:
             waiting = published.waiting
             return Overloaded(
                 waiting=waiting, limit=self._queue.max_waiting, retry_after_s=published.retry_after_s
             )
-        return ModelLoading(model=model, waited_s=self._queue.patience_s, retry_after_s=5.0)
+        return ModelLoading(model=published.spec.name, waited_s=self._queue.patience_s, retry_after_s=5.0)
 
     # ── the loop thread ────────────────────────────────────────────────────────────────────────────────────
 
@@ -231,39 +274,43 @@ class Supervisor:
             now_s = time.monotonic()
             try:
                 event(now_s)
-                for desk in self._desks.values():
-                    desk.tick(now_s)
+                self._catalog.tick(now_s)
             except Exception:  # noqa: BLE001  # thread top: one bad event must not end all service
                 _log.exception("supervisor_fault")
             self._publish()
-            if all(desk.is_over for desk in self._desks.values()):
+            if self._catalog.is_over:
                 self._over.set()
 
     def _until_next_timer(self) -> float | None:
-        times = [desk.wake_at_s for desk in self._desks.values() if desk.wake_at_s is not None]
+        times = [desk.wake_at_s for desk in self._catalog if desk.wake_at_s is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _publish(self) -> None:
         """Replace the picture others see; the old one stays whole for whoever reads it."""
-        self._published = {name: Published.of(desk) for name, desk in self._desks.items()}
+        self._published = {key: Published.of(desk) for key, desk in self._catalog.desks.items()}
+        self._in_use = frozenset(
+            file for desk in self._catalog if desk.has_process for file in desk.spec.files
+        )
 
     def _drain(self, now_s: float) -> None:
-        for desk in self._desks.values():
-            desk.drain(now_s)
+        self._catalog.drain(now_s)
 
     def _halt(self, _: float) -> None:
-        for desk in self._desks.values():
-            desk.halt()
+        self._catalog.halt()
+
+    def _desk(self, spec: ModelSpec) -> Desk[Runner]:
+        return Desk(spec, queue=self._queue, runners=self._policy, effects=self)
 
     def _send_limits(self, limits: SetLimits) -> None:
-        for desk in self._desks.values():
+        for desk in self._catalog:
             if desk.runner is not None:
                 desk.runner.set_limits(limits)
 
     # ── the loop thread: desk.Effects ──────────────────────────────────────────────────────────────────────
 
-    def start_runner(self, spec: ModelSpec) -> None:
-        self._spawner.submit(lambda is_open: self._spawn(spec, is_open=is_open))
+    def start_runner(self, desk: Desk[Runner], /) -> None:
+        spec = desk.spec
+        self._spawner.submit(lambda is_open: self._spawn(desk, spec, is_open=is_open))
 
     def stop_runner(self, runner: Runner, error: OutpostError | None) -> None:
         runner.stop(error)
@@ -273,12 +320,11 @@ class Supervisor:
 
     # ── the main thread ────────────────────────────────────────────────────────────────────────────────────
 
-    def _spawn(self, spec: ModelSpec, *, is_open: bool) -> None:
+    def _spawn(self, desk: Desk[Runner], spec: ModelSpec, *, is_open: bool) -> None:
         """Answered on the loop thread by `started`, or by `gone` without a runner."""
-        desk = self._desks[spec.name]
         fault: OutpostError
         try:
-            runner = self._launch(spec, is_open=is_open)
+            runner = self._launch(desk, spec, is_open=is_open)
         except OutpostError as error:
             fault = error
         except Exception as error:  # noqa: BLE001  # top of a job: the desk must get its answer
@@ -289,44 +335,20 @@ class Supervisor:
             return
         self._post(lambda now_s: desk.gone(None, fault, now_s))
 
-    def _launch(self, spec: ModelSpec, *, is_open: bool) -> Runner:
+    def _launch(self, desk: Desk[Runner], spec: ModelSpec, *, is_open: bool) -> Runner:
+        """The callbacks come on the runner's reader thread."""
         if not is_open:
             raise ShuttingDown
-        preflight.check(spec.name, spec.path)
-        try:
-            process = RunnerProcess(name=spec.name, sandbox=self._policy.sandbox, command=self._command)
-        except OSError as error:
-            raise RunnerStartFailed(model=spec.name, reason=f"no process: {error.strerror}") from error
-        _log.info("runner_started", runner=spec.name, pid=process.pid)
-        return Runner(
-            load=_load(spec),
-            process=process,
-            policy=self._policy,
-            on_ready=self._on_ready,
-            on_gone=self._on_gone,
-        )
 
-    # ── reader threads ─────────────────────────────────────────────────────────────────────────────────────
+        def on_ready(runner: Runner, ready: Ready) -> None:
+            self._post(lambda now_s: desk.ready(runner, ready.facts, now_s))
 
-    def _on_ready(self, runner: Runner, ready: Ready) -> None:
-        desk, facts = self._desks[runner.model], ready.facts
-        self._post(lambda now_s: desk.ready(runner, facts, now_s))
+        def on_gone(runner: Runner, fault: OutpostError | None) -> None:
+            self._post(lambda now_s: desk.gone(runner, fault, now_s))
 
-    def _on_gone(self, runner: Runner, fault: OutpostError | None) -> None:
-        desk = self._desks[runner.model]
-        self._post(lambda now_s: desk.gone(runner, fault, now_s))
-
-
-def _load(spec: ModelSpec) -> Load:
-    return Load(
-        protocol=PROTOCOL,
-        model=spec.name,
-        path=spec.path,
-        placement=spec.placement,
-        settings=spec.settings,
-        draft_path=spec.draft_path,
-        adapters=list(spec.adapters),
-    )
+        runner = launch(spec, policy=self._policy, command=self._command, on_ready=on_ready, on_gone=on_gone)
+        _log.info("runner_started", runner=spec.name, pid=runner.pid)
+        return runner
 
 
 def _nothing(_: float) -> None:

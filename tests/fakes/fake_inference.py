@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from appliance.errors import ClientGone, ModelNotFound, Overloaded
 from appliance.supervisor.inference import Call, Generation, ModelCard
+from appliance.supervisor.policy import ModelDefaults
 from appliance.wire.messages import (
     Accepted,
     ApplyTemplate,
@@ -122,6 +123,7 @@ class FakeInference:
     refuse: Exception | None = None
     """Raised by `generate` and `call`."""
     state: str = "ready"
+    defaults: ModelDefaults = field(default_factory=ModelDefaults)
     queue: threading.Event = field(default_factory=threading.Event)
     requests: list[Generate] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
@@ -147,7 +149,20 @@ class FakeInference:
             description="fake",
             has_chat_template=True,
         )
-        return [ModelCard(name=MODEL, created_s=1_700_000_000, size_bytes=1, state=self.state, facts=facts)]
+        return [
+            ModelCard(
+                name=MODEL,
+                created_s=1_700_000_000,
+                size_bytes=1,
+                state=self.state,
+                facts=facts,
+                defaults=self.defaults,
+            )
+        ]
+
+    def find(self, model: str) -> ModelCard:
+        self._check_name(model)
+        return self.models()[0]
 
     def generate(
         self, model: str, request: Generate, *, owner: str, gone: Callable[[], bool] | None = None
@@ -200,7 +215,10 @@ class FakeInference:
     def _check(self, model: str) -> None:
         if self.refuse is not None:
             raise self.refuse
-        if model != MODEL:
+        self._check_name(model)
+
+    def _check_name(self, model: str) -> None:
+        if model.casefold() != MODEL:
             raise ModelNotFound(model=model, available=[MODEL])
 
     def _let_go(self, generation: FakeGeneration) -> None:

@@ -43,7 +43,7 @@ class FakeEffects:
     stopped: list[tuple[str, OutpostError | None]] = field(default_factory=list)
     file: FileStamp = field(default_factory=lambda: FileStamp(mtime_ns=1, size_bytes=1, inode=1))
 
-    def start_runner(self, spec: ModelSpec) -> None:
+    def start_runner(self, desk: Desk[str], /) -> None:
         self.started += 1
 
     def stop_runner(self, runner: str, error: OutpostError | None) -> None:
