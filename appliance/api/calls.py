@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from appliance.api.exchange import Exchange, Observer
-from appliance.supervisor.inference import Call, Generation, Inference
+from appliance.supervisor.inference import Call, Generation, Inference, ModelCard
 from appliance.wire.messages import Generate, Result
 
 
@@ -33,17 +33,26 @@ class Calls:
     def inference(self) -> Inference:
         return self._inference
 
+    def find(self, exchange: Exchange, model: str) -> ModelCard:
+        """The model meant; it is noted under its own name, so that no spelling makes a metric of its own.
+        Raises ModelNotFound, InvalidReference.
+        """
+        exchange.model = model
+        card = self._inference.find(model)
+        exchange.model = card.name
+        return card
+
     def generate(self, exchange: Exchange, model: str, request: Generate) -> Generation:
         """Blocks until `Accepted`. Raises what `Inference.generate` raises. The caller must close what it
         gets.
         """
-        exchange.model = model
+        self.find(exchange, model)
         with self._observer.waiting() if self._observer else nullcontext():
             generation = self._inference.generate(model, request, owner=exchange.owner, gone=exchange.gone)
         exchange.mark_accepted(generation.accepted)
         return generation
 
     def call(self, exchange: Exchange, model: str, request: Call) -> Result:
-        exchange.model = model
+        self.find(exchange, model)
         with self._observer.waiting() if self._observer else nullcontext():
             return self._inference.call(model, request, owner=exchange.owner, gone=exchange.gone)

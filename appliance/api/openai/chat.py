@@ -11,7 +11,7 @@ import falcon
 from appliance.api import json_body, sse
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import exchange_of
-from appliance.api.openai import chat_request
+from appliance.api.openai import chat_request, stored_defaults
 from appliance.api.openai.chunks import Envelope, encode
 from appliance.api.openai.collect import Choice, collect
 from appliance.api.openai.schema import ChatBody
@@ -32,6 +32,7 @@ class ChatCompletions:
         exchange = exchange_of(req)
         body = validated(ChatBody, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange)
         request = chat_request.request_of(body, scope=exchange.scope, raw_grammar=self._limits.raw_grammar)
+        request = stored_defaults.applied(request, body, self._calls.find(exchange, body.model))
         id_, created_s = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
         generation = self._calls.generate(exchange, body.model, request)
         if body.stream:

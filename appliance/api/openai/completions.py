@@ -11,7 +11,7 @@ import falcon
 from appliance.api import json_body, sse
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import exchange_of
-from appliance.api.openai import completion_request
+from appliance.api.openai import completion_request, stored_defaults
 from appliance.api.openai.batch import generate_all
 from appliance.api.openai.chunks import Envelope, encode
 from appliance.api.openai.collect import Choice, collect
@@ -37,6 +37,8 @@ class Completions:
         requests = completion_request.requests_of(
             body, scope=exchange.scope, raw_grammar=self._limits.raw_grammar
         )
+        card = self._calls.find(exchange, body.model)
+        requests = [stored_defaults.applied(request, body, card) for request in requests]
         n = sum(request.n for request in requests)
         id_, created_s = f"cmpl-{secrets.token_hex(12)}", int(time.time())
         generation = generate_all(self._calls, exchange, body.model, requests)

@@ -7,7 +7,6 @@ from typing import Any
 import falcon
 
 from appliance.api.openai.chunks import encode
-from appliance.errors import ModelNotFound
 from appliance.supervisor.inference import Inference, ModelCard
 
 
@@ -29,13 +28,9 @@ class Model:
         self._inference = inference
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, model: str) -> None:
-        cards = self._inference.models()
-        for card in cards:
-            if card.name == model:
-                resp.content_type = "application/json"
-                resp.data = encode(_object(card))
-                return
-        raise ModelNotFound(model=model[:256], available=[card.name for card in cards])
+        card = self._inference.find(model[:256])
+        resp.content_type = "application/json"
+        resp.data = encode(_object(card))
 
 
 def _object(card: ModelCard) -> dict[str, Any]:
