@@ -1,0 +1,178 @@
+"""The blobs of a layout on disk: there, sound, missing or quarantined.
+
+A blob is sound when `verified` knows the very file. Any other is hashed before it is used, and moved to
+`quarantine/` with its reason when it is not what its name says. It is repaired by arriving again."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from appliance.errors import ManifestInvalid, ModelBroken, ModelNotFound, StoreFault
+from appliance.store.descriptor import Descriptor
+from appliance.store.digest import Digest, digest_of
+from appliance.store.examine import Examination
+from appliance.store.files import Files
+from appliance.store.places import Places
+from appliance.store.verified import Verified
+
+MAX_SMALL_BYTES: Final = 16 << 20
+"""What `fetch` reads into memory: manifests, configs, templates, licences."""
+
+_CHUNK_BYTES: Final = 1 << 20
+_MAX_REASON_BYTES: Final = 64 << 10
+_MAX_REASON_CHARS: Final = 4_000
+
+
+class _Reason(msgspec.Struct):
+    digest: str
+    reason: str
+
+
+class Blobs:
+    """Any thread. Two that hash or move one blob at once are kept apart by `Layout.locks`."""
+
+    def __init__(self, places: Places, files: Files, verified: Verified | None, *, read_only: bool) -> None:
+        """`verified` None: nothing is known yet, and what is found out is not kept."""
+        self._places = places
+        self._files = files
+        self.verified = verified or Verified()
+        self._read_only = read_only
+
+    def status(self, digest: Digest) -> os.stat_result | None:
+        """None: not there, or no plain file."""
+        try:
+            found = os.stat(self._places.blob(digest), follow_symlinks=False)
+        except OSError:
+            return None
+        return found if stat.S_ISREG(found.st_mode) else None
+
+    def trouble(self, descriptor: Descriptor) -> str | None:
+        """What is known to be wrong with it, without reading it."""
+        found = self.status(descriptor.digest)
+        if found is None:
+            return self.quarantine_reason(descriptor.digest) or f"blob {descriptor.digest} is missing"
+        if found.st_size != descriptor.size:
+            return f"blob {descriptor.digest} has {found.st_size} of {descriptor.size} bytes"
+        return None
+
+    def is_sound(self, descriptor: Descriptor) -> bool:
+        """There, of the right size, and known to be what its name says, or found so now by hashing."""
+        found = self.status(descriptor.digest)
+        if found is None or found.st_size != descriptor.size:
+            return False
+        return self.verified.knows(descriptor.digest, found) or self._examine(descriptor.digest) is None
+
+    def path(self, digest: Digest) -> Path:
+        """Of a sound blob. Raises ModelBroken, ModelNotFound."""
+        found = self.status(digest)
+        if found is None:
+            if reason := self.quarantine_reason(digest):
+                raise ModelBroken(model=digest, reason=reason)
+            raise ModelNotFound(model=digest, available=[])
+        if not self.verified.knows(digest, found) and (reason := self._examine(digest)):
+            raise ModelBroken(model=digest, reason=reason)
+        return self._places.blob(digest)
+
+    def read(self, descriptor: Descriptor) -> bytes:
+        """A small blob as a whole, hashed each time. Raises ManifestInvalid, ModelBroken, ModelNotFound."""
+        if descriptor.size > MAX_SMALL_BYTES:
+            reason = f"{descriptor.size} bytes are more than is read as a whole ({MAX_SMALL_BYTES})"
+            raise ManifestInvalid(what=descriptor.digest, reason=reason)
+        if self.status(descriptor.digest) is None:
+            return self.path(descriptor.digest).read_bytes()
+        with self._opened(self._places.blob(descriptor.digest)) as fd:
+            content = b"".join(_chunks(fd, 0, descriptor.size + 1))
+        if digest_of(content) != descriptor.digest:
+            self.path_again(descriptor.digest)
+            raise ModelBroken(model=descriptor.digest, reason=f"it has not {descriptor.size} bytes")
+        return content
+
+    def path_again(self, digest: Digest) -> Path:
+        """As `path`, hashed whatever is known of it."""
+        self.verified.forget(digest)
+        return self.path(digest)
+
+    @contextmanager
+    def chunks(self, descriptor: Descriptor, start: int, end: int | None) -> Iterator[Iterator[bytes]]:
+        """Of a foreign, read-only layout without hashing first: a stick may read differently the second time,
+        so only the reader's own hash counts.
+        """
+        path = self._places.blob(descriptor.digest) if self._read_only else self.path(descriptor.digest)
+        if self._read_only and self.status(descriptor.digest) is None:
+            raise ModelNotFound(model=descriptor.digest, available=[])
+        stop = descriptor.size if end is None else min(end, descriptor.size)
+        with self._opened(path) as fd:
+            yield _chunks(fd, start, stop)
+
+    # ── quarantine ──────────────────────────────────────────────────────────────────────────────────
+
+    def quarantine(self, digest: Digest, reason: str) -> None:
+        """The reason first: a blob is never away without one. Repeatable after a crash at any point."""
+        if self._read_only:
+            return
+        self.verified.forget(digest)
+        note = _Reason(digest=digest, reason=reason[:_MAX_REASON_CHARS])
+        self._files.write_aside(self._places.quarantine_reason(digest), msgspec.json.encode(note))
+        if self.status(digest) is not None:
+            self._files.rename(self._places.blob(digest), self._places.quarantined(digest))
+            self._files.fsync_dir(self._places.quarantine)
+            self._files.fsync_dir(self._places.blobs)
+
+    def quarantine_reason(self, digest: Digest) -> str | None:
+        try:
+            with self._places.quarantine_reason(digest).open("rb") as file:
+                return msgspec.json.decode(file.read(_MAX_REASON_BYTES), type=_Reason).reason
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+            return f"blob {digest} is in quarantine; its reason cannot be read"
+
+    def welcome(self, digest: Digest) -> None:
+        """A blob has arrived whole: it is sound, and an earlier one in quarantine has no more to tell."""
+        if found := self.status(digest):
+            self.verified.record(digest, found)
+        # The reason last: were it to go first, a crash between would leave a blob in quarantine without one.
+        self._files.unlink(self._places.quarantined(digest))
+        if self._files.unlink(self._places.quarantine_reason(digest)):
+            self._files.fsync_dir(self._places.quarantine)
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _examine(self, digest: Digest) -> str | None:
+        """Hash it all; a sound one is noted, another one quarantined."""
+        with Examination(self._files, self._places.blob(digest), digest, from_disk=False) as examination:
+            reason = examination.finish()
+            if not examination.is_current():
+                return f"blob {digest} was changed while it was read"
+            if reason is None:
+                self.verified.record(digest, examination.found)
+        if reason:
+            self.quarantine(digest, reason)
+        return reason
+
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[int]:
+        fd = self._files.open_existing(path)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+
+def _chunks(fd: int, start: int, end: int) -> Iterator[bytes]:
+    while start < end:
+        try:
+            chunk = os.pread(fd, min(_CHUNK_BYTES, end - start), start)
+        except OSError as error:
+            raise StoreFault(path=f"(file {fd})", reason=error.strerror or str(error)) from error
+        if not chunk:
+            return
+        yield chunk
+        start += len(chunk)

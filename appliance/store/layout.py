@@ -1,0 +1,338 @@
+"""An OCI image layout on disk: the store itself, a directory or a stick. A `Source` and a `Target` of `copy`.
+
+What a name needs is written before the name: blobs, the manifest's blob, then `index.json`; each aside,
+synced, renamed, its directory synced. Where things lie is drawn in `places.py`, what a crash leaves is
+settled by `recovery.py`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import Final, Self
+
+from appliance.errors import (
+    DigestMismatch,
+    ManifestInvalid,
+    ModelBroken,
+    ModelNotFound,
+    OutpostError,
+    StoreFault,
+)
+from appliance.store.adopt import Adoption
+from appliance.store.blobs import Blobs
+from appliance.store.content import Progress, Report, Source, unreported
+from appliance.store.descriptor import Descriptor, Resolved
+from appliance.store.digest import Digest, digest_of, hex_of
+from appliance.store.files import Files
+from appliance.store.graph import Graph, parse_children
+from appliance.store.ingest import READ_ONLY, Ingest
+from appliance.store.lock import BlobLocks, Holds, StoreLock
+from appliance.store.media_types import MODEL_WEIGHT
+from appliance.store.names import Entry, Names
+from appliance.store.opened import check_foreign, close_store, open_store
+from appliance.store.places import Places
+from appliance.store.reference import Reference
+from appliance.store.space import Space
+from appliance.store.transfer import fill
+
+_MAX_AVAILABLE: Final = 50
+"""How many names an error lists."""
+
+
+class Layout:
+    """Any thread of one process; another process meets `StoreInUse`. `index_lock` guards the names and what
+    gc removes, `locks` each blob's arrival and hashing.
+    """
+
+    is_parallel = False
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        files: Files,
+        floor_fraction: float = 0.05,
+        read_only: bool = False,
+        portable: bool = False,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Makes or recovers the store. `read_only`: a foreign layout that is left as it is. `portable`:
+        `close` leaves nothing but the layout (a directory to carry away). Raises StoreInUse, StoreFault,
+        ManifestInvalid.
+        """
+        self.root = root
+        self.places = Places(root)
+        self.files = files
+        self.read_only = read_only
+        self.monotonic = monotonic
+        self._portable = portable
+        self._lock: StoreLock | None = None
+        if read_only:
+            check_foreign(self.places)
+            verified, doubtful = None, frozenset[Digest]()
+        else:
+            self._lock, verified, doubtful = open_store(self.places, files, monotonic)
+        with ExitStack() as undo:
+            if self._lock:
+                undo.callback(self._lock.release)
+            self.names = Names(self.places, files)
+            undo.pop_all()
+        self.blobs = Blobs(self.places, files, verified, read_only=read_only)
+        for digest in doubtful:
+            self.blobs.verified.forget(digest)
+        self.graph = Graph(self.blobs)
+        self.space = Space(self.places, floor_fraction)
+        self.locks = BlobLocks()
+        self.holds = Holds()
+        self.index_lock = threading.RLock()
+        self.touched: dict[Digest, float] = {}
+        self.released: set[Digest] = set()
+        self._arriving: dict[Digest, Ingest] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """In order, so that the next start believes all that is known. Nothing may be in work. Repeatable."""
+        if self._lock:
+            lock, self._lock = self._lock, None
+            close_store(self.places, self.files, self.blobs.verified, lock, portable=self._portable)
+
+    # ── names ───────────────────────────────────────────────────────────────────────────────────────
+
+    def entries(self) -> tuple[Entry, ...]:
+        """All of the index, also what has no model's name."""
+        return self.names.entries()
+
+    def references(self) -> list[tuple[Reference, Descriptor]]:
+        """Every name, sorted, and the manifest or index it stands for. Broken ones too: see `broken`."""
+        named = [(entry.reference, entry.descriptor) for entry in self.names.entries() if entry.reference]
+        return sorted(named, key=lambda pair: pair[0].key)
+
+    def lookup(self, reference: Reference) -> Descriptor:
+        """Raises ModelNotFound with what there is, ModelBroken with what is wrong."""
+        descriptor = self._find(reference)
+        if reason := self.broken(descriptor):
+            raise ModelBroken(model=reference.display, reason=reason)
+        return descriptor
+
+    def broken(self, descriptor: Descriptor) -> str | None:
+        """Why what hangs on this manifest cannot be used, as far as known without hashing it."""
+        return self.graph.trouble(descriptor)
+
+    def closure(self, descriptor: Descriptor) -> dict[Digest, Descriptor]:
+        """A manifest and all blobs below it."""
+        return self.graph.closure(descriptor)
+
+    def untag(self, reference: Reference) -> None:
+        """Durable when it returns; the bytes go with the next gc. Raises ModelNotFound."""
+        with self.index_lock:
+            entry = self.names.find(reference)
+            if entry is None or not self.names.drop(reference):
+                raise self._not_found(reference)
+            self._release(entry.descriptor)
+
+    def publish(self, reference: Reference, resolved: Resolved) -> None:
+        """The manifest, then the name; durable when it returns. Raises ManifestInvalid when a blob is
+        missing.
+        """
+        if digest_of(resolved.content) != resolved.descriptor.digest:
+            actual = digest_of(resolved.content)
+            raise DigestMismatch(what=reference.display, expected=resolved.descriptor.digest, actual=actual)
+        parse_children(resolved.content, what=reference.display)
+        self._put(resolved.descriptor, resolved.content)
+        with self.index_lock:
+            if reason := self.broken(resolved.descriptor):
+                raise ManifestInvalid(what=reference.display, reason=reason)
+            before = self.names.find(reference)
+            self.names.point(reference, resolved.descriptor)
+            if before and before.descriptor.digest != resolved.descriptor.digest:
+                self._release(before.descriptor)
+        self.settle()
+
+    # ── content out ─────────────────────────────────────────────────────────────────────────────────
+
+    def resolve(self, reference: Reference) -> Resolved:
+        descriptor = self.lookup(reference)
+        return Resolved(descriptor=descriptor, content=self.fetch(descriptor))
+
+    def fetch(self, descriptor: Descriptor) -> bytes:
+        return self.blobs.read(descriptor)
+
+    def open(
+        self, descriptor: Descriptor, *, start: int = 0, end: int | None = None
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        return self.blobs.chunks(descriptor, start, end)
+
+    def path(self, digest: Digest) -> Path:
+        """Of a sound blob; hashed first where it is not known as such. Raises ModelBroken, ModelNotFound."""
+        found = self.blobs.status(digest)
+        if found and self.blobs.verified.knows(digest, found):
+            return self.places.blob(digest)
+        with self.locks.alone(digest):
+            return self.blobs.path(digest)
+
+    # ── content in ──────────────────────────────────────────────────────────────────────────────────
+
+    def has(self, descriptor: Descriptor) -> bool:
+        """What it says yes to stays for an hour, named or not."""
+        self._touch(descriptor.digest)
+        with self.locks.alone(descriptor.digest):
+            return self.blobs.is_sound(descriptor)
+
+    def reserve(self, missing_bytes: int) -> None:
+        self._require_writable()
+        self.space.require(missing_bytes)
+
+    @contextmanager
+    def expect(self, blobs: Sequence[Descriptor]) -> Iterator[None]:
+        """Around a copy: room for what is missing of these is kept free from others, and none of them is
+        collected. Raises InsufficientSpace.
+        """
+        self._require_writable()
+        with self.space.expect(blobs), self.hold([blob.digest for blob in blobs]):
+            yield
+
+    def take(self, descriptor: Descriptor, source: Source, report: Report) -> None:
+        """A second taker of one blob waits, is told of its progress, and finds it done."""
+        self._require_writable()
+        with self.locks.alone(descriptor.digest, lambda: self._tell_arriving(descriptor, report)):
+            if self.blobs.is_sound(descriptor):
+                report(_pulling(descriptor, descriptor.size))
+            else:
+                self._bring(descriptor, source, report)
+            self._touch(descriptor.digest)
+
+    def put(self, content: bytes, media_type: str) -> Descriptor:
+        """A small blob, durable when it returns."""
+        descriptor = Descriptor(media_type=media_type, digest=digest_of(content), size=len(content))
+        self._put(descriptor, content)
+        return descriptor
+
+    def adopt(
+        self, path: Path, *, link: bool = False, report: Report = unreported, media_type: str = MODEL_WEIGHT
+    ) -> Descriptor:
+        """A local file as a blob: linked (it becomes read-only), or cloned or copied. Raises InvalidRequest
+        for what is no readable plain file, InsufficientSpace, StoreFault.
+        """
+        self._require_writable()
+        adoption = Adoption(self.places, self.files, self.space, path, report)
+        digest = adoption.run(link=link)
+        descriptor = Descriptor(media_type=media_type, digest=digest, size=adoption.size)
+        with self.locks.alone(digest):
+            self._settle_temporary(adoption.temporary, descriptor)
+        return descriptor
+
+    def quarantine(self, digest: Digest, reason: str) -> None:
+        """Never served again until it arrives anew; the models that need it are broken with this reason."""
+        with self.locks.alone(digest):
+            self.blobs.quarantine(digest, reason)
+
+    def hold(self, digests: Collection[Digest]) -> AbstractContextManager[None]:
+        """While it lasts, gc leaves these alone."""
+        return self.holds.hold(frozenset(digests))
+
+    def settle(self) -> None:
+        """Note what is known for the next start; cheap when there is nothing new. Called now and then."""
+        if not self.read_only:
+            self.blobs.verified.settle(self.files)
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _find(self, reference: Reference) -> Descriptor:
+        if reference.digest is not None:
+            return self._find_digest(reference, reference.digest)
+        entry = self.names.find(reference)
+        if entry is None:
+            raise self._not_found(reference)
+        return entry.descriptor
+
+    def _find_digest(self, reference: Reference, digest: Digest) -> Descriptor:
+        """A manifest some name leads to, also as a variant; the tag beside a digest says nothing."""
+        for entry in self.names.entries():
+            if entry.descriptor.digest == digest:
+                return entry.descriptor
+        for entry in self.names.entries():
+            try:
+                below, variants = self.graph.children(entry.descriptor)
+            except OutpostError:
+                continue
+            found = [child for child in below if child.digest == digest] if variants else []
+            if found and self.blobs.status(digest):
+                return found[0]
+        raise self._not_found(reference)
+
+    def _not_found(self, reference: Reference) -> ModelNotFound:
+        names = [known.display for known, _ in self.references()[:_MAX_AVAILABLE]]
+        return ModelNotFound(model=reference.display, available=names)
+
+    def _bring(self, descriptor: Descriptor, source: Source, report: Report) -> None:
+        if not self.places.part_state(descriptor.digest).exists():
+            self.space.require(descriptor.size, without=frozenset({descriptor.digest}))
+        ingest = Ingest(self.places, self.files, descriptor)
+        self._arriving[descriptor.digest] = ingest
+        try:
+            fill(ingest, descriptor, source, report)
+            report(Progress(status="verifying sha256 digest", digest=descriptor.digest))
+            ingest.commit()
+            self.blobs.welcome(descriptor.digest)
+        finally:
+            del self._arriving[descriptor.digest]
+            ingest.close()
+
+    def _tell_arriving(self, descriptor: Descriptor, report: Report) -> None:
+        ingest = self._arriving.get(descriptor.digest)
+        report(_pulling(descriptor, ingest.received_bytes if ingest else 0))
+
+    def _put(self, descriptor: Descriptor, content: bytes) -> None:
+        self._require_writable()
+        with self.locks.alone(descriptor.digest):
+            if not self.blobs.is_sound(descriptor):
+                self.space.require(len(content))
+                temporary = self.places.temporary(hex_of(descriptor.digest))
+                self.files.write_durably(temporary, content, mode=READ_ONLY)
+                self._settle_temporary(temporary, descriptor)
+            self._touch(descriptor.digest)
+
+    def _settle_temporary(self, temporary: Path, descriptor: Descriptor) -> None:
+        """Content that is whole and durable gets its name. The digest's lock is held."""
+        if self.blobs.is_sound(descriptor):
+            self.files.unlink(temporary)
+        else:
+            self.files.rename(temporary, self.places.blob(descriptor.digest))
+            self.files.fsync_dir(self.places.blobs)
+            self.blobs.welcome(descriptor.digest)
+        self._touch(descriptor.digest)
+
+    def _touch(self, digest: Digest) -> None:
+        self.touched[digest] = self.monotonic()
+        self.released.discard(digest)
+
+    def _release(self, top: Descriptor) -> None:
+        """A name has let go of these: what no other name needs may be collected at once. The index lock is
+        held.
+        """
+        try:
+            below = self.graph.closure(top)
+        except OutpostError:
+            return  # its blobs are collected by age
+        for digest in below:
+            self.touched.pop(digest, None)
+            self.released.add(digest)
+
+    def _require_writable(self) -> None:
+        if self.read_only:
+            raise StoreFault(path=str(self.root), reason="it was opened for reading only")
+
+
+def _pulling(descriptor: Descriptor, completed: int) -> Progress:
+    status = f"pulling {hex_of(descriptor.digest)[:12]}"
+    return Progress(
+        status=status, digest=descriptor.digest, total_bytes=descriptor.size, completed_bytes=completed
+    )

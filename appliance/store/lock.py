@@ -1,0 +1,102 @@
+"""Who may work on a store: one process by a lock on a file, one thread per blob by a lock in memory."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from appliance.errors import StoreInUse
+from appliance.store.digest import Digest
+from appliance.store.files import Files
+from appliance.store.places import Places
+
+_PATIENCE_S: Final = 1.0
+"""Between two looks of a waiting thread at whether it shall go on waiting."""
+
+
+class StoreLock:
+    """The flock of a store; the kernel gives it back when the process dies. Owned by the `Layout`."""
+
+    def __init__(self, places: Places, files: Files) -> None:
+        """Raises StoreInUse at once when another process (or another `Layout` of this one) has it."""
+        self._path = places.lock
+        self._fd = files.open_ingest(self._path)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._fd)
+            raise StoreInUse(directory=str(places.root)) from error
+
+    def release(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class BlobLocks:
+    """One lock per digest, there only while somebody wants it."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[Digest, tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def alone(self, digest: Digest, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+        """`waiting` is called every second of waiting, and ends it by raising."""
+        lock = self._join(digest)
+        try:
+            while not lock.acquire(timeout=_PATIENCE_S):
+                if waiting:
+                    waiting()
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            self._leave(digest)
+
+    def busy(self) -> frozenset[Digest]:
+        with self._guard:
+            return frozenset(self._locks)
+
+    def _join(self, digest: Digest) -> threading.Lock:
+        with self._guard:
+            lock, count = self._locks.get(digest) or (threading.Lock(), 0)
+            self._locks[digest] = (lock, count + 1)
+            return lock
+
+    def _leave(self, digest: Digest) -> None:
+        with self._guard:
+            lock, count = self._locks.pop(digest)
+            if count > 1:
+                self._locks[digest] = (lock, count - 1)
+
+
+class Holds:
+    """Digests that gc must leave alone though no name leads to them: counted, since several may hold one."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._counts: dict[Digest, int] = {}
+
+    @contextmanager
+    def hold(self, digests: frozenset[Digest]) -> Iterator[None]:
+        with self._guard:
+            for digest in digests:
+                self._counts[digest] = self._counts.get(digest, 0) + 1
+        try:
+            yield
+        finally:
+            with self._guard:
+                for digest in digests:
+                    self._counts[digest] -= 1
+                    if not self._counts[digest]:
+                        del self._counts[digest]
+
+    def held(self) -> frozenset[Digest]:
+        with self._guard:
+            return frozenset(self._counts)

@@ -1,0 +1,185 @@
+"""The names of a layout: `index.json`, one descriptor per name.
+
+A name is an entry annotated with `org.opencontainers.image.ref.name`. Entries of other tools (no name, or one
+that is no model's name) are kept as they are. The file is replaced as a whole, aside and durably; the one
+before it stays as `index.json.previous` for `recover_index`."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import msgspec
+
+from appliance.errors import InvalidReference, ManifestInvalid, StoreFault
+from appliance.store.descriptor import Descriptor
+from appliance.store.digest import parse_digest
+from appliance.store.files import Files
+from appliance.store.media_types import OCI_INDEX, REF_NAME
+from appliance.store.places import Places
+from appliance.store.reference import Reference, parse_reference
+
+MAX_INDEX_BYTES: Final = 16 << 20
+_MAX_SIZE: Final = 1 << 50
+
+
+class _Descriptor(msgspec.Struct, omit_defaults=True):
+    mediaType: str  # noqa: N815 - as OCI writes it
+    digest: str
+    size: int
+    annotations: dict[str, str] = {}
+    artifactType: str | None = None  # noqa: N815
+    platform: dict[str, Any] | None = None
+
+
+class _Index(msgspec.Struct):
+    manifests: list[_Descriptor]
+    schemaVersion: int = 2  # noqa: N815
+    mediaType: str = OCI_INDEX  # noqa: N815
+    annotations: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One descriptor of the index. `reference` is None where the name is missing or not a model's."""
+
+    descriptor: Descriptor
+    name: str | None
+    reference: Reference | None
+
+
+class Names:
+    """Any thread may read. Who writes holds `Layout.index_lock`."""
+
+    def __init__(self, places: Places, files: Files) -> None:
+        """Raises ManifestInvalid for an index that cannot be read: nothing must be written over it."""
+        self._places = places
+        self._files = files
+        self._lock = threading.Lock()
+        self._identity: tuple[int, ...] = ()
+        self._entries: tuple[Entry, ...] = ()
+        self._raw: list[_Descriptor] = []
+        self.entries()
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Read again only when the file is another one."""
+        with self._lock:
+            try:
+                found = os.stat(self._places.index)
+            except OSError as error:
+                raise StoreFault(path=str(self._places.index), reason=error.strerror or str(error)) from error
+            identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+            if identity != self._identity:
+                self._raw = read_index(self._places.index)
+                self._entries = tuple(_entry(raw) for raw in self._raw)
+                self._identity = identity
+            return self._entries
+
+    def find(self, reference: Reference) -> Entry | None:
+        key = reference.key
+        return next(
+            (entry for entry in self.entries() if entry.reference and entry.reference.key == key), None
+        )
+
+    def point(self, reference: Reference, descriptor: Descriptor) -> None:
+        """Let the name stand for this; durable when it returns. Unchanged: nothing is written."""
+        name = reference.with_digest(None).name
+        before = self.find(reference)
+        if before and before.name == name and before.descriptor.digest == descriptor.digest:
+            return
+        raw = _Descriptor(
+            mediaType=descriptor.media_type,
+            digest=descriptor.digest,
+            size=descriptor.size,
+            annotations={**descriptor.annotations, REF_NAME: name},
+            artifactType=descriptor.artifact_type,
+        )
+        self._write([*self._others(reference), raw])
+
+    def drop(self, reference: Reference) -> bool:
+        """Whether it was there; durable when it returns."""
+        if self.find(reference) is None:
+            return False
+        self._write(self._others(reference))
+        return True
+
+    def _others(self, reference: Reference) -> list[_Descriptor]:
+        key = reference.key
+        return [
+            raw
+            for raw, entry in zip(self._raw, self.entries(), strict=True)
+            if entry.reference is None or entry.reference.key != key
+        ]
+
+    def _write(self, manifests: Sequence[_Descriptor]) -> None:
+        index, previous = self._places.index, self._places.previous_index
+        self._files.unlink(previous)
+        self._files.link(index, previous)
+        self._files.write_aside(index, render(manifests))
+
+
+def render(manifests: Sequence[_Descriptor]) -> bytes:
+    return msgspec.json.format(
+        msgspec.json.encode(_Index(manifests=list(manifests)), order="sorted"), indent=2
+    )
+
+
+def read_index(path: Path) -> list[_Descriptor]:
+    """Raises ManifestInvalid, StoreFault."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_INDEX_BYTES + 1)
+    except OSError as error:
+        raise StoreFault(path=str(path), reason=error.strerror or str(error)) from error
+    return parse_index(content, what=str(path))
+
+
+def parse_index(content: bytes, *, what: str) -> list[_Descriptor]:
+    """The top index of a layout, bounded before it is parsed. Raises ManifestInvalid."""
+    if len(content) > MAX_INDEX_BYTES:
+        raise ManifestInvalid(what=what, reason=f"it has more than {MAX_INDEX_BYTES} bytes")
+    try:
+        index = msgspec.json.decode(content, type=_Index)
+        for manifest in index.manifests:
+            parse_digest(manifest.digest)
+            if not 0 <= manifest.size <= _MAX_SIZE:
+                raise ManifestInvalid(what=what, reason=f"{manifest.size} is no size of a manifest")
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ManifestInvalid(what=what, reason=f"it is no OCI index: {error}") from error
+    except InvalidReference as error:
+        raise ManifestInvalid(what=what, reason=str(error.fields["reason"])) from error
+    if index.schemaVersion != 2:
+        raise ManifestInvalid(what=what, reason=f"schema version {index.schemaVersion} is not known")
+    return index.manifests
+
+
+def entries_of(manifests: Sequence[_Descriptor]) -> tuple[Entry, ...]:
+    return tuple(_entry(raw) for raw in manifests)
+
+
+def _entry(raw: _Descriptor) -> Entry:
+    annotations = {key: value for key, value in raw.annotations.items() if key != REF_NAME}
+    name = raw.annotations.get(REF_NAME)
+    return Entry(
+        descriptor=Descriptor(
+            media_type=raw.mediaType,
+            digest=parse_digest(raw.digest),
+            size=raw.size,
+            annotations=MappingProxyType(annotations),
+            artifact_type=raw.artifactType,
+        ),
+        name=name,
+        reference=_reference(name),
+    )
+
+
+def _reference(name: str | None) -> Reference | None:
+    try:
+        return replace(parse_reference(name), digest=None) if name else None
+    except InvalidReference:
+        return None

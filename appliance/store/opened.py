@@ -1,0 +1,86 @@
+"""Opening and closing a layout: the lock, recovery, and the marker that tells an unclean stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from appliance.errors import ManifestInvalid, StoreFault
+from appliance.store.digest import Digest
+from appliance.store.files import Files
+from appliance.store.lock import StoreLock
+from appliance.store.places import Places
+from appliance.store.recovery import recover
+from appliance.store.verified import Verified
+
+_MAX_LAYOUT_BYTES: Final = 4_096
+
+
+class _OciLayout(msgspec.Struct):
+    imageLayoutVersion: str  # noqa: N815 - as OCI writes it
+
+
+def open_store(
+    places: Places, files: Files, monotonic: Callable[[], float] = time.monotonic
+) -> tuple[StoreLock, Verified, frozenset[Digest]]:
+    """Last: blobs that are to be hashed whatever is known of them. Raises StoreInUse, StoreFault."""
+    _make_root(places.root, files)
+    with ExitStack() as undo:
+        lock = StoreLock(places, files)
+        undo.callback(lock.release)
+        doubtful = recover(places, files)
+        verified = Verified(places, clean=not places.dirty.exists(), monotonic=monotonic)
+        files.write_aside(places.dirty, b"")
+        undo.pop_all()
+    return lock, verified, doubtful
+
+
+def close_store(places: Places, files: Files, verified: Verified, lock: StoreLock, *, portable: bool) -> None:
+    """What is known first, then the marker: a crash between costs hashing, nothing else."""
+    try:
+        if portable:
+            for path in (places.verified, places.scrub, places.previous_index):
+                files.unlink(path)
+            for directory in (places.ingest, places.quarantine):
+                files.rmdir(directory)
+        else:
+            verified.settle(files, closing=True)
+        files.unlink(places.dirty)
+        if portable:
+            files.unlink(places.lock)
+        files.fsync_dir(places.root)
+    finally:
+        lock.release()
+
+
+def check_foreign(places: Places) -> None:
+    """A layout that others wrote, before anything of it is read. Raises ManifestInvalid."""
+    for directory in (places.root, places.blobs.parent, places.blobs):
+        if not directory.is_dir() or (directory != places.root and directory.is_symlink()):
+            raise ManifestInvalid(
+                what=str(places.root), reason=f"{directory.name}/ is no directory: no OCI layout"
+            )
+    try:
+        with places.layout.open("rb") as file:
+            layout = msgspec.json.decode(file.read(_MAX_LAYOUT_BYTES), type=_OciLayout)
+    except FileNotFoundError as error:
+        raise ManifestInvalid(what=str(places.root), reason="it has no file oci-layout") from error
+    except OSError as error:
+        raise StoreFault(path=str(places.layout), reason=error.strerror or str(error)) from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ManifestInvalid(what=str(places.layout), reason=f"it cannot be read: {error}") from error
+    if not layout.imageLayoutVersion.startswith("1."):
+        version = layout.imageLayoutVersion[:20]
+        raise ManifestInvalid(what=str(places.layout), reason=f"layout version {version!r} is not known")
+
+
+def _make_root(root: Path, files: Files) -> None:
+    missing = [path for path in (root, *root.parents) if not path.exists()]
+    for path in reversed(missing):
+        files.mkdir(path)
+        files.fsync_dir(path.parent)

@@ -1,0 +1,85 @@
+"""Where everything of a store lies. Paths are built here and nowhere else, and only of parsed digests.
+
+oci-layout              {"imageLayoutVersion": "1.0.0"}
+index.json              the names: one descriptor each, annotated with the whole name
+index.json.previous     the names before the last change, for `recover_index`
+blobs/sha256/<hex>      content, read-only, named by its hash
+ingest/<hex>.part       what is arriving, at its full length from the start
+ingest/<hex>.json       which ranges of it are durable
+ingest/*.tmp            what recovery removes
+quarantine/<hex>        what failed, and <hex>.json with the reason
+verified.json           blobs known to be sound
+scrub.json              how far the scrub has come
+dirty                   there while a process has the store open
+lock                    flock of that process
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.store.digest import Digest, hex_of
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    root: Path
+
+    @property
+    def layout(self) -> Path:
+        return self.root / "oci-layout"
+
+    @property
+    def index(self) -> Path:
+        return self.root / "index.json"
+
+    @property
+    def previous_index(self) -> Path:
+        return self.root / "index.json.previous"
+
+    @property
+    def blobs(self) -> Path:
+        return self.root / "blobs" / "sha256"
+
+    @property
+    def ingest(self) -> Path:
+        return self.root / "ingest"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.root / "quarantine"
+
+    @property
+    def verified(self) -> Path:
+        return self.root / "verified.json"
+
+    @property
+    def scrub(self) -> Path:
+        return self.root / "scrub.json"
+
+    @property
+    def dirty(self) -> Path:
+        return self.root / "dirty"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    def blob(self, digest: Digest) -> Path:
+        return self.blobs / hex_of(digest)
+
+    def part(self, digest: Digest) -> Path:
+        return self.ingest / f"{hex_of(digest)}.part"
+
+    def part_state(self, digest: Digest) -> Path:
+        return self.ingest / f"{hex_of(digest)}.json"
+
+    def temporary(self, name: str) -> Path:
+        return self.ingest / f"{name}.tmp"
+
+    def quarantined(self, digest: Digest) -> Path:
+        return self.quarantine / hex_of(digest)
+
+    def quarantine_reason(self, digest: Digest) -> Path:
+        return self.quarantine / f"{hex_of(digest)}.json"

@@ -1,0 +1,116 @@
+"""Which blobs are known to be sound, so that opening a model costs no hashing.
+
+A blob is known by device, inode, size and modification time: what else has become of the file, it must be
+hashed before it is used. What was learned shortly before an unclean stop is not believed afterwards: a
+machine that loses power may lose bytes its disk had promised to keep. Only entries that outlived that doubt
+are *settled*.
+
+    {"blobs": {"<hex>": [device, inode, size, mtime_ns, settled]}}
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+
+from appliance.store.digest import Digest, hex_of
+from appliance.store.files import Files
+from appliance.store.places import Places
+
+SETTLED_AFTER_S: Final = 600.0
+"""A disk's own caches are written long before that."""
+
+_MAX_BYTES: Final = 64 << 20
+
+
+class _Entry(NamedTuple):
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+    settled: bool
+
+
+class _Document(msgspec.Struct):
+    blobs: dict[str, _Entry]
+
+
+class Verified:
+    """Any thread; guarded by a lock of its own. A file that cannot be read counts as an empty one: all it
+    costs is hashing.
+    """
+
+    def __init__(
+        self,
+        places: Places | None = None,
+        *,
+        clean: bool = True,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clean`: the store was closed in order; else entries that are not settled are dropped. Without
+        `places` nothing is read, and nothing may be settled.
+        """
+        self._path = places.verified if places else None
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._fresh: dict[str, float] = {}
+        self._entries = {
+            name: entry._replace(settled=True)
+            for name, entry in _read(self._path).items()
+            if clean or entry.settled
+        }
+        self._saved = dict(self._entries)
+
+    def knows(self, digest: Digest, found: os.stat_result) -> bool:
+        with self._lock:
+            entry = self._entries.get(hex_of(digest))
+        return entry is not None and entry[:4] == _identity(found)
+
+    def record(self, digest: Digest, found: os.stat_result) -> None:
+        """The file with this status was just hashed and is what its name says."""
+        name = hex_of(digest)
+        with self._lock:
+            self._entries[name] = _Entry(*_identity(found), False)
+            self._fresh[name] = self._monotonic()
+
+    def forget(self, digest: Digest) -> None:
+        with self._lock:
+            self._entries.pop(hex_of(digest), None)
+            self._fresh.pop(hex_of(digest), None)
+
+    def settle(self, files: Files, *, closing: bool = False) -> None:
+        """Note what has outlived the doubt; writes only when there is news. Call it now and then. `closing`:
+        the store is closed in order, so all is kept.
+        """
+        with self._lock:
+            limit = self._monotonic() - SETTLED_AFTER_S
+            due = [name for name, since in self._fresh.items() if closing or since <= limit]
+            for name in due:
+                del self._fresh[name]
+                self._entries[name] = self._entries[name]._replace(settled=True)
+            if self._entries == self._saved or not (due or closing):
+                return
+            self._saved = dict(self._entries)
+            content = msgspec.json.encode(_Document(blobs=self._saved))
+        if self._path:
+            files.write_aside(self._path, content)
+
+
+def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _read(path: Path | None) -> dict[str, _Entry]:
+    if path is None:
+        return {}
+    try:
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(_MAX_BYTES), type=_Document).blobs
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {}
