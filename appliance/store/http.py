@@ -146,7 +146,7 @@ class Door:
 
     @contextmanager
     def follow(self, url: str, *, headers: Mapping[str, str], secret: str | None = None) -> Iterator[Answer]:
-        """GET, through redirects. `secret` goes to the first host only. Raises OutboundRefused, RemoteError."""
+        """GET, through redirects; `secret` goes to the first host only. OutboundRefused, RemoteError."""
         first = origin = self.outbound.check(url)
         for hops in count():
             own = {"Authorization": secret} if secret and origin == first else {}

@@ -1,0 +1,125 @@
+"""The one verb that moves content: from any source to any target.
+
+    resolve ─► (an index: choose) ─► what is missing? ─► reserve ─► take each blob ─► admit ─► publish
+
+The name comes last: until then a target holds blobs that nobody sees. Whatever fails on the way leaves them, and
+what is arriving, for the next try.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from appliance.errors import ManifestInvalid
+from appliance.store.content import Progress, Report, Source, Target, unreported
+from appliance.store.descriptor import Descriptor, ImageIndex, Manifest, Resolved
+from appliance.store.digest import hex_of
+from appliance.store.manifest import parse_manifest
+from appliance.store.reference import Reference
+
+MAX_VARIANTS: Final = 100
+"""More manifests than this in one index are no variants of one model."""
+
+Candidate = tuple[Descriptor, Manifest]
+Choose = Callable[[Sequence[Candidate]], Descriptor]
+"""Which of an index's variants is copied. Raises InsufficientMemory when none fits."""
+
+Admit = Callable[[Manifest], None]
+"""Looks at a manifest whose blobs are all in the target. Raises ModelInvalid: then it gets no name."""
+
+
+def copy(
+    source: Source,
+    reference: Reference,
+    target: Target,
+    *,
+    as_reference: Reference | None = None,
+    report: Report = unreported,
+    choose: Choose | None = None,
+    admit: Admit | None = None,
+) -> Resolved:
+    """Returns what was published as `as_reference` (or `reference`). Without `choose` an index is copied whole.
+
+    Raises what source and target raise (`content.py`), and what the callbacks raise.
+    """
+    report(Progress(status="pulling manifest"))
+    wanted = _wanted(source, reference, choose)
+    _bring(wanted, source, target, report)
+    if admit is not None:
+        report(Progress(status="verifying sha256 digest"))
+        for manifest in wanted.manifests:
+            admit(manifest)
+    report(Progress(status="writing manifest"))
+    target.publish(as_reference or reference, wanted.resolved)
+    return wanted.resolved
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    resolved: Resolved
+    """What the name will stand for."""
+    manifests: tuple[Manifest, ...]
+    entries: tuple[Descriptor, ...] = ()
+    """Of an index that is copied whole: its manifests are blobs too."""
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Each digest once; large ones last, so that what is small and wrong is known early."""
+        blobs = {blob.digest: blob for manifest in self.manifests for blob in manifest.blobs}
+        return tuple(sorted(blobs.values(), key=lambda blob: blob.size))
+
+
+def _wanted(source: Source, reference: Reference, choose: Choose | None) -> _Wanted:
+    resolved = source.resolve(reference)
+    what = f"the manifest of {reference.name}"
+    parsed = parse_manifest(resolved.content, what=what)
+    if isinstance(parsed, Manifest):
+        return _Wanted(resolved=resolved, manifests=(parsed,))
+    candidates = _candidates(parsed, source, what=what)
+    if choose is None:
+        entries, manifests = zip(*candidates, strict=True)
+        return _Wanted(resolved=resolved, manifests=manifests, entries=entries)
+    chosen = choose(candidates)
+    manifest = next(manifest for entry, manifest in candidates if entry.digest == chosen.digest)
+    return _Wanted(resolved=Resolved(descriptor=chosen, content=source.fetch(chosen)), manifests=(manifest,))
+
+
+def _candidates(index: ImageIndex, source: Source, *, what: str) -> list[Candidate]:
+    """An index of indexes is refused: variants are one level."""
+    if not 0 < len(index.manifests) <= MAX_VARIANTS:
+        raise ManifestInvalid(
+            what=what, reason=f"{len(index.manifests)} variants where 1 to {MAX_VARIANTS} can be"
+        )
+    candidates: list[Candidate] = []
+    for entry in index.manifests:
+        parsed = parse_manifest(source.fetch(entry), what=f"{what}, variant {entry.digest}")
+        if not isinstance(parsed, Manifest):
+            raise ManifestInvalid(what=what, reason="an index inside an index")
+        candidates.append((entry, parsed))
+    return candidates
+
+
+def _bring(wanted: _Wanted, source: Source, target: Target, report: Report) -> None:
+    """Space first, then blobs, then the manifests that name them."""
+    missing = []
+    for blob in wanted.blobs:
+        if target.has(blob):
+            report(_there(blob))
+        else:
+            missing.append(blob)
+    entries = [entry for entry in wanted.entries if not target.has(entry)]
+    target.reserve(sum(blob.size for blob in (*missing, *entries)))
+    for blob in (*missing, *entries):
+        target.take(blob, source, report)
+
+
+def _there(blob: Descriptor) -> Progress:
+    """As Ollama tells a layer that need not come."""
+    return Progress(
+        status=f"pulling {hex_of(blob.digest)[:12]}",
+        digest=blob.digest,
+        total_bytes=blob.size,
+        completed_bytes=blob.size,
+    )
