@@ -16,7 +16,7 @@ _TYPES = {
 
 
 def fault(headers: Sequence[Header]) -> str | None:
-    """What is wrong with `headers` as the splits of one model. A single file may say that it is one of one."""
+    """What is wrong with `headers` as the splits of one model. One file may say that it is one of one."""
     for number, header in enumerate(headers):
         reason = _fault_of_one(header, number, len(headers))
         if reason is not None:

@@ -144,7 +144,7 @@ def scores(header: Header) -> str | None:
 
 
 def byte_tokens(header: Header) -> str | None:
-    """A SentencePiece vocabulary spells what it has no token for in bytes; one missing byte ends the process."""
+    """SentencePiece spells in bytes what it has no token for; a missing byte ends the process."""
     texts = header.strings(f"{_PREFIX}tokens")
     if header.text(f"{_PREFIX}model") not in {"llama", "plamo2"} or texts is None:
         return None
