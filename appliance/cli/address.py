@@ -11,6 +11,7 @@ The daemon writes `daemon.json` when it is ready and removes it when it stops; a
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ DEFAULT_PORT: Final = 11434
 DEFAULT_URL: Final = f"http://127.0.0.1:{DEFAULT_PORT}"
 DEFAULT_DATA: Final = (Path(".outpost"), Path("/var/lib/outpost"))
 
+_DEFAULT_SOURCE: Final = "the default address"
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (read, not bound)
 
 
@@ -60,7 +62,27 @@ def discover(
         url = running_in(directory, alive)
         if url is not None:
             return Target(url, str(directory / "daemon.json"))
-    return Target(DEFAULT_URL, "the default address")
+    return Target(DEFAULT_URL, _DEFAULT_SOURCE)
+
+
+def discover_store(
+    *,
+    host: str | None,
+    data: Path | None,
+    environ: Mapping[str, str],
+    defaults: tuple[Path, ...] = DEFAULT_DATA,
+    alive: Callable[[int], bool],
+) -> Target | Path:
+    """The daemon to ask for its store, in the order of `discover`; or the data directory whose store to open,
+    where no daemon runs: `--data DIR`, else the first default one that has a store.
+    """
+    if host is None and data is not None:
+        url = running_in(data, alive)
+        return Target(url, str(data / "daemon.json")) if url else data
+    target = discover(host=host, data=None, environ=environ, defaults=defaults, alive=alive)
+    if target.source != _DEFAULT_SOURCE:
+        return target
+    return next((directory for directory in defaults if (directory / "store").is_dir()), target)
 
 
 def running_in(directory: Path, alive: Callable[[int], bool]) -> str | None:
@@ -94,6 +116,17 @@ def to_url(text: str) -> str:
         port = DEFAULT_PORT
     path = parts.path.rstrip("/").removesuffix("/v1")
     return f"{parts.scheme}://{shown}" + (f":{port}" if port is not None else "") + path
+
+
+def is_this_machine(url: str) -> bool:
+    """Whether files named to the server at `url` are ours."""
+    host = urlsplit(url).hostname or ""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def process_alive(pid: int) -> bool:

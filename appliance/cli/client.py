@@ -19,7 +19,7 @@ import httpx
 from appliance import __version__
 from appliance.cli.address import Target
 from appliance.cli.chat import Json, Piece, Prefill, piece_of, prefill_of
-from appliance.cli.exits import Exit, Failure, of_reply
+from appliance.cli.exits import GET_A_MODEL, Exit, Failure, of_reply
 from appliance.cli.sse import Comment, events
 
 CONNECT_TIMEOUT_S = 5.0
@@ -76,6 +76,29 @@ class Client:
             for text in response.headers.get_list("x-outpost-warning"):
                 yield Notice(text)
             yield from self._pieces(response.iter_lines())
+
+    def operate(self, body: Json) -> Generator[Json]:
+        """Have a verb of the store done: its progress, and last its outcome. Closing the generator cancels
+        it. Raises Failure as `chat` does.
+        """
+        with (
+            self._faults(),
+            self._session() as session,
+            session.stream("POST", "/outpost/v1/operations", json=body) as response,
+        ):
+            if response.status_code != 200:
+                told = _at_most(response, MAX_ERROR_BYTES)
+                raise self._refusal(response.status_code, response.headers, told)
+            for line in response.iter_lines():
+                told_line = self._object(line)
+                if "error" in told_line:
+                    raise _failure_of_error(None, told_line["error"], retry_after_s=None)
+                yield told_line
+                if told_line.get("status") == "success":
+                    return
+        raise Failure(
+            Exit.TEMPORARY, f"{self.target.url} broke off in mid-work; try again", code="stream_broken"
+        )
 
     def _pieces(self, lines: Iterator[str]) -> Iterator[Piece | Prefill]:
         for event in events(lines):
@@ -174,6 +197,8 @@ def _failure_of_error(status: int | None, error: Any, *, retry_after_s: float | 
     code = code if isinstance(code, str) else None
     message = str(error.get("message") or f"the server answered with status {status}")
     exit_code = of_reply(status, code)
+    if code == "model_not_found":
+        message += f"; {GET_A_MODEL}"
     if exit_code is Exit.NOT_ALLOWED and status == 401:
         message += " (outpost reads the key from OUTPOST_API_KEY or --key-file)"
     if (

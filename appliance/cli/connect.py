@@ -8,7 +8,7 @@ from typing import Any
 
 from appliance.cli.address import discover, process_alive, read_key
 from appliance.cli.client import Client
-from appliance.cli.exits import Exit, Failure
+from appliance.cli.exits import GET_A_MODEL, Exit, Failure
 
 
 def client_of(arguments: argparse.Namespace) -> Client:
@@ -37,7 +37,7 @@ def model_of(client: Client, wanted: str | None) -> str:
     if not names:
         raise Failure(
             Exit.NO_INPUT,
-            f"{client.target.url} has no model; start it with --model NAME=FILE.gguf",
+            f"{client.target.url} has no model; {GET_A_MODEL}",
             code="model_not_found",
         )
     if len(names) > 1:
@@ -47,4 +47,4 @@ def model_of(client: Client, wanted: str | None) -> str:
 
 def not_found(wanted: str, names: list[str]) -> str:
     known = f"available: {', '.join(names)}" if names else "the server has none"
-    return f"model '{wanted}' not found; {known}"
+    return f"model '{wanted}' not found; {known}; {GET_A_MODEL}"

@@ -1,8 +1,8 @@
 """How a command ends: sysexits codes, the `Failure` that carries one, and the two tables that choose it.
 
 Exit codes are the CLI's words as statuses are HTTP's, so they live here and not in `errors.py`. What a daemon
-reports over HTTP is mapped by its error code first and its status second; what `serve` raises itself is
-mapped by its type.
+reports over HTTP is mapped by its error code first and its status second; what `serve`, or the store without
+a daemon, raises itself is mapped by its type.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Exit(IntEnum):
     NO_INPUT = os.EX_NOINPUT
     UNAVAILABLE = os.EX_UNAVAILABLE
     INTERNAL = os.EX_SOFTWARE
+    DISK = os.EX_IOERR
     TEMPORARY = os.EX_TEMPFAIL
     PROTOCOL = os.EX_PROTOCOL
     NOT_ALLOWED = os.EX_NOPERM
@@ -36,8 +37,9 @@ MEANING: Final[dict[Exit, str]] = {
     Exit.USAGE: "wrong usage: unknown option, missing argument",
     Exit.DATA: "the request or a file is wrong: bad schema, prompt too long",
     Exit.NO_INPUT: "no such file or model",
-    Exit.UNAVAILABLE: "no daemon answers, or it is not ready or lacks memory",
+    Exit.UNAVAILABLE: "no daemon or registry answers, or it is not ready or lacks memory",
     Exit.INTERNAL: "a fault of ours; the daemon's log has the details",
+    Exit.DISK: "the disk is full or fails",
     Exit.TEMPORARY: "try later: queue full, model loading, runner restarting, address or directory in use",
     Exit.PROTOCOL: "the server does not speak this API",
     Exit.NOT_ALLOWED: "key missing, wrong, or not allowed to do this",
@@ -45,6 +47,9 @@ MEANING: Final[dict[Exit, str]] = {
     Exit.INTERRUPTED: "interrupted with Ctrl-C",
     Exit.PIPE_CLOSED: "the reader of the output went away (as with head)",
 }
+
+
+GET_A_MODEL: Final = "get it with: outpost pull NAME, or: outpost import FILE NAME"
 
 
 class Failure(Exception):
@@ -74,7 +79,20 @@ _BY_CODE: Final[dict[str, Exit]] = {
     "model_loading": Exit.TEMPORARY,
     "shutting_down": Exit.TEMPORARY,
     "insufficient_memory": Exit.UNAVAILABLE,
+    "invalid_reference": Exit.DATA,
+    "model_in_use": Exit.TEMPORARY,
+    "outbound_refused": Exit.NOT_ALLOWED,
+    "store_in_use": Exit.TEMPORARY,
+    "insufficient_space": Exit.DISK,
+    "store_fault": Exit.DISK,
     "model_invalid": Exit.DATA,
+    "model_broken": Exit.DATA,
+    "digest_mismatch": Exit.DATA,
+    "manifest_invalid": Exit.DATA,
+    "modelfile_invalid": Exit.DATA,
+    "template_invalid": Exit.DATA,
+    "remote_unreachable": Exit.UNAVAILABLE,
+    "remote_refused": Exit.UNAVAILABLE,
     "runner_died": Exit.TEMPORARY,
     "runner_hung": Exit.TEMPORARY,
     "runner_start_failed": Exit.TEMPORARY,
@@ -113,12 +131,18 @@ _BY_TYPE: Final[tuple[tuple[type[errors.OutpostError], Exit], ...]] = (
     (errors.ModelNotFound, Exit.NO_INPUT),
     (errors.Unauthenticated, Exit.NOT_ALLOWED),
     (errors.NotAllowed, Exit.NOT_ALLOWED),
+    (errors.OutboundRefused, Exit.NOT_ALLOWED),
+    (errors.ModelInUse, Exit.TEMPORARY),
     (errors.RequestError, Exit.DATA),
     (errors.CapacityError, Exit.TEMPORARY),
     (errors.AddressInUse, Exit.TEMPORARY),
     (errors.DataDirInUse, Exit.TEMPORARY),
+    (errors.StoreInUse, Exit.TEMPORARY),
+    (errors.InsufficientSpace, Exit.DISK),
+    (errors.StoreFault, Exit.DISK),
     (errors.ResourceError, Exit.UNAVAILABLE),
     (errors.ContentError, Exit.DATA),
+    (errors.RemoteError, Exit.UNAVAILABLE),
     (errors.EngineFault, Exit.INTERNAL),
     (errors.RunnerError, Exit.TEMPORARY),
     (errors.ConfigError, Exit.CONFIG),
@@ -126,5 +150,7 @@ _BY_TYPE: Final[tuple[tuple[type[errors.OutpostError], Exit], ...]] = (
 
 
 def of_error(error: errors.OutpostError) -> Exit:
-    """The exit code for an error `serve` met itself; the first row whose type fits."""
+    """The exit code for an error this process met itself (`serve`, and the store without a daemon); the first
+    row whose type fits.
+    """
     return next((exit_code for kind, exit_code in _BY_TYPE if isinstance(error, kind)), Exit.INTERNAL)

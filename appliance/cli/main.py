@@ -1,7 +1,7 @@
 """The `outpost` command: parse, run one command, and turn however it ends into one line and an exit code.
 
 Commands are imported on demand: `outpost --help` loads neither httpx nor prompt_toolkit, and nothing but
-`serve` loads the daemon.
+`serve`, and the store's commands where no daemon runs, loads the daemon's parts.
 """
 
 from __future__ import annotations
@@ -23,6 +23,17 @@ from appliance.errors import OutpostError
 _MODULES: Final = {
     "serve": "appliance.cli.serve",
     "run": "appliance.cli.run",
+    "pull": "appliance.cli.pull",
+    "push": "appliance.cli.push",
+    "create": "appliance.cli.create",
+    "import": "appliance.cli.imports",
+    "export": "appliance.cli.export",
+    "show": "appliance.cli.show",
+    "list": "appliance.cli.listing",
+    "cp": "appliance.cli.cp",
+    "rm": "appliance.cli.rm",
+    "verify": "appliance.cli.verify",
+    "gc": "appliance.cli.gc",
     "ps": "appliance.cli.ps",
     "bench": "appliance.cli.bench",
     "health": "appliance.cli.health",

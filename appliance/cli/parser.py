@@ -8,43 +8,18 @@ from __future__ import annotations
 
 import argparse
 import re
-import shutil
-import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from appliance import __version__
+from appliance.cli import store_commands
+from appliance.cli.declaring import Formatter, Parser, command, connection, epilog, seconds
 from appliance.cli.exits import MEANING, Exit, Failure
 from appliance.cli.parameters import PARAMETERS, Parameter
 
 _EXIT_TABLE: Final = "exit codes:\n" + "\n".join(f"  {int(code):<4}{text}" for code, text in MEANING.items())
-
-_TEXT_WIDTH: Final = 96
-
-
-class _Formatter(argparse.RawDescriptionHelpFormatter):
-    """The same text on every Python: 3.13 changed how an option with two spellings is written, 3.14 adds
-    colours.
-    """
-
-    def __init__(self, prog: str, **_: Any) -> None:
-        super().__init__(prog, max_help_position=30, width=min(shutil.get_terminal_size().columns, 100) - 2)
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if not action.option_strings:
-            return super()._format_action_invocation(action)
-        spellings = ", ".join(action.option_strings)
-        return (
-            spellings
-            if action.nargs == 0
-            else f"{spellings} {self._format_args(action, action.dest.upper())}"
-        )
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise Failure(Exit.USAGE, f"{message}; see: {self.prog} --help", code="usage")
+ALIASES: Final = {"ls": "list"}
 
 
 def parse(argv: Sequence[str], into: argparse.Namespace) -> str:
@@ -52,42 +27,44 @@ def parse(argv: Sequence[str], into: argparse.Namespace) -> str:
     --version.
     """
     parser, commands = build()
-    if not argv or argv[0] not in commands:
+    name = ALIASES.get(argv[0], argv[0]) if argv else ""
+    if name not in commands:
         parser.parse_args([*argv[:1]], into)
         raise Failure(Exit.USAGE, "name a command; see: outpost --help", code="usage")
     # Only a command's own parser takes options between its words (`run tiny --json hello`).
-    commands[argv[0]].parse_intermixed_args([*argv[1:]], into)
-    return argv[0]
+    commands[name].parse_intermixed_args([*argv[1:]], into)
+    return name
 
 
 def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
     """The parser of `outpost` itself and those of its commands, by name."""
-    parser = _Parser(
+    parser = Parser(
         prog="outpost",
         usage="outpost COMMAND [options]",
         description="Outpost serves language models on this machine, with no internet.",
-        epilog=_epilog(
+        epilog=epilog(
             "outpost serve --data ./outpost-data --model tiny=tiny.gguf",
+            "outpost import tiny.gguf tiny",
             'outpost run tiny "Why is the sky blue?"',
             'cat report.txt | outpost run tiny "Sum this up in three lines."',
             "outpost COMMAND --help",
         )
         + "\n\n"
         + _EXIT_TABLE,
-        formatter_class=_Formatter,
+        formatter_class=Formatter,
         allow_abbrev=False,
     )
     parser.add_argument(
         "-V", "--version", action="version", version=f"outpost {__version__}", help="print the version"
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="outpost")
-    for declare in (_serve, _run, _ps, _bench, _health, _version):
+    for declare in (_serve, _run, *store_commands.DECLARED, _ps, _bench, _health, _version):
         declare(commands)
     return parser, dict(commands.choices)
 
 
 def _serve(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "serve",
         "start the daemon and serve models",
@@ -139,7 +116,7 @@ def _serve(commands: Any) -> None:
 
 
 def _run(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "run",
         "ask a model, or talk with it",
@@ -177,7 +154,7 @@ def _run(commands: Any) -> None:
     )
     parser.add_argument(
         "--wait",
-        type=_seconds,
+        type=seconds,
         default=120.0,
         metavar="S",
         help="how long to wait for a loading model (default: 120)",
@@ -192,11 +169,11 @@ def _run(commands: Any) -> None:
             metavar=parameter.metavar,
             help=parameter.text,
         )
-    _connection(parser)
+    connection(parser)
 
 
 def _ps(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "ps",
         "list the models of a daemon and what they do",
@@ -204,11 +181,11 @@ def _ps(commands: Any) -> None:
         examples=("outpost ps", "outpost ps --json | jq '.models[] | select(.state == \"ready\") | .name'"),
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    _connection(parser)
+    connection(parser)
 
 
 def _bench(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "bench",
         "measure a running server",
@@ -244,11 +221,11 @@ def _bench(commands: Any) -> None:
     )
     parser.add_argument("--url", dest="host", metavar="URL", help="another server (the same as --host)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    _connection(parser)
+    connection(parser)
 
 
 def _health(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "health",
         "ask a daemon whether it is well",
@@ -257,11 +234,11 @@ def _health(commands: Any) -> None:
         examples=("outpost health", "until outpost health; do sleep 1; done"),
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    _connection(parser)
+    connection(parser)
 
 
 def _version(commands: Any) -> None:
-    parser = _command(
+    parser = command(
         commands,
         "version",
         "print the version",
@@ -269,50 +246,6 @@ def _version(commands: Any) -> None:
         examples=("outpost version", "outpost version --json"),
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
-
-
-def _command(
-    commands: Any, name: str, summary: str, *, usage: str, examples: Iterable[str], more: str = ""
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=summary,
-        usage=usage,
-        description=summary[0].upper()
-        + summary[1:]
-        + "."
-        + (f"\n\n{textwrap.fill(more, _TEXT_WIDTH)}" if more else ""),
-        epilog=_epilog(*examples),
-        formatter_class=_Formatter,
-        allow_abbrev=False,
-    )
-    return parser
-
-
-def _connection(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "connection",
-        textwrap.fill(
-            "Without --host: the daemon in --data DIR, else the variable OUTPOST_HOST, else the daemon in "
-            "./.outpost or /var/lib/outpost, else 127.0.0.1:11434. Without --key-file: the variable "
-            "OUTPOST_API_KEY.",
-            width=_TEXT_WIDTH,
-        ),
-    )
-    group.add_argument("--host", metavar="ADDRESS", help="the daemon's HOST:PORT or URL")
-    group.add_argument("--data", type=Path, metavar="DIR", help="ask the daemon that runs in DIR")
-    group.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the API key")
-    group.add_argument(
-        "--timeout",
-        type=_seconds,
-        default=300.0,
-        metavar="S",
-        help="give up after so long a silence (default: 300)",
-    )
-
-
-def _epilog(*examples: str) -> str:
-    return "examples:\n" + "\n".join(f"  {example}" for example in examples)
 
 
 # ── types of arguments ──────────────────────────────────────────────────────────────────────────────────────
@@ -340,16 +273,6 @@ def _positive(text: str) -> int:
 
 def _counts(text: str) -> list[int]:
     return [_positive(part) for part in text.split(",")]
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds") from error
-    if not 0 < value <= 86400:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
-    return value
 
 
 def _typed(parameter: Parameter) -> Any:

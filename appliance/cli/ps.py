@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from appliance.cli import terminal
 from appliance.cli.client import Client
 from appliance.cli.connect import cards, client_of
-from appliance.cli.exits import Exit, Failure
+from appliance.cli.exits import GET_A_MODEL, Exit, Failure
 
 Value = TypeVar("Value")
 
@@ -75,7 +75,7 @@ def listing(client: Client) -> str:
     """The table; columns of which the server tells nothing are left out."""
     listed = rows(*asked(client))
     if not listed:
-        return f"{client.target.url} has no model; start it with --model NAME=FILE.gguf"
+        return f"{client.target.url} has no model; {GET_A_MODEL}"
     columns = list(zip(HEADER, *(cells(row) for row in listed), strict=True))
     shown = [column for column in columns if any(cell != _NOTHING for cell in column[1:])]
     header, *lines = zip(*shown, strict=True)

@@ -160,5 +160,25 @@ def duration(seconds: float) -> str:
     return f"{hours}h{minutes:02d}m" if hours < 24 else f"{hours // 24}d{hours % 24}h"
 
 
+_AGES = (
+    ("year", 365 * 86400),
+    ("month", 30 * 86400),
+    ("week", 7 * 86400),
+    ("day", 86400),
+    ("hour", 3600),
+    ("minute", 60),
+)
+
+
+def ago(seconds: float) -> str:
+    """3 weeks ago, as `ollama list` and `docker ps` say it."""
+    for unit, length in _AGES:
+        count = int(seconds // length)
+        # Two of a unit are said in it: 10 days are more telling than 1 week.
+        if count >= 2 or (count == 1 and unit in {"hour", "minute", "day"}):
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "less than a minute ago"
+
+
 def columns() -> int:
     return shutil.get_terminal_size().columns

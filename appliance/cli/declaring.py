@@ -1,0 +1,112 @@
+"""What all commands are declared with: the parser's manners, a command with its examples, the connection."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import textwrap
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from appliance.cli.exits import Exit, Failure
+
+_TEXT_WIDTH: Final = 96
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """The same text on every Python: 3.13 changed how an option with two spellings is written, 3.14 adds
+    colours.
+    """
+
+    def __init__(self, prog: str, **_: Any) -> None:
+        super().__init__(prog, max_help_position=30, width=min(shutil.get_terminal_size().columns, 100) - 2)
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings:
+            return super()._format_action_invocation(action)
+        spellings = ", ".join(action.option_strings)
+        return (
+            spellings
+            if action.nargs == 0
+            else f"{spellings} {self._format_args(action, action.dest.upper())}"
+        )
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Failure(Exit.USAGE, f"{message}; see: {self.prog} --help", code="usage")
+
+
+def command(
+    commands: Any, name: str, summary: str, *, usage: str, examples: Iterable[str], more: str = ""
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        usage=usage,
+        description=summary[0].upper()
+        + summary[1:]
+        + "."
+        + (f"\n\n{textwrap.fill(more, _TEXT_WIDTH)}" if more else ""),
+        epilog=epilog(*examples),
+        formatter_class=Formatter,
+        allow_abbrev=False,
+    )
+    return parser
+
+
+_ORDER: Final = (
+    "Without --host: the daemon in --data DIR, else the variable OUTPOST_HOST, else the daemon in "
+    "./.outpost or /var/lib/outpost, else 127.0.0.1:11434. "
+)
+_KEY: Final = "Without --key-file: the variable OUTPOST_API_KEY."
+_NO_DAEMON: Final = "Where no daemon runs in the directory, its store is opened by this command itself. "
+
+
+def connection(parser: argparse.ArgumentParser) -> None:
+    """How to reach the daemon."""
+    _connection(parser, text=_ORDER + _KEY, data="ask the daemon that runs in DIR")
+
+
+def store_connection(parser: argparse.ArgumentParser) -> None:
+    """How to reach the daemon, or its store where none runs; and `--json`, which all of these have."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    group = _connection(
+        parser, text=_ORDER + _NO_DAEMON + _KEY, data="the data directory, with a daemon or without"
+    )
+    group.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="configuration of a store without a daemon (default: /etc/outpost/outpost.toml)",
+    )
+
+
+def _connection(parser: argparse.ArgumentParser, *, text: str, data: str) -> Any:
+    group = parser.add_argument_group("connection", textwrap.fill(text, width=_TEXT_WIDTH))
+    group.add_argument("--host", metavar="ADDRESS", help="the daemon's HOST:PORT or URL")
+    group.add_argument("--data", type=Path, metavar="DIR", help=data)
+    group.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the API key")
+    group.add_argument(
+        "--timeout",
+        type=seconds,
+        default=300.0,
+        metavar="S",
+        help="give up after so long a silence (default: 300)",
+    )
+    return group
+
+
+def epilog(*examples: str) -> str:
+    return "examples:\n" + "\n".join(f"  {example}" for example in examples)
+
+
+def seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds") from error
+    if not 0 < value <= 86400:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
+    return value

@@ -1,0 +1,23 @@
+"""The store of a data directory where no daemon runs, opened by this process under its lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from appliance.cli.exits import Exit, Failure
+from appliance.config import load
+from appliance.store.verbs import StoreVerbs
+
+
+@contextmanager
+def own_store(data: Path, config: Path | None) -> Iterator[StoreVerbs]:
+    """Raises Failure, ConfigError, StoreInUse, StoreFault."""
+    if config is not None and not config.exists():
+        raise Failure(Exit.NO_INPUT, f"--config {config}: no such file", code="no_such_file")
+    settings = load(config, overrides={"data.dir": data.expanduser().absolute()})
+    from appliance.daemon.model_store import open_store  # noqa: PLC0415 - with all the daemon's parts
+
+    with open_store(settings) as store:
+        yield store
