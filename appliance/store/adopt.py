@@ -76,7 +76,7 @@ class Adoption:
     def _link(self) -> bool:
         if not self._files.link(self._path.resolve(), self.temporary):
             return False
-        linked = os.stat(self.temporary, follow_symlinks=False)
+        linked = self.temporary.lstat()
         if (linked.st_dev, linked.st_ino) != (self._before.st_dev, self._before.st_ino):
             self._files.unlink(self.temporary)
             return False

@@ -1,7 +1,8 @@
 """The blobs of a layout on disk: there, sound, missing or quarantined.
 
 A blob is sound when `verified` knows the very file. Any other is hashed before it is used, and moved to
-`quarantine/` with its reason when it is not what its name says. It is repaired by arriving again."""
+`quarantine/` with its reason when it is not what its name says. It is repaired by arriving again.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ class Blobs:
     def status(self, digest: Digest) -> os.stat_result | None:
         """None: not there, or no plain file."""
         try:
-            found = os.stat(self._places.blob(digest), follow_symlinks=False)
+            found = self._places.blob(digest).lstat()
         except OSError:
             return None
         return found if stat.S_ISREG(found.st_mode) else None

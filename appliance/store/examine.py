@@ -76,7 +76,7 @@ class Examination:
     def is_current(self) -> bool:
         """Whether the name still leads to the file that was read, untouched since."""
         with suppress(OSError):
-            now = os.stat(self.path, follow_symlinks=False)
+            now = self.path.lstat()
             same = (now.st_dev, now.st_ino) == (self.found.st_dev, self.found.st_ino)
             return same and (now.st_size, now.st_mtime_ns) == (self.found.st_size, self.found.st_mtime_ns)
         return False

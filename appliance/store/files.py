@@ -2,7 +2,8 @@
 
 Durable operations are built of the small ones here (write, sync, rename, sync of the directory), so that a
 harness which records or breaks the small ones sees all there is. Refusals of the operating system leave as
-errors of the tree: a full disk is `InsufficientSpace`, everything else `StoreFault`."""
+errors of the tree: a full disk is `InsufficientSpace`, everything else `StoreFault`.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +81,7 @@ class Files:
         """Whether it had to be made. The caller syncs the directory above."""
         with _faults(path):
             try:
-                os.mkdir(path, 0o755)
+                path.mkdir(0o755)
             except FileExistsError:
                 return False
             return True
@@ -97,7 +98,7 @@ class Files:
                 view = view[written:]
 
     def fallocate(self, descriptor: int, size: int) -> None:
-        """Give the file its size, and its blocks where the file system can, so that a full disk is known now."""
+        """Give the file its size, and its blocks where the file system can: a full disk is known now."""
         if size == 0:
             return
         with _faults(descriptor, needed_bytes=size):
@@ -156,7 +157,7 @@ class Files:
     def rename(self, source: Path, target: Path) -> None:
         """Within one file system; replaces the target in one step."""
         with _faults(target):
-            os.rename(source, target)
+            source.rename(target)
 
     def link(self, source: Path, target: Path) -> bool:
         """A second name for a plain file. False: not here, or not between these two."""
@@ -175,7 +176,7 @@ class Files:
         """Whether it was there."""
         with _faults(path):
             try:
-                os.unlink(path)
+                path.unlink()
             except FileNotFoundError:
                 return False
             return True
@@ -183,14 +184,14 @@ class Files:
     def rmdir(self, path: Path) -> bool:
         """Whether it went; a directory that is not empty stays."""
         with suppress(OSError):
-            os.rmdir(path)
+            path.rmdir()
             return True
         return False
 
     # ── built of the above ──────────────────────────────────────────────────────────────────────────
 
     def write_aside(self, path: Path, content: bytes) -> None:
-        """Replace a whole small file: after a crash it is the old or the new one; durable when this returns."""
+        """Replace a small file: after a crash it is the old or the new one; durable when this returns."""
         aside = path.with_name(path.name + TEMPORARY)
         try:
             self.write_durably(aside, content)
@@ -230,7 +231,7 @@ def _path_of(where: Path | int) -> Path:
     if isinstance(where, Path):
         return where
     try:
-        return Path(os.readlink(f"/proc/self/fd/{where}"))
+        return Path(f"/proc/self/fd/{where}").readlink()
     except OSError:
         return Path(f"(file {where})")
 

@@ -6,7 +6,8 @@ crash.
 
 The state names only ranges whose bytes were synced before it was written. After a power cut these are kept,
 all others are fetched again, and everything is hashed anew: what the disk has lost in spite of all is found
-by `commit`."""
+by `commit`.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 What a name needs is written before the name: blobs, the manifest's blob, then `index.json`; each aside,
 synced, renamed, its directory synced. Where things lie is drawn in `places.py`, what a crash leaves is
-settled by `recovery.py`."""
+settled by `recovery.py`.
+"""
 
 from __future__ import annotations
 
@@ -117,10 +118,19 @@ class Layout:
 
     def lookup(self, reference: Reference) -> Descriptor:
         """Raises ModelNotFound with what there is, ModelBroken with what is wrong."""
-        descriptor = self._find(reference)
+        descriptor = self.find(reference)
         if reason := self.broken(descriptor):
             raise ModelBroken(model=reference.display, reason=reason)
         return descriptor
+
+    def find(self, reference: Reference) -> Descriptor:
+        """As `lookup`, but broken or not. Raises ModelNotFound."""
+        if reference.digest is not None:
+            return self._find_digest(reference, reference.digest)
+        entry = self.names.find(reference)
+        if entry is None:
+            raise self._not_found(reference)
+        return entry.descriptor
 
     def broken(self, descriptor: Descriptor) -> str | None:
         """Why what hangs on this manifest cannot be used, as far as known without hashing it."""
@@ -244,14 +254,6 @@ class Layout:
             self.blobs.verified.settle(self.files)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────
-
-    def _find(self, reference: Reference) -> Descriptor:
-        if reference.digest is not None:
-            return self._find_digest(reference, reference.digest)
-        entry = self.names.find(reference)
-        if entry is None:
-            raise self._not_found(reference)
-        return entry.descriptor
 
     def _find_digest(self, reference: Reference, digest: Digest) -> Descriptor:
         """A manifest some name leads to, also as a variant; the tag beside a digest says nothing."""

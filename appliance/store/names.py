@@ -2,11 +2,11 @@
 
 A name is an entry annotated with `org.opencontainers.image.ref.name`. Entries of other tools (no name, or one
 that is no model's name) are kept as they are. The file is replaced as a whole, aside and durably; the one
-before it stays as `index.json.previous` for `recover_index`."""
+before it stays as `index.json.previous` for `recover_index`.
+"""
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -70,7 +70,7 @@ class Names:
         """Read again only when the file is another one."""
         with self._lock:
             try:
-                found = os.stat(self._places.index)
+                found = self._places.index.stat()
             except OSError as error:
                 raise StoreFault(path=str(self._places.index), reason=error.strerror or str(error)) from error
             identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
@@ -121,6 +121,8 @@ class Names:
         self._files.unlink(previous)
         self._files.link(index, previous)
         self._files.write_aside(index, render(manifests))
+        with self._lock:
+            self._identity = ()
 
 
 def render(manifests: Sequence[_Descriptor]) -> bytes:

@@ -16,10 +16,14 @@ lock                    flock of that process
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from appliance.store.digest import Digest, hex_of
+
+_HEX: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +87,8 @@ class Places:
 
     def quarantine_reason(self, digest: Digest) -> Path:
         return self.quarantine / f"{hex_of(digest)}.json"
+
+
+def digest_in(name: str) -> Digest | None:
+    """The digest that a file is named for; None where it is not named for one."""
+    return Digest(f"sha256:{name}") if _HEX.fullmatch(name) else None

@@ -7,12 +7,12 @@ once.
 2. Files aside (`*.tmp`) go: they never became what they should.
 3. A part without its state, a state without its part, and both where the blob is there already, go.
 4. A blob that has a reason in quarantine but lies among the blobs was being moved, or has arrived anew: it is
-   hashed at its next use, whatever is known of it."""
+   hashed at its next use, whatever is known of it.
+"""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -22,10 +22,9 @@ from appliance.store.digest import Digest
 from appliance.store.files import TEMPORARY, Files
 from appliance.store.ingest import read_state
 from appliance.store.names import render
-from appliance.store.places import Places
+from appliance.store.places import Places, digest_in
 
 OCI_LAYOUT: Final = b'{"imageLayoutVersion": "1.0.0"}'
-_HEX: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def recover(places: Places, files: Files) -> frozenset[Digest]:
@@ -57,7 +56,7 @@ def _make(places: Places, files: Files) -> None:
 
 def _stale_ingest(places: Places) -> Iterable[Path]:
     for path in plain_files(places.ingest):
-        digest = _digest(path.stem)
+        digest = digest_in(path.stem)
         if path.suffix not in {".part", ".json"} or digest is None:
             continue
         part, state = places.part(digest), places.part_state(digest)
@@ -69,7 +68,7 @@ def _doubtful(places: Places, files: Files) -> frozenset[Digest]:
     doubtful = set()
     finished = []
     for path in plain_files(places.quarantine):
-        digest = _digest(path.stem)
+        digest = digest_in(path.stem)
         if digest is None or not places.blob(digest).exists():
             continue
         doubtful.add(digest)
@@ -99,8 +98,4 @@ def plain_files(directory: Path) -> list[Path]:
 
 def blob_digests(places: Places) -> list[Digest]:
     """Everything among the blobs that is named like one."""
-    return [digest for path in plain_files(places.blobs) if (digest := _digest(path.name))]
-
-
-def _digest(name: str) -> Digest | None:
-    return Digest(f"sha256:{name}") if _HEX.fullmatch(name) else None
+    return [digest for path in plain_files(places.blobs) if (digest := digest_in(path.name))]
