@@ -2,15 +2,16 @@
 
     resolve ─► (an index: choose) ─► what is missing? ─► reserve ─► take each blob ─► admit ─► publish
 
-The name comes last: until then a target holds blobs that nobody sees. Whatever fails on the way leaves them, and
-what is arriving, for the next try.
+The name comes last: until then a target holds blobs that nobody sees. Whatever fails on the way leaves
+them, and what is arriving, for the next try.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from appliance.errors import ManifestInvalid
 from appliance.store.content import Progress, Report, Source, Target, unreported
@@ -40,20 +41,29 @@ def copy(
     choose: Choose | None = None,
     admit: Admit | None = None,
 ) -> Resolved:
-    """Returns what was published as `as_reference` (or `reference`). Without `choose` an index is copied whole.
+    """What was published as `as_reference` (or `reference`). Without `choose` all of an index is copied.
 
     Raises what source and target raise (`content.py`), and what the callbacks raise.
     """
     report(Progress(status="pulling manifest"))
     wanted = _wanted(source, reference, choose)
-    _bring(wanted, source, target, report)
-    if admit is not None:
-        report(Progress(status="verifying sha256 digest"))
-        for manifest in wanted.manifests:
-            admit(manifest)
-    report(Progress(status="writing manifest"))
-    target.publish(as_reference or reference, wanted.resolved)
+    with target.expect(wanted.all) if isinstance(target, Keeper) else nullcontext():
+        _bring(wanted, source, target, report)
+        if admit is not None:
+            report(Progress(status="verifying sha256 digest"))
+            for manifest in wanted.manifests:
+                admit(manifest)
+        report(Progress(status="writing manifest"))
+        target.publish(as_reference or reference, wanted.resolved)
     return wanted.resolved
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A target that others fill and clean at the same time: `Layout`. It is not asked to `reserve`."""
+
+    def expect(self, blobs: Sequence[Descriptor]) -> AbstractContextManager[None]:
+        """While it lasts, room for these is kept and none of them is collected. Raises InsufficientSpace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +79,10 @@ class _Wanted:
         """Each digest once; large ones last, so that what is small and wrong is known early."""
         blobs = {blob.digest: blob for manifest in self.manifests for blob in manifest.blobs}
         return tuple(sorted(blobs.values(), key=lambda blob: blob.size))
+
+    @property
+    def all(self) -> tuple[Descriptor, ...]:
+        return (*self.blobs, *self.entries)
 
 
 def _wanted(source: Source, reference: Reference, choose: Choose | None) -> _Wanted:
@@ -110,7 +124,8 @@ def _bring(wanted: _Wanted, source: Source, target: Target, report: Report) -> N
         else:
             missing.append(blob)
     entries = [entry for entry in wanted.entries if not target.has(entry)]
-    target.reserve(sum(blob.size for blob in (*missing, *entries)))
+    if not isinstance(target, Keeper):
+        target.reserve(sum(blob.size for blob in (*missing, *entries)))
     for blob in (*missing, *entries):
         target.take(blob, source, report)
 

@@ -43,8 +43,8 @@ class RegistrySource:
         self.is_parallel = True
 
     def resolve(self, reference: Reference) -> Resolved:
-        """Raises ModelNotFound, DigestMismatch for a pinned name that stands for other bytes, ManifestInvalid,
-        RemoteError.
+        """Raises ModelNotFound, DigestMismatch for a pinned name that stands for other bytes,
+        ManifestInvalid, RemoteError.
         """
         for repository in list(self._repositories):
             if resolved := patiently(lambda at=repository: self._resolve(at, reference)):  # type: ignore[misc]

@@ -3,8 +3,8 @@
     registry ── 401, WWW-Authenticate: Bearer realm="R",service="S" → us
     us ── GET R?service=S&scope=repository:NAME:pull (secret of R's host) → realm ── token → us
 
-The realm must lie on the registry's host or where its settings let it send us. The scope is ours, not what the
-answer asks for: a registry cannot make us fetch a token for more than the work at hand.
+The realm must lie on the registry's host or where its settings let it send us. The scope is ours, not what
+the answer asks for: a registry cannot make us fetch a token for more than the work at hand.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Tokens:
         return configured if configured and configured.startswith("Bearer ") else None
 
     def obtain(self, answer: Answer, scope: str) -> None:
-        """Meet the challenge of a 401, so that `secret` is the next try's. Raises RemoteRefused when it cannot
-        be met, OutboundRefused when the realm lies where we may not go.
+        """Meet the challenge of a 401, so that `secret` is the next try's. Raises RemoteRefused when it
+        cannot be met, OutboundRefused when the realm lies where we may not go.
         """
         challenge = parse_challenge(answer.headers.get("WWW-Authenticate", ""))
         configured = self._door.outbound.authorization(answer.origin)

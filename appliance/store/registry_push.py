@@ -1,4 +1,4 @@
-"""A registry as a target of `copy`: what it has is skipped, what it can mount is mounted, the rest is uploaded.
+"""A registry as a target of `copy`: what it has is skipped, what it can mount is mounted, the rest is sent.
 
     HEAD blob ─ 200 ─► done
     POST uploads?mount&from ─ 201 ─► done
@@ -53,8 +53,8 @@ class RegistryTarget:
             self._repository.allow_also(f"repository:{mount_from}:pull")
 
     def has(self, descriptor: Descriptor) -> bool:
-        """Raises RemoteError. An answer without a length, or a registry without HEAD, is no reason to fail: at
-        worst the blob is sent again.
+        """Raises RemoteError. An answer without a length, or a registry without HEAD, is no reason to
+        fail: at worst the blob is sent again.
         """
         is_manifest = descriptor.media_type in MANIFEST_TYPES
         path = f"{'manifests' if is_manifest else 'blobs'}/{descriptor.digest}"
