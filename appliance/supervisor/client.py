@@ -86,6 +86,8 @@ class Runner:
         self.heard_at_s = time.monotonic()
         """When the last step or heartbeat came."""
         self.throughput = Throughput()
+        self.death: str | None = None
+        """How its process ended when nobody had asked it to, in words."""
         self._load = load
         self._load_deadline_s = time.monotonic() + policy.load_timeout_s
         self._process = process
@@ -312,6 +314,7 @@ class Runner:
         return RunnerHung(model=self.model, silent_s=self._policy.heartbeat_timeout_s)
 
     def _died(self, cause: str) -> OutpostError:
+        self.death = cause
         if self.ready is None:
             return RunnerStartFailed(model=self.model, reason=cause)
         return RunnerDied(model=self.model, cause=cause)

@@ -19,8 +19,11 @@ def launch(
     command: Sequence[str],
     on_ready: Callable[[Runner, Ready], None],
     on_gone: Callable[[Runner, OutpostError | None], None],
+    memory_bytes: int | None = None,
 ) -> Runner:
     """Spawn; the caller starts it to listen. On the thread with whose end the runner is to end.
+
+    `memory_bytes` bounds what it may allocate, and makes it the first that a kernel out of memory takes.
 
     Raises ModelInvalid for a file that is none, RunnerStartFailed where the system starts no process.
     """
@@ -30,6 +33,8 @@ def launch(
         process = RunnerProcess(name=spec.name, sandbox=policy.sandbox, command=command)
     except OSError as error:
         raise RunnerStartFailed(model=spec.name, reason=f"no process: {error.strerror}") from error
+    if memory_bytes is not None:
+        process.bound_memory(memory_bytes)
     return Runner(load=_load(spec), process=process, policy=policy, on_ready=on_ready, on_gone=on_gone)
 
 

@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -13,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO
 
 from appliance.log import logger
@@ -80,6 +83,16 @@ class RunnerProcess:
     @property
     def pid(self) -> int:
         return self._popen.pid
+
+    def bound_memory(self, limit_bytes: int) -> None:
+        """Bound what it may allocate, and let the kernel take it first when memory runs out.
+
+        RLIMIT_DATA, not RLIMIT_AS: it counts private writable pages, and not the mapped model. At once after
+        the start: later it belongs to nobody who may write its /proc entries.
+        """
+        with contextlib.suppress(OSError):  # it has ended already
+            resource.prlimit(self.pid, resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+            Path(f"/proc/{self.pid}/oom_score_adj").write_text("1000", encoding="ascii")
 
     def kill(self) -> None:
         """SIGKILL, also for a stopped process. Harmless when it is gone."""

@@ -1,0 +1,97 @@
+"""What a probe is asked and answers, its limits, and the runner it needs. Facts only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from appliance.supervisor.policy import ModelSpec
+from appliance.supervisor.preflight import stamp
+from appliance.wire.messages import (
+    Adapter,
+    EngineSettings,
+    ModelFacts,
+    Placement,
+)
+
+_MIB: Final = 1024 * 1024
+_LEAST_S: Final = 30.0
+_BYTES_PER_S: Final = 100_000_000
+_SPARE_BYTES: Final = 1024 * _MIB
+"""Beside the weights: libraries, context, compute buffers of a large vocabulary."""
+_PLACEMENT: Final = Placement(n_ctx_seq=256, n_seq_max=1, kv_cells=256, n_ubatch=64)
+_SETTINGS: Final = EngineSettings(prefix_reuse=False, adapt_threads=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeRequest:
+    """All files of one model, as a runner would get them."""
+
+    model: str
+    paths: tuple[Path, ...]
+    """More than one: the parts of a split GGUF, in order."""
+    adapters: tuple[Path, ...] = ()
+    draft: Path | None = None
+    template: str | None = None
+    """Jinja that replaces the GGUF's own; a fault in it is fatal. None: the GGUF's, whose fault is told."""
+    timeout_s: float | None = None
+    """None: 30 s and 1 s for each 100 MB."""
+    memory_limit_bytes: int | None = None
+    """None: twice the files (weights may be held in two layouts) and 1 GiB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeResult:
+    facts: ModelFacts
+    template_error: str | None
+    """Why it cannot chat; completions work."""
+    load_s: float
+    seconds: float
+    peak_rss_bytes: int
+    """As seen every quarter of a second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    timeout_s: float
+    memory_bytes: int
+    needed_bytes: int
+    """What a good model of this size takes; the machine is to blame where it has less."""
+
+    @classmethod
+    def of(cls, request: ProbeRequest, size_bytes: int) -> Limits:
+        memory_bytes = request.memory_limit_bytes
+        return cls(
+            timeout_s=request.timeout_s or _LEAST_S + size_bytes / _BYTES_PER_S,
+            memory_bytes=2 * size_bytes + _SPARE_BYTES if memory_bytes is None else memory_bytes,
+            needed_bytes=size_bytes + _SPARE_BYTES // 4,
+        )
+
+
+def spec_of(request: ProbeRequest) -> ModelSpec:
+    paths = tuple(str(path) for path in request.paths)
+    named = zip(adapter_names(request), request.adapters, strict=True)
+    return ModelSpec(
+        name=request.model,
+        path=paths[0],
+        placement=_PLACEMENT,
+        paths=paths if len(paths) > 1 else (),
+        chat_template=request.template,
+        settings=EngineSettings(
+            speculation=request.draft is not None, prefix_reuse=False, adapt_threads=False
+        ),
+        draft_path=None if request.draft is None else str(request.draft),
+        adapters=tuple(Adapter(name=name, path=str(path)) for name, path in named),
+    )
+
+
+def adapter_names(request: ProbeRequest) -> list[str]:
+    return [f"adapter-{number}" for number in range(1, len(request.adapters) + 1)]
+
+
+def size_of(request: ProbeRequest) -> int:
+    """Of all files; what cannot be seen counts nothing: the launch will name it."""
+    files = (*request.paths, *request.adapters, *(() if request.draft is None else (request.draft,)))
+    found = [stamp(str(path)) for path in files]
+    return sum(one.size_bytes for one in found if one is not None)
