@@ -11,21 +11,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Final, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from appliance.errors import ManifestInvalid
 from appliance.store.content import Progress, Report, Source, Target, unreported
 from appliance.store.descriptor import Descriptor, ImageIndex, Manifest, Resolved
 from appliance.store.digest import hex_of
 from appliance.store.manifest import parse_manifest
+from appliance.store.model_config import Fetch
 from appliance.store.reference import Reference
+from appliance.store.variants import MAX_VARIANTS
 
-MAX_VARIANTS: Final = 100
-"""More manifests than this in one index are no variants of one model."""
-
-Candidate = tuple[Descriptor, Manifest]
-Choose = Callable[[Sequence[Candidate]], Descriptor]
-"""Which of an index's variants is copied. Raises InsufficientMemory when none fits."""
+Choose = Callable[[ImageIndex, Fetch], Descriptor]
+"""Which of an index's variants is copied: see `variants`. Raises InsufficientMemory, ManifestInvalid."""
 
 Admit = Callable[[Manifest], None]
 """Looks at a manifest whose blobs are all in the target. Raises ModelInvalid: then it gets no name."""
@@ -91,28 +89,29 @@ def _wanted(source: Source, reference: Reference, choose: Choose | None) -> _Wan
     parsed = parse_manifest(resolved.content, what=what)
     if isinstance(parsed, Manifest):
         return _Wanted(resolved=resolved, manifests=(parsed,))
-    candidates = _candidates(parsed, source, what=what)
     if choose is None:
-        entries, manifests = zip(*candidates, strict=True)
-        return _Wanted(resolved=resolved, manifests=manifests, entries=entries)
-    chosen = choose(candidates)
-    manifest = next(manifest for entry, manifest in candidates if entry.digest == chosen.digest)
-    return _Wanted(resolved=Resolved(descriptor=chosen, content=source.fetch(chosen)), manifests=(manifest,))
+        manifests = tuple(_manifest(source.fetch(entry), what=what) for entry in _entries(parsed, what=what))
+        return _Wanted(resolved=resolved, manifests=manifests, entries=parsed.manifests)
+    chosen = choose(parsed, source.fetch)
+    content = source.fetch(chosen)
+    return _Wanted(
+        resolved=Resolved(descriptor=chosen, content=content), manifests=(_manifest(content, what=what),)
+    )
 
 
-def _candidates(index: ImageIndex, source: Source, *, what: str) -> list[Candidate]:
-    """An index of indexes is refused: variants are one level."""
+def _entries(index: ImageIndex, *, what: str) -> tuple[Descriptor, ...]:
     if not 0 < len(index.manifests) <= MAX_VARIANTS:
         raise ManifestInvalid(
             what=what, reason=f"{len(index.manifests)} variants where 1 to {MAX_VARIANTS} can be"
         )
-    candidates: list[Candidate] = []
-    for entry in index.manifests:
-        parsed = parse_manifest(source.fetch(entry), what=f"{what}, variant {entry.digest}")
-        if not isinstance(parsed, Manifest):
-            raise ManifestInvalid(what=what, reason="an index inside an index")
-        candidates.append((entry, parsed))
-    return candidates
+    return index.manifests
+
+
+def _manifest(content: bytes, *, what: str) -> Manifest:
+    parsed = parse_manifest(content, what=what)
+    if not isinstance(parsed, Manifest):
+        raise ManifestInvalid(what=what, reason="an index inside an index: variants are one level")
+    return parsed
 
 
 def _bring(wanted: _Wanted, source: Source, target: Target, report: Report) -> None:

@@ -17,11 +17,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, Protocol
 
 from appliance.errors import OutpostError, RemoteUnreachable
-from appliance.store.content import Progress, Report, Source
+from appliance.store.content import Progress, Report
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import hex_of
 from appliance.store.retry import TRIES, is_transient, wait_s
@@ -33,6 +34,16 @@ CHECKPOINT_S: Final = 2.0
 """A kill or a power cut costs at most what came in this time."""
 _PROGRESS_BYTES: Final = 64 * 1024
 """A try that brought less counts as a failure: a source must not keep us by a byte per connection."""
+
+
+class Opener(Protocol):
+    """The part of `Source` that is needed here."""
+
+    is_parallel: bool
+
+    def open(
+        self, descriptor: Descriptor, *, start: int = 0, end: int | None = None
+    ) -> AbstractContextManager[Iterator[bytes]]: ...
 
 
 class Arriving(Protocol):
@@ -49,7 +60,7 @@ class Arriving(Protocol):
 
 
 def fill(
-    ingest: Arriving, descriptor: Descriptor, source: Source, report: Report, *, streams: int = 4
+    ingest: Arriving, descriptor: Descriptor, source: Opener, report: Report, *, streams: int = 4
 ) -> None:
     """Bring all that is missing; blocks until it is there. The digest is `Ingest.commit`'s to check.
 
@@ -82,7 +93,7 @@ class _Part:
 class _Fill:
     """One call of `fill`. Its counts are guarded by its lock, the parts are each one thread's."""
 
-    def __init__(self, ingest: Arriving, descriptor: Descriptor, source: Source, report: Report) -> None:
+    def __init__(self, ingest: Arriving, descriptor: Descriptor, source: Opener, report: Report) -> None:
         self._ingest = ingest
         self._descriptor = descriptor
         self._source = source

@@ -1,0 +1,154 @@
+"""One GGUF behind a plain URL: no manifest, no digest; size and validator are all there is to hold on to.
+
+    GET, first byte only ─► size, ETag ─► ingest under a name made of URL, size and validator
+    ─► ranges, each with If-Range ─► all there ─► adopted: hashed, and now a blob like others
+
+A file that changes on the server has another validator, so another ingest: two files are never mixed. Without
+a validator nothing is kept between tries.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from appliance.errors import DigestMismatch, RemoteRefused
+from appliance.store.byte_range import Wanted, body_of, is_ranged, whole_size
+from appliance.store.content import Progress, Report
+from appliance.store.descriptor import Descriptor
+from appliance.store.digest import digest_of
+from appliance.store.http import Answer, Door
+from appliance.store.ingest import READ_ONLY, Ingest
+from appliance.store.layout import Layout
+from appliance.store.manifest import MAX_BLOB_BYTES
+from appliance.store.media_types import MODEL_WEIGHT
+from appliance.store.retry import patiently
+from appliance.store.transfer import fill
+
+_FIRST_BYTE: Final = {"Range": "bytes=0-0"}
+_MAX_NAME_CHARS: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile:
+    """What a server says of a file before it is fetched."""
+
+    url: str
+    size: int
+    validator: str | None
+    """A strong ETag, or Last-Modified; None: two answers cannot be told apart."""
+    serves_ranges: bool
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the URL's path: for people, never for a path."""
+        name = unquote(urlsplit(self.url).path.rpartition("/")[2])
+        return "".join(c for c in name if c.isprintable())[:_MAX_NAME_CHARS] or "file"
+
+
+def examine(door: Door, url: str) -> RemoteFile:
+    """Raises OutboundRefused, RemoteError; RemoteRefused too when the server does not tell the size."""
+    return patiently(lambda: _examine(door, url))
+
+
+def _examine(door: Door, url: str) -> RemoteFile:
+    with door.follow(url, headers=_FIRST_BYTE, secret=_secret(door, url)) as answer:
+        if answer.status not in (200, 206):
+            raise answer.refused()
+        size = whole_size(answer)
+        if size is None or not 0 < size <= MAX_BLOB_BYTES:
+            raise RemoteRefused(
+                host=str(answer.origin), status=answer.status, reason="it does not tell the file's size"
+            )
+        return RemoteFile(url=url, size=size, validator=_validator(answer), serves_ranges=is_ranged(answer))
+
+
+def download(door: Door, url: str, layout: Layout, report: Report) -> Descriptor:
+    """The file as a blob of `layout`, durable when this returns; nothing names it yet. What has come of a
+    failed try is kept when the file can be known again. Raises also DigestMismatch for a file that changes
+    meanwhile, StoreFault, InsufficientSpace.
+    """
+    remote = examine(door, url)
+    arriving = Descriptor(
+        media_type=MODEL_WEIGHT,
+        digest=digest_of(f"{remote.url}\n{remote.size}\n{remote.validator}".encode()),
+        size=remote.size,
+    )
+
+    def tell(progress: Progress) -> None:
+        report(replace(progress, status=f"pulling {remote.file_name}", digest=None))
+
+    with layout.locks.alone(arriving.digest), layout.expect([arriving]):
+        _forget_adopted(layout, arriving)
+        ingest = Ingest(layout.places, layout.files, arriving)
+        try:
+            fill(ingest, arriving, FileSource(door, remote), tell)
+            ingest.checkpoint()
+            blob = layout.adopt(layout.places.part(arriving.digest), link=True, report=report)
+        except BaseException:
+            if remote.validator is None:
+                ingest.discard()
+            raise
+        else:
+            ingest.discard()
+        finally:
+            ingest.close()
+    return blob
+
+
+def _forget_adopted(layout: Layout, arriving: Descriptor) -> None:
+    """A kill right behind the adoption leaves a part that is the blob's own file by a second name: it must
+    not be written to again. Adoption has made it read-only, which no other part is.
+    """
+    part = layout.places.part(arriving.digest)
+    if part.exists() and stat.S_IMODE(part.stat().st_mode) == READ_ONLY:
+        layout.files.unlink(part)
+        layout.files.unlink(layout.places.part_state(arriving.digest))
+
+
+class FileSource:
+    """One file as a source of `fill`, whatever descriptor it is asked for; any thread."""
+
+    def __init__(self, door: Door, remote: RemoteFile) -> None:
+        self._door = door
+        self._remote = remote
+        self.is_parallel = remote.serves_ranges and remote.validator is not None
+
+    @contextmanager
+    def open(
+        self, descriptor: Descriptor, *, start: int = 0, end: int | None = None
+    ) -> Iterator[Iterator[bytes]]:
+        remote = self._remote
+        wanted = Wanted(
+            what=remote.url, size=remote.size, start=start, end=remote.size if end is None else end
+        )
+        headers = wanted.headers
+        if headers and remote.validator:
+            headers["If-Range"] = remote.validator
+        with self._door.follow(remote.url, headers=headers, secret=_secret(self._door, remote.url)) as answer:
+            if answer.status in (200, 206) and _validator(answer) != remote.validator:
+                raise DigestMismatch(
+                    what=f"{remote.url}, changed on the server,",
+                    expected=str(remote.validator),
+                    actual=str(_validator(answer)),
+                )
+            body = body_of(answer, wanted)
+            if not wanted.is_all and not is_ranged(answer):
+                self.is_parallel = False
+            yield body
+
+
+def _validator(answer: Answer) -> str | None:
+    """Weak ETags say that two bodies mean the same, not that they are the same bytes."""
+    etag = answer.headers.get("ETag", "").strip()
+    if etag.startswith('"'):
+        return etag[:500]
+    return answer.headers.get("Last-Modified", "").strip()[:100] or None
+
+
+def _secret(door: Door, url: str) -> str | None:
+    return door.outbound.authorization(door.outbound.check(url))
