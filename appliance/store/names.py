@@ -41,7 +41,6 @@ class _Index(msgspec.Struct):
     manifests: list[_Descriptor]
     schemaVersion: int = 2  # noqa: N815
     mediaType: str = OCI_INDEX  # noqa: N815
-    annotations: dict[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,6 +35,8 @@ class Ranges:
         self._ends[first:last] = [end]
 
     def remove(self, start: int, end: int) -> None:
+        if start >= end:
+            return
         kept = [
             part
             for low, high in self.as_list()

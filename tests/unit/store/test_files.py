@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+
+import pytest
+
+import appliance.store
+from appliance.errors import InsufficientSpace, StoreFault
+from appliance.store.files import Files
+
+
+def test_a_small_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(b"a long first content")
+
+    Files().write_aside(path, b"new")
+
+    assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["state.json"]
+
+
+def test_a_file_that_could_not_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    class FullDisk(Files):
+        def fsync(self, descriptor: int) -> None:
+            raise InsufficientSpace(needed_bytes=1, available_bytes=0, floor_bytes=0, directory="d")
+
+    path = tmp_path / "state.json"
+    path.write_bytes(b"old")
+
+    with pytest.raises(InsufficientSpace):
+        FullDisk().write_aside(path, b"new")
+
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["state.json"]
+
+
+def test_a_refusal_names_the_path_and_the_reason(tmp_path: Path) -> None:
+    with pytest.raises(StoreFault, match=r"missing/file.*No such file"):
+        Files().create(tmp_path / "missing" / "file")
+
+
+def test_a_full_device_is_insufficient_space() -> None:
+    fd = os.open("/dev/full", os.O_WRONLY)
+    try:
+        with pytest.raises(InsufficientSpace) as raised:
+            Files().pwrite(fd, b"12345", 0)
+    finally:
+        os.close(fd)
+
+    assert raised.value.fields["needed_bytes"] == 5
+    assert raised.value.fields["directory"] == "/dev"
+
+
+def test_links_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "outside").write_bytes(b"untouched")
+    (tmp_path / "link").symlink_to(tmp_path / "outside")
+    files = Files()
+
+    for opening in (files.create, files.open_ingest, files.open_existing):
+        with pytest.raises(StoreFault, match="symbolic link"):
+            opening(tmp_path / "link")
+
+    assert (tmp_path / "outside").read_bytes() == b"untouched"
+
+
+def test_what_is_no_plain_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+
+    with pytest.raises(StoreFault, match="not a plain file"):
+        Files().open_existing(tmp_path / "fifo")
+
+
+def test_a_file_has_its_size_and_its_blocks_at_once(tmp_path: Path) -> None:
+    files = Files()
+    fd = files.create(tmp_path / "part")
+    try:
+        files.fallocate(fd, 1_000_000)
+        found = os.fstat(fd)
+    finally:
+        os.close(fd)
+
+    assert found.st_size == 1_000_000
+    assert found.st_blocks * 512 >= 1_000_000
+
+
+def test_a_size_no_disk_has_is_refused_before_the_first_byte(tmp_path: Path) -> None:
+    files = Files()
+    fd = files.create(tmp_path / "part")
+    try:
+        with pytest.raises((InsufficientSpace, StoreFault)):
+            files.fallocate(fd, 1 << 60)
+    finally:
+        os.close(fd)
+
+
+_WRITING = {"rename", "replace", "link", "unlink", "remove", "mkdir", "makedirs", "truncate", "ftruncate", "pwrite"} | {
+    "write_text", "write_bytes", "touch", "symlink_to", "hardlink_to", "rmdir", "chmod", "fchmod", "fsync", "fdatasync"
+}  # fmt: skip
+
+
+def test_all_writing_of_the_store_goes_through_files() -> None:
+    """Found by syntax: `os.rename(...)`, `path.write_bytes(...)`, `open(..., "w")`, `shutil`, `tempfile`."""
+    found = []
+    for path in sorted(Path(appliance.store.__path__[0]).rglob("*.py")):
+        if path.name != "files.py":
+            tree = ast.parse(path.read_text())
+            found += [f"{path.name}:{node.lineno}" for node in ast.walk(tree) if _writes(node)]
+
+    assert found == []
+
+
+def _writes(node: ast.AST) -> bool:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        names = {alias.name for alias in node.names} | {getattr(node, "module", None)}
+        return bool(names & {"shutil", "tempfile"})
+    if not isinstance(node, ast.Call):
+        return False
+    if isinstance(node.func, ast.Attribute) and node.func.attr in _WRITING:
+        owner = node.func.value
+        if isinstance(owner, ast.Name) and owner.id == "os":
+            return True
+        return node.func.attr in {"write_text", "write_bytes", "touch", "symlink_to", "hardlink_to"}
+    name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+    mode = node.args[1:2] if isinstance(node.func, ast.Name) else node.args[:1]
+    return name == "open" and any(
+        isinstance(arg, ast.Constant)
+        and isinstance(arg.value, str)
+        and set(arg.value) & set("wax+")
+        and len(arg.value) < 4
+        for arg in (*mode, *(keyword.value for keyword in node.keywords if keyword.arg == "mode"))
+    )

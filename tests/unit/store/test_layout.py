@@ -1,0 +1,525 @@
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import (
+    DigestMismatch,
+    InsufficientSpace,
+    InvalidRequest,
+    ManifestInvalid,
+    ModelBroken,
+    ModelNotFound,
+    StoreFault,
+    StoreInUse,
+)
+from appliance.store.check import check, tree
+from appliance.store.content import Progress, unreported
+from appliance.store.descriptor import Descriptor, ImageIndex, Resolved
+from appliance.store.digest import digest_of
+from appliance.store.files import Files
+from appliance.store.layout import Layout
+from appliance.store.manifest import render_index
+from appliance.store.media_types import OCI_INDEX
+from appliance.store.reference import parse_reference
+from tests.fakes.fake_models import FakeSource, blob_of, store_model
+
+_NAME = parse_reference("tiny")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "store"
+
+
+@pytest.fixture
+def layout(root: Path) -> Iterator[Layout]:
+    with Layout(root, files=Files()) as opened:
+        yield opened
+
+
+def _open(root: Path) -> Layout:
+    return Layout(root, files=Files())
+
+
+# ── opening and closing ─────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_new_store_is_an_empty_oci_layout(layout: Layout, root: Path) -> None:
+    assert json.loads((root / "oci-layout").read_text()) == {"imageLayoutVersion": "1.0.0"}
+    assert json.loads((root / "index.json").read_text()) == {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [],
+    }
+    assert check(root) == []
+
+
+def test_a_store_that_is_open_cannot_be_opened_again(layout: Layout, root: Path) -> None:
+    with pytest.raises(StoreInUse):
+        _open(root)
+
+
+def test_a_closed_store_can_be_opened_again(root: Path) -> None:
+    _open(root).close()
+    _open(root).close()
+
+
+def test_an_index_that_cannot_be_read_is_refused_and_left_as_it_is(root: Path) -> None:
+    _open(root).close()
+    (root / "index.json").write_bytes(b"\x00" * 200)
+
+    with pytest.raises(ManifestInvalid, match=r"index\.json"):
+        _open(root)
+
+    assert (root / "index.json").read_bytes() == b"\x00" * 200
+    with pytest.raises(ManifestInvalid):
+        _open(root)  # the lock was given back
+
+
+def test_a_lost_index_with_blobs_is_refused(root: Path) -> None:
+    with _open(root) as layout:
+        store_model(layout, "tiny", b"weights")
+    (root / "index.json").unlink()
+
+    with pytest.raises(StoreFault, match="index.json is missing"):
+        _open(root)
+
+
+def test_a_portable_layout_is_left_with_nothing_but_the_layout(tmp_path: Path) -> None:
+    with Layout(tmp_path / "stick", files=Files(), portable=True) as layout:
+        store_model(layout, "tiny", b"weights")
+
+    assert sorted(os.listdir(tmp_path / "stick")) == ["blobs", "index.json", "oci-layout"]
+    assert check(tmp_path / "stick") == []
+
+
+# ── names ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_published_model_is_found_and_survives_reopening(root: Path) -> None:
+    with _open(root) as layout:
+        resolved = store_model(layout, "tiny", b"weights")
+
+    with _open(root) as layout:
+        assert layout.references() == [(_NAME, resolved.descriptor)]
+        assert layout.lookup(_NAME) == resolved.descriptor
+        assert layout.resolve(_NAME) == resolved
+    assert check(root, expected=[(_NAME.key, resolved.descriptor.digest)]) == []
+
+
+def test_names_are_found_whatever_their_case(layout: Layout) -> None:
+    resolved = store_model(layout, "Tiny:V1", b"weights")
+
+    assert layout.lookup(parse_reference("tiny:v1")) == resolved.descriptor
+
+
+def test_a_name_that_is_not_there_tells_what_is(layout: Layout) -> None:
+    store_model(layout, "tiny", b"weights")
+
+    with pytest.raises(ModelNotFound, match="'other:latest' not found; available: tiny:latest"):
+        layout.lookup(parse_reference("other"))
+
+
+def test_a_name_moves_to_another_manifest(layout: Layout, root: Path) -> None:
+    store_model(layout, "tiny", b"first")
+    second = store_model(layout, "tiny", b"second")
+
+    assert [descriptor for _, descriptor in layout.references()] == [second.descriptor]
+    assert check(root) == []
+
+
+def test_a_removed_name_is_gone_and_others_stay(layout: Layout) -> None:
+    store_model(layout, "tiny", b"shared")
+    store_model(layout, "other", b"shared")
+
+    layout.untag(_NAME)
+
+    assert [reference.display for reference, _ in layout.references()] == ["other:latest"]
+    with pytest.raises(ModelNotFound):
+        layout.untag(_NAME)
+
+
+def test_a_manifest_is_found_by_its_digest(layout: Layout) -> None:
+    resolved = store_model(layout, "tiny", b"weights")
+
+    assert layout.lookup(_NAME.with_digest(resolved.descriptor.digest)) == resolved.descriptor
+    with pytest.raises(ModelNotFound):
+        layout.lookup(_NAME.with_digest(blob_of(b"weights").digest))
+
+
+def test_entries_of_other_tools_are_kept(root: Path) -> None:
+    with _open(root) as layout:
+        resolved = store_model(layout, "tiny", b"weights")
+    index = json.loads((root / "index.json").read_text())
+    digest = resolved.descriptor.digest
+    foreign = {
+        "mediaType": resolved.descriptor.media_type,
+        "digest": digest,
+        "size": resolved.descriptor.size,
+    }
+    index["manifests"] += [
+        {**foreign, "platform": {"os": "linux", "architecture": "arm64"}},
+        {**foreign, "annotations": {"org.opencontainers.image.ref.name": "../no model"}},
+    ]
+    (root / "index.json").write_text(json.dumps(index))
+
+    with _open(root) as layout:
+        store_model(layout, "other", b"more")
+        names = [entry.name for entry in layout.entries()]
+
+    assert names[1:3] == [None, "../no model"]
+    written = json.loads((root / "index.json").read_text())["manifests"]
+    assert {"os": "linux", "architecture": "arm64"} in [entry.get("platform") for entry in written]
+
+
+def test_a_manifest_whose_blobs_are_not_there_is_not_published(layout: Layout) -> None:
+    resolved = FakeSource().add_model("tiny", b"weights")
+
+    with pytest.raises(ManifestInvalid, match="missing"):
+        layout.publish(_NAME, resolved)
+
+    assert layout.references() == []
+
+
+def test_a_manifest_that_is_not_its_digest_is_not_published(layout: Layout) -> None:
+    resolved = store_model(layout, "tiny", b"weights")
+    forged = Resolved(descriptor=resolved.descriptor, content=resolved.content + b" ")
+
+    with pytest.raises(DigestMismatch):
+        layout.publish(_NAME, forged)
+
+
+def test_an_index_of_variants_is_published_with_those_that_are_here(layout: Layout, root: Path) -> None:
+    here = store_model(layout, "tiny:q4", b"small").descriptor
+    absent = FakeSource().add_model("tiny:q8", b"large").descriptor
+    resolved = _index_of(here, absent)
+
+    layout.publish(_NAME, resolved)
+
+    assert layout.lookup(_NAME) == resolved.descriptor
+    assert layout.lookup(_NAME.with_digest(here.digest)) == here
+    with pytest.raises(ModelNotFound):
+        layout.lookup(_NAME.with_digest(absent.digest))
+    assert check(root) == []
+
+
+def test_an_index_without_any_variant_is_not_published(layout: Layout) -> None:
+    with pytest.raises(ManifestInvalid, match="none of its variants is here"):
+        layout.publish(_NAME, _index_of(FakeSource().add_model("tiny:q8", b"large").descriptor))
+
+
+def _index_of(*manifests: Descriptor) -> Resolved:
+    content = render_index(ImageIndex(media_type=OCI_INDEX, manifests=manifests))
+    descriptor = Descriptor(media_type=OCI_INDEX, digest=digest_of(content), size=len(content))
+    return Resolved(descriptor=descriptor, content=content)
+
+
+# ── content in ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_blob_that_is_there_is_not_fetched_again(layout: Layout) -> None:
+    store_model(layout, "tiny", b"weights")
+    source = FakeSource()
+    blob = source.add(b"weights")
+
+    layout.take(blob, source, unreported)
+
+    assert source.served == []
+    assert layout.has(blob)
+
+
+def test_a_broken_off_blob_is_resumed(layout: Layout) -> None:
+    content = os.urandom(10_000)
+    source = FakeSource(fail_after=4000)
+    blob = source.add(content)
+    with pytest.raises(ModelNotFound):
+        layout.take(blob, source, unreported)
+    assert not layout.has(blob)
+
+    layout.take(blob, source, unreported)
+
+    assert source.served == [(0, 10_000), (4000, 10_000)]
+    assert layout.path(blob.digest).read_bytes() == content
+
+
+def test_wrong_bytes_are_refused_and_not_kept(layout: Layout, root: Path) -> None:
+    source = FakeSource()
+    blob = source.add(b"good bytes")
+    source.contents[blob.digest] = b"evil bytes"
+
+    with pytest.raises(DigestMismatch):
+        layout.take(blob, source, unreported)
+
+    assert list((root / "ingest").iterdir()) == []
+    assert not layout.has(blob)
+
+
+def test_a_report_that_raises_stops_the_work_and_what_came_is_kept(layout: Layout) -> None:
+    class Cancelled(Exception):
+        pass
+
+    def cancel(progress: Progress) -> None:
+        if progress.completed_bytes is None:
+            raise Cancelled
+
+    source = FakeSource()
+    blob = source.add(b"0123456789")
+
+    with pytest.raises(Cancelled):
+        layout.take(blob, source, cancel)
+
+    layout.take(blob, source, unreported)
+    assert source.served == [(0, 10)]
+
+
+def test_two_takers_of_one_blob_fetch_it_once(layout: Layout) -> None:
+    source = FakeSource(chunk=10)
+    blob = source.add(bytes(5000))
+    takers = [threading.Thread(target=layout.take, args=(blob, source, unreported)) for _ in range(4)]
+    for taker in takers:
+        taker.start()
+    for taker in takers:
+        taker.join()
+
+    assert source.served == [(0, 5000)]
+    assert layout.path(blob.digest).stat().st_size == 5000
+
+
+def test_a_blob_the_disk_cannot_hold_is_refused_before_the_first_byte(layout: Layout, root: Path) -> None:
+    source = FakeSource()
+    blob = Descriptor(media_type="x", digest=digest_of(b"huge"), size=1 << 50)
+
+    with pytest.raises(InsufficientSpace):
+        layout.take(blob, source, unreported)
+
+    assert source.served == []
+    assert list((root / "ingest").iterdir()) == []
+
+
+def test_a_small_blob_is_put_once(layout: Layout) -> None:
+    first = layout.put(b"{}", "application/json")
+    before = layout.path(first.digest).stat()
+
+    assert layout.put(b"{}", "application/json") == first
+    assert layout.path(first.digest).stat() == before
+
+
+def test_a_layout_opened_for_reading_takes_nothing(layout: Layout, root: Path) -> None:
+    store_model(layout, "tiny", b"weights")
+    before = tree(root)
+    foreign = Layout(root, files=Files(), read_only=True)
+
+    with pytest.raises(StoreFault, match="for reading only"):
+        foreign.put(b"{}", "application/json")
+    with pytest.raises(StoreFault, match="for reading only"):
+        foreign.reserve(1)
+    foreign.quarantine(blob_of(b"weights").digest, "no")
+    foreign.close()
+
+    assert tree(root) == before
+
+
+def test_a_layout_copies_to_another(layout: Layout, tmp_path: Path) -> None:
+    resolved = store_model(layout, "tiny", b"weights")
+    source = Layout(layout.root, files=Files(), read_only=True)
+    with Layout(tmp_path / "stick", files=Files(), portable=True) as stick:
+        blobs = [
+            blob
+            for digest, blob in source.closure(resolved.descriptor).items()
+            if digest != resolved.descriptor.digest
+        ]
+        with stick.expect(blobs):
+            for blob in blobs:
+                stick.take(blob, source, unreported)
+            stick.publish(_NAME, source.resolve(_NAME))
+
+    assert check(tmp_path / "stick", expected=[(_NAME.key, resolved.descriptor.digest)]) == []
+
+
+# ── adopting files ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_file_is_adopted_by_copy(layout: Layout, tmp_path: Path) -> None:
+    content = os.urandom(9_000_001)
+    (tmp_path / "m.gguf").write_bytes(content)
+    news: list[Progress] = []
+
+    blob = layout.adopt(tmp_path / "m.gguf", report=news.append)
+
+    assert blob.digest == digest_of(content)
+    assert blob.size == 9_000_001
+    assert layout.path(blob.digest).read_bytes() == content
+    assert news[-1] == Progress(status="copying m.gguf", total_bytes=9_000_001, completed_bytes=9_000_001)
+    assert list((layout.root / "ingest").iterdir()) == []
+
+
+def test_a_file_is_adopted_in_place(layout: Layout, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"weights")
+
+    blob = layout.adopt(path, link=True)
+
+    assert layout.path(blob.digest).samefile(path)
+    assert path.stat().st_mode & 0o777 == 0o444
+    assert layout.adopt(path, link=True) == blob
+    assert list((layout.root / "ingest").iterdir()) == []
+
+
+def test_a_file_adopted_in_place_and_changed_is_not_served(layout: Layout, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"weights")
+    blob = layout.adopt(path, link=True)
+    path.chmod(0o644)
+    path.write_bytes(b"Weights")
+
+    with pytest.raises(ModelBroken, match="has changed"):
+        layout.path(blob.digest)
+
+
+@pytest.mark.parametrize("kind", ["directory", "fifo", "missing"])
+def test_only_plain_files_are_adopted(layout: Layout, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x"
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "fifo":
+        os.mkfifo(path)
+
+    with pytest.raises(InvalidRequest):
+        layout.adopt(path)
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_adopted(layout: Layout, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    path.write_bytes(b"weights")
+
+    def change(_: Progress) -> None:
+        path.write_bytes(b"other weights")
+
+    with pytest.raises(StoreFault, match="changed while it was read"):
+        layout.adopt(path, report=change)
+
+    assert list((layout.root / "ingest").iterdir()) == []
+    assert list((layout.root / "blobs" / "sha256").iterdir()) == []
+
+
+# ── broken blobs ────────────────────────────────────────────────────────────────────────────────────
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+
+def test_opening_a_known_blob_reads_nothing(root: Path) -> None:
+    class NoReading(Files):
+        def open_existing(self, path: Path) -> int:
+            raise AssertionError(path)
+
+    with _open(root) as layout:
+        blob = layout.adopt(Path(__file__))
+
+    with Layout(root, files=NoReading()) as layout:
+        assert layout.path(blob.digest).exists()
+
+
+def test_a_zeroed_blob_is_never_served_and_its_model_is_broken(layout: Layout, root: Path) -> None:
+    store_model(layout, "tiny", b"weights", config=b'{"a":1}')
+    weights = blob_of(b"weights")
+    _overwrite(layout.path(weights.digest), bytes(7))
+
+    with pytest.raises(ModelBroken, match="zeroed: 7 bytes"):
+        layout.path(weights.digest)
+
+    with pytest.raises(ModelBroken, match=r"'tiny:latest' is broken: blob sha256:\w+ is zeroed"):
+        layout.lookup(_NAME)
+    assert not layout.has(weights)
+    assert (root / "quarantine" / weights.digest[7:]).read_bytes() == bytes(7)
+    assert "zeroed" in str(layout.broken(layout.find(_NAME)))
+
+
+def test_a_broken_model_is_repaired_by_arriving_again(layout: Layout, root: Path) -> None:
+    resolved = store_model(layout, "tiny", b"weights")
+    weights = blob_of(b"weights")
+    layout.quarantine(weights.digest, "the disk has lost it")
+
+    store_model(layout, "tiny", b"weights")
+
+    assert layout.lookup(_NAME) == resolved.descriptor
+    assert list((root / "quarantine").iterdir()) == []
+    assert check(root) == []
+
+
+def test_a_truncated_blob_is_known_without_reading(layout: Layout) -> None:
+    store_model(layout, "tiny", b"weights")
+    _overwrite(layout.path(blob_of(b"weights").digest), b"weig")
+
+    with pytest.raises(ModelBroken, match="has 4 of 7 bytes"):
+        layout.lookup(_NAME)
+
+
+def test_a_missing_blob_breaks_its_model(layout: Layout) -> None:
+    store_model(layout, "tiny", b"weights")
+    layout.path(blob_of(b"weights").digest).unlink()
+
+    with pytest.raises(ModelBroken, match="is missing"):
+        layout.lookup(_NAME)
+
+
+def test_a_changed_manifest_is_not_believed(layout: Layout) -> None:
+    resolved = store_model(layout, "tiny", b"weights")
+    _overwrite(layout.path(resolved.descriptor.digest), resolved.content.replace(b"manifest", b"manIfest"))
+
+    with pytest.raises(ModelBroken):
+        layout.fetch(resolved.descriptor)
+
+
+def test_a_broken_model_can_be_removed(layout: Layout) -> None:
+    store_model(layout, "tiny", b"weights")
+    layout.quarantine(blob_of(b"weights").digest, "lost")
+
+    layout.untag(_NAME)
+
+    assert layout.references() == []
+
+
+def test_after_an_unclean_stop_fresh_blobs_are_hashed_before_use(root: Path) -> None:
+    """The machine hung and its disk lost what it had promised: same inode, size and time, but zeros."""
+    layout = _open(root)
+    store_model(layout, "tiny", b"weights")
+    path = layout.path(blob_of(b"weights").digest)
+    found = path.stat()
+    layout._lock.release()  # type: ignore[union-attr]  # the process died
+    _overwrite(path, bytes(7))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+    with _open(root) as again, pytest.raises(ModelBroken, match="zeroed"):
+        again.path(blob_of(b"weights").digest)
+
+
+def test_a_link_in_the_place_of_a_blob_is_no_blob(layout: Layout, tmp_path: Path) -> None:
+    store_model(layout, "tiny", b"weights")
+    (tmp_path / "secret").write_bytes(b"weights")
+    path = layout.path(blob_of(b"weights").digest)
+    path.unlink()
+    path.symlink_to(tmp_path / "secret")
+
+    with pytest.raises(ModelNotFound):
+        layout.path(blob_of(b"weights").digest)
+
+
+def test_two_hundred_models_are_listed_from_memory(layout: Layout) -> None:
+    resolved = store_model(layout, "tiny", b"weights")
+    for number in range(200):
+        layout.names.point(parse_reference(f"model-{number}"), resolved.descriptor)
+
+    first = layout.references()
+    again = layout.references()
+
+    assert len(first) == 201
+    assert again == first
