@@ -175,7 +175,7 @@ def _version(cursor: Cursor) -> int:
     version = cursor.integer(_U32, "the header")
     if version in (2, 3):
         return version
-    if version & 0xFFFF == 0:
+    if version and version & 0xFFFF == 0:
         raise Malformed("it is a big-endian GGUF; convert it for little-endian machines")
     raise Malformed(f"GGUF version {version} is not one of 2, 3")
 

@@ -54,8 +54,6 @@ MODEL_RULES: Final[tuple[Rule, ...]] = (
     shape.rope,
     shape.epsilons,
     shape.experts,
-    tensors.embedding,
-    tensors.types,
     tokenizer.model,
     tokenizer.tokens,
     tokenizer.token_types,
@@ -64,6 +62,8 @@ MODEL_RULES: Final[tuple[Rule, ...]] = (
     tokenizer.special_ids,
     tokenizer.needed_ids,
     tokenizer.character_map,
+    tensors.embedding,
+    tensors.types,
 )
 """For the model as a whole: metadata of the first split, tensors of all."""
 
