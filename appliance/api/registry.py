@@ -69,6 +69,10 @@ class _Unknown(falcon.HTTPNotFound):
         self.registry_code = code
 
 
+class _NoDigest(falcon.HTTPBadRequest):
+    registry_code = "DIGEST_INVALID"
+
+
 class RegistryRoot:
     """Stateless; any thread."""
 
@@ -101,7 +105,7 @@ class Registry:
         if route["kind"] == "manifests":
             self._manifest(req, resp, tags, route["what"])
         elif route["kind"] == "blobs":
-            self._blob(req, resp, tags, parse_digest(route["what"]))
+            self._blob(req, resp, tags, _digest(route["what"]))
         else:
             _tag_list(req, resp, route["name"], tags)
 
@@ -111,12 +115,12 @@ class Registry:
         self, req: falcon.Request, resp: falcon.Response, tags: dict[str, Descriptor], what: str
     ) -> None:
         descriptor = self._manifest_of(tags, what)
-        resp.content_type = descriptor.media_type
         resp.set_header("Docker-Content-Digest", descriptor.digest)
         resp.etag = descriptor.digest
         if _is_known(req, descriptor.digest):
             resp.status = falcon.HTTP_304
             return
+        resp.content_type = descriptor.media_type
         resp.set_header("Cache-Control", "no-cache" if _TAG.fullmatch(what) else _IMMUTABLE)
         if req.method == "HEAD":
             resp.content_length = descriptor.size
@@ -125,7 +129,7 @@ class Registry:
 
     def _manifest_of(self, tags: dict[str, Descriptor], what: str) -> Descriptor:
         if ":" in what:
-            digest = parse_digest(what)
+            digest = _digest(what)
             for descriptor in (*tags.values(), *self._variants(tags)):
                 if descriptor.digest == digest:
                     return descriptor
@@ -162,16 +166,14 @@ class Registry:
             path = self._shelf.path(digest)
         except ModelNotFound as error:
             raise _Unknown("BLOB_UNKNOWN", f"{digest} is not here") from error
-        resp.content_type = "application/octet-stream"
         resp.set_header("Docker-Content-Digest", digest)
         resp.set_header("Accept-Ranges", "bytes")
         resp.set_header("Cache-Control", _IMMUTABLE)
         resp.etag = digest
-        # Ollama's client takes a 200 only with the address of the bytes in it.
-        resp.location = quote(req.path)
         if _is_known(req, digest):
             resp.status = falcon.HTTP_304
             return
+        resp.content_type = "application/octet-stream"
         self._send(req, resp, path, descriptor.size)
 
     def _send(self, req: falcon.Request, resp: falcon.Response, path: Path, size: int) -> None:
@@ -180,11 +182,12 @@ class Registry:
         except Unsatisfiable:
             resp.status = falcon.HTTP_416
             resp.set_header("Content-Range", f"bytes */{size}")
-            resp.location = None
             return
         if wanted is not None:
             resp.status = falcon.HTTP_206
             resp.set_header("Content-Range", wanted.content_range(size))
+        # Ollama's client takes a 200 only with the address of the bytes in it. The path has passed `_ROUTE`.
+        resp.location = req.path
         span = wanted or ByteRange(0, size)
         resp.content_length = span.end - span.start
         if req.method != "HEAD":
@@ -277,6 +280,13 @@ def _rank(name: str, reference: Reference) -> int | None:
     if name == f"{reference.host.lower()}/{reference.repository}":
         return 1
     return 2 if name == reference.repository else None
+
+
+def _digest(text: str) -> Digest:
+    try:
+        return parse_digest(text)
+    except InvalidReference as error:
+        raise _NoDigest(description=error.message) from error
 
 
 def _tag_list(req: falcon.Request, resp: falcon.Response, name: str, tags: dict[str, Descriptor]) -> None:

@@ -65,6 +65,8 @@ class FakeStoreVerbs:
     """Raised after the script."""
     hold: threading.Event | None = None
     """Waited for after each line of the script."""
+    begun: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    """Released once for each verb that has begun."""
     calls: list[tuple[object, ...]] = field(default_factory=list)
     was_cancelled: threading.Event = field(default_factory=threading.Event)
     broken: tuple[tuple[str, str], ...] = ()
@@ -97,7 +99,7 @@ class FakeStoreVerbs:
     def import_file(
         self, path: Path, name: str | None, report: Report, *, link: bool = False
     ) -> Sequence[str]:
-        return [self._work("import", name or path.stem, path, link, report=report)]
+        return [self._work("import", path.stem if name is None else name, path, link, report=report)]
 
     def export(self, name: str, target: Path, report: Report) -> None:
         self._found(name)
@@ -123,6 +125,7 @@ class FakeStoreVerbs:
     def _work(self, verb: str, name: str, *more: object, report: Report | None = None) -> str:
         reference = parse_reference(name)
         self.calls.append((verb, name, *more))
+        self.begun.release()
         try:
             for progress in self.script if report is not None else ():
                 if report is not None:

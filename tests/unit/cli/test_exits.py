@@ -5,6 +5,7 @@ import os
 import pytest
 
 from appliance import errors
+from appliance.api.error_responses import TABLE
 from appliance.cli.exits import MEANING, Exit, of_error, of_reply
 
 
@@ -40,15 +41,35 @@ def test_a_reply_is_judged_by_its_code_first(status: int | None, code: str | Non
 def test_every_error_of_the_tree_has_an_exit_code(leaf: type[errors.OutpostError]) -> None:
     bare = errors.OutpostError.__new__(leaf)
     groups = {
-        errors.RequestError: {Exit.DATA, Exit.NO_INPUT, Exit.NOT_ALLOWED},
+        errors.RequestError: {Exit.DATA, Exit.NO_INPUT, Exit.NOT_ALLOWED, Exit.TEMPORARY},
         errors.CapacityError: {Exit.TEMPORARY},
-        errors.ResourceError: {Exit.TEMPORARY, Exit.UNAVAILABLE},
+        errors.ResourceError: {Exit.TEMPORARY, Exit.UNAVAILABLE, Exit.DISK},
         errors.ContentError: {Exit.DATA},
+        errors.RemoteError: {Exit.UNAVAILABLE},
         errors.RunnerError: {Exit.TEMPORARY, Exit.INTERNAL},
         errors.ConfigError: {Exit.CONFIG},
     }
     allowed = next(codes for group, codes in groups.items() if issubclass(leaf, group))
     assert of_error(bare) in allowed
+
+
+STORE_LEAVES = [
+    errors.InvalidReference,
+    errors.OutboundRefused,
+    errors.ModelInUse,
+    errors.ModelNotFound,
+    errors.StoreInUse,
+    errors.InsufficientSpace,
+    errors.StoreFault,
+    *errors.leaves(errors.ContentError),
+    *errors.leaves(errors.RemoteError),
+]
+
+
+@pytest.mark.parametrize("leaf", STORE_LEAVES, ids=lambda leaf: leaf.__name__)
+def test_the_stores_errors_end_alike_with_a_daemon_and_without(leaf: type[errors.OutpostError]) -> None:
+    row = TABLE[leaf]
+    assert of_reply(row.status, row.code) is of_reply(None, row.code) is of_error(leaf.__new__(leaf))
 
 
 def test_a_full_address_is_temporary_and_a_bad_configuration_is_not() -> None:

@@ -1,0 +1,238 @@
+"""`/outpost/v1` over a fake store, without a socket."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import Any
+
+import falcon.testing
+import pytest
+
+from appliance.access.keys import KeyRing, generate
+from appliance.api.store import MAX_OPERATIONS, is_loopback
+from appliance.errors import DigestMismatch, InsufficientSpace, OutboundRefused
+from tests.fakes.fake_store_verbs import TINY, WEIGHTS, FakeStoreVerbs
+from tests.fakes.hostile_names import HOSTILE_NAMES
+from tests.unit.api.door import Door, refusal
+
+OPERATIONS = "/outpost/v1/operations"
+
+
+@pytest.fixture
+def store() -> FakeStoreVerbs:
+    return FakeStoreVerbs()
+
+
+@pytest.fixture
+def door(store: FakeStoreVerbs) -> Door:
+    return Door(store=store)
+
+
+def lines_of(result: falcon.testing.Result) -> list[dict[str, Any]]:
+    assert result.headers["content-type"] == "application/x-ndjson"
+    return [json.loads(line) for line in result.text.splitlines()]
+
+
+def test_the_list_has_all_facts(door: Door, store: FakeStoreVerbs) -> None:
+    (model,) = door.get("/outpost/v1/models?prefix=ti").json["models"]
+    assert model == {
+        "id": TINY.id,
+        "name": "tiny:latest",
+        "digest": TINY.digest,
+        "size_bytes": 2_000_000_000,
+        "unique_bytes": 1_000,
+        "modified_s": 1_000_000.0,
+        "architecture": "llama",
+        "parameters": "135M",
+        "quantization": "Q4_1",
+        "broken": None,
+    }
+    assert store.calls == [("list", "ti")]
+
+
+def test_a_model_is_shown_by_its_name(door: Door) -> None:
+    told = door.get("/outpost/v1/models/tiny%3Alatest").json
+    assert (told["name"], told["parameter_count"]) == ("tiny:latest", "135M")
+    assert told["parameters"] == {"temperature": 0.5, "stop": ["<end>", "</s>"]}
+    assert told["tensors"] == [{"name": "token_embd.weight", "type": "Q4_1", "shape": [576, 49152]}]
+    assert refusal(door.get("/outpost/v1/models/none")) == (404, "model", "model_not_found")
+
+
+def test_a_pull_tells_its_progress_and_then_its_outcome(door: Door) -> None:
+    lines = lines_of(door.post(OPERATIONS, {"verb": "pull", "name": "other"}))
+    assert lines[0] == {"status": "pulling manifest"}
+    assert {"status": "writing manifest"} in lines
+    layer = next(line for line in lines if line.get("digest") == WEIGHTS)
+    assert layer == {
+        "status": "pulling aaaaaaaaaaaa",
+        "digest": WEIGHTS,
+        "total": 1000,
+        "completed": 1000,
+    }
+    assert lines[-1] == {"status": "success", "name": "other:latest"}
+
+
+@pytest.mark.parametrize(
+    ("body", "call", "outcome"),
+    [
+        ({"verb": "push", "name": "tiny", "target": "r.example/a/b"}, "push", {"name": "tiny:latest"}),
+        ({"verb": "create", "name": "b", "modelfile": "FROM tiny"}, "create", {"name": "b:latest"}),
+        ({"verb": "import", "path": "/a/b.gguf"}, "import", {"names": ["b:latest"]}),
+        ({"verb": "export", "name": "tiny", "path": "/a/b.tar"}, "export", {"path": "/a/b.tar"}),
+        ({"verb": "copy", "source": "tiny", "destination": "b"}, "copy", {}),
+        ({"verb": "verify"}, "verify", {"blobs": 3, "size_bytes": 2_000_000_000, "broken": []}),
+        ({"verb": "gc", "dry_run": True}, "gc", {"blobs": 2, "size_bytes": 3_000_000, "dry_run": True}),
+    ],
+)
+def test_every_verb_ends_with_success_and_its_outcome(
+    door: Door, store: FakeStoreVerbs, body: dict[str, Any], call: str, outcome: dict[str, Any]
+) -> None:
+    assert lines_of(door.post(OPERATIONS, body))[-1] == {"status": "success", **outcome}
+    assert store.calls[-1][0] == call
+
+
+def test_a_removed_model_is_gone(door: Door, store: FakeStoreVerbs) -> None:
+    assert lines_of(door.post(OPERATIONS, {"verb": "remove", "name": "tiny"})) == [{"status": "success"}]
+    assert store.models == []
+
+
+def test_a_fault_before_the_first_line_has_its_status(door: Door, store: FakeStoreVerbs) -> None:
+    store.script, store.fault = (), OutboundRefused(host="r.example")
+    result = door.post(OPERATIONS, {"verb": "pull", "name": "r.example/a/b"})
+    assert refusal(result) == (403, None, "outbound_refused")
+    result = door.post(OPERATIONS, {"verb": "copy", "source": "none", "destination": "b"})
+    assert refusal(result) == (404, "model", "model_not_found")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (DigestMismatch(what="blob", expected="a", actual="b"), "digest_mismatch"),
+        (
+            InsufficientSpace(needed_bytes=2, available_bytes=1, floor_bytes=0, directory="d"),
+            "insufficient_space",
+        ),
+        (RuntimeError("secret"), "internal_error"),
+    ],
+)
+def test_a_fault_in_mid_work_is_the_last_line(
+    door: Door, store: FakeStoreVerbs, fault: Exception, code: str
+) -> None:
+    store.fault = fault
+    result = door.post(OPERATIONS, {"verb": "pull", "name": "other"})
+    error = lines_of(result)[-1]["error"]
+    assert (result.status_code, error["code"], set(error)) == (
+        200,
+        code,
+        {"message", "type", "param", "code"},
+    )
+    assert "secret" not in result.text
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        ({}, None, "invalid_value"),
+        ({"verb": "dance"}, "verb", "invalid_value"),
+        ({"verb": "pull"}, None, "invalid_value"),
+        ({"verb": "pull", "name": 5}, "name", "invalid_value"),
+        ({"verb": "pull", "name": "a", "insecure": True}, None, "invalid_value"),
+        ({"verb": "import", "path": "a.gguf"}, "path", "invalid_value"),
+        ({"verb": "import", "path": "/a\0b"}, "path", "invalid_value"),
+        ({"verb": "create", "name": "a", "modelfile": "", "base_dir": "x"}, "base_dir", "invalid_value"),
+        ({"verb": "gc", "dry_run": "yes"}, "dry_run", "invalid_value"),
+    ],
+)
+def test_a_wrong_body_is_refused_by_name(
+    door: Door, body: dict[str, Any], param: str | None, code: str
+) -> None:
+    assert refusal(door.post(OPERATIONS, body)) == (400, param, code)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"verb": "import", "path": "/a/b.gguf"},
+        {"verb": "export", "name": "tiny", "path": "/a"},
+        {"verb": "create", "name": "b", "modelfile": "FROM tiny", "base_dir": "/a"},
+    ],
+)
+def test_files_are_named_only_by_callers_on_this_machine(
+    door: Door, store: FakeStoreVerbs, body: dict[str, Any]
+) -> None:
+    result = door.client.simulate_post(OPERATIONS, json=body, host="localhost", remote_addr="192.168.1.7")
+    assert refusal(result) == (403, None, "not_allowed")
+    assert store.calls == []
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::ffff:10.0.0.1", False),
+        ("192.168.1.7", False),
+        ("", False),
+        ("localhost", False),
+    ],
+)
+def test_loopback_is_told_by_address(address: str, expected: bool) -> None:
+    assert is_loopback(address) is expected
+
+
+def test_a_key_is_needed_when_there_are_keys(store: FakeStoreVerbs) -> None:
+    key = generate()
+    door = Door(store=store, keys=KeyRing({key.key_id: key.sha256}))
+    assert door.get("/outpost/v1/models").status_code == 401
+    assert door.post(OPERATIONS, {"verb": "gc"}).status_code == 401
+    told = {"Authorization": f"Bearer {key.text}"}
+    assert door.post(OPERATIONS, {"verb": "gc"}, told).status_code == 200
+
+
+def test_without_a_store_there_are_no_routes() -> None:
+    door = Door()
+    assert door.get("/outpost/v1/models").status_code == 404
+    assert door.get("/v2/").status_code == 404
+
+
+def test_more_verbs_than_places_are_refused_and_give_their_places_back(
+    door: Door, store: FakeStoreVerbs
+) -> None:
+    store.hold = threading.Event()
+    threads = [
+        threading.Thread(
+            target=door.post, args=(OPERATIONS, {"verb": "pull", "name": "a"}), name=f"client-{n}"
+        )
+        for n in range(MAX_OPERATIONS)
+    ]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert store.begun.acquire(timeout=5)
+    refused = door.post(OPERATIONS, {"verb": "gc"})
+    store.hold.set()
+    for thread in threads:
+        thread.join(5)
+    assert refusal(refused) == (503, None, "overloaded")
+    assert refused.headers["retry-after"] == "5"
+    assert door.post(OPERATIONS, {"verb": "gc"}).status_code == 200
+
+
+@pytest.mark.parametrize("hostile", HOSTILE_NAMES[::9], ids=ascii)  # all of them: integration
+def test_hostile_names_are_refused_by_every_verb(door: Door, hostile: str) -> None:
+    for body in (
+        {"verb": "pull", "name": hostile},
+        {"verb": "push", "name": hostile},
+        {"verb": "create", "name": hostile, "modelfile": "FROM tiny"},
+        {"verb": "import", "path": "/a/b.gguf", "name": hostile},
+        {"verb": "export", "name": hostile, "path": "/a"},
+        {"verb": "copy", "source": hostile, "destination": "b"},
+        {"verb": "copy", "source": "tiny", "destination": hostile},
+        {"verb": "remove", "name": hostile},
+        {"verb": "verify", "name": hostile},
+    ):
+        result = door.post(OPERATIONS, body)
+        assert result.status_code == 400, (body, result.text)
