@@ -120,7 +120,11 @@ class FileSource:
 
     @contextmanager
     def open(
-        self, descriptor: Descriptor, *, start: int = 0, end: int | None = None
+        self,
+        descriptor: Descriptor,  # noqa: ARG002 - there is but one file
+        *,
+        start: int = 0,
+        end: int | None = None,
     ) -> Iterator[Iterator[bytes]]:
         remote = self._remote
         wanted = Wanted(

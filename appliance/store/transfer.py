@@ -17,8 +17,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from appliance.errors import OutpostError, RemoteUnreachable
