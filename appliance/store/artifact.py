@@ -36,7 +36,7 @@ from appliance.store.media_types import (
     TITLE,
 )
 from appliance.store.model import StoredModel
-from appliance.store.model_config import render_config, render_extras
+from appliance.store.modelpack_config import render, render_extras
 
 Parts: TypeAlias = StoredModel
 """What a new artifact is made of. Its GGUFs may come from any other artifact: digest and size count."""
@@ -68,7 +68,7 @@ def compose(parts: Parts) -> Composed:
         raise ManifestInvalid(what="the model", reason="has no weights")
     small = tuple(_small_layers(parts))
     layers = (*_gguf_layers(parts), *(layer for layer, _ in small))
-    config = render_config(parts.facts, tuple(layer.digest for layer in layers))
+    config = render(parts.facts, tuple(layer.digest for layer in layers))
     described = Descriptor(media_type=MODEL_CONFIG, digest=digest_of(config), size=len(config))
     manifest = Manifest(
         media_type=OCI_MANIFEST, artifact_type=MODEL_MANIFEST, config=described, layers=layers

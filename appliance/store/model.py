@@ -16,15 +16,11 @@ import msgspec
 
 from appliance.errors import ManifestInvalid
 from appliance.store import strict_json
+from appliance.store.config_reader import read_config
 from appliance.store.descriptor import Descriptor, Manifest
-from appliance.store.model_config import (
-    Fetch,
-    ModelConfig,
-    ReadConfig,
-    read_config,
-    with_extras,
-)
+from appliance.store.model_config import Fetch, ModelConfig, ReadConfig
 from appliance.store.model_layers import Part, in_order, parts_of
+from appliance.store.modelpack_config import with_extras
 
 TemplateKind = Literal["jinja", "go"]
 ParameterValue = bool | int | float | str | tuple[str, ...]

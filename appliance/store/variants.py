@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from appliance.errors import InsufficientMemory, ManifestInvalid
+from appliance.store.config_reader import read_config
 from appliance.store.descriptor import Descriptor, ImageIndex, Manifest
 from appliance.store.manifest import parse_manifest
 from appliance.store.media_types import IMAGE_MANIFESTS
-from appliance.store.model_config import Fetch, read_config
+from appliance.store.model_config import Fetch
 from appliance.store.model_layers import Part, in_order, parts_of
 
 MAX_VARIANTS: Final = 100
