@@ -13,6 +13,8 @@ from appliance.gguf.values import FLOATS, NumberArray, Value
 
 _MAX_EXPERTS: Final = 1024
 """LLAMA_MAX_EXPERTS; llama.cpp aborts beyond."""
+_LEAST_CONTEXT: Final = 32
+"""No model has fewer; below, the steps of the warm-up would not fit, and llama.cpp aborts."""
 _BLOCK: Final = re.compile(r"blk\.(\d{1,9})\.")
 _PARTIAL: Final = frozenset({"deci", "eagle3", "dflash"})
 """Architectures with layers that have no tensors, or drafters that bring only some layers."""
@@ -34,7 +36,7 @@ class _Bound:
 
 
 _BOUNDS: Final = (
-    _Bound("context_length", 1, 2**26),
+    _Bound("context_length", _LEAST_CONTEXT, 2**26),
     _Bound("vocab_size", 1, 2**24),
     _Bound("embedding_length", 1, 2**17),
     _Bound("embedding_length_out", 1, 2**17),
