@@ -43,31 +43,23 @@ class Disk:
 
     names: dict[str, int]
     directories: set[str]
-    contents: dict[int, bytearray] = field(default_factory=dict)
+    contents: dict[int, bytes] = field(default_factory=dict)
 
     def copy(self) -> Disk:
-        return Disk(
-            dict(self.names),
-            set(self.directories),
-            {inode: bytearray(content) for inode, content in self.contents.items()},
-        )
+        return Disk(dict(self.names), set(self.directories), dict(self.contents))
 
     def apply(self, operation: Operation) -> None:
         match operation:
             case Create(path, inode):
                 self.names[path] = inode
-                self.contents.setdefault(inode, bytearray())
+                self.contents.setdefault(inode, b"")
             case Write(inode, offset, content):
-                held = self.contents.setdefault(inode, bytearray())
-                if len(held) < offset:
-                    held.extend(bytes(offset - len(held)))
-                held[offset : offset + len(content)] = content
+                held = self.contents.get(inode, b"").ljust(offset, b"\0")
+                self.contents[inode] = held[:offset] + content + held[offset + len(content) :]
             case Resize(inode, size, grows_only):
-                held = self.contents.setdefault(inode, bytearray())
-                if size > len(held):
-                    held.extend(bytes(size - len(held)))
-                elif not grows_only:
-                    del held[size:]
+                held = self.contents.get(inode, b"")
+                if size > len(held) or not grows_only:
+                    self.contents[inode] = held[:size].ljust(size, b"\0")
             case Unlink(path):
                 self.names.pop(path, None)
             case MakeDir(path):
@@ -85,11 +77,11 @@ class Disk:
                 if self.names.get(source) == inode:
                     del self.names[source]
                 self.names[target] = inode
-                self.contents.setdefault(inode, bytearray())
+                self.contents.setdefault(inode, b"")
             case Link(_, target):
                 assert inode is not None
                 self.names[target] = inode
-                self.contents.setdefault(inode, bytearray())
+                self.contents.setdefault(inode, b"")
             case _:
                 self.apply(change)
 
@@ -101,7 +93,7 @@ class Disk:
                 found[directory] = None
         for path, inode in self.names.items():
             if str(PurePosixPath(path).parent) in found:
-                found[path] = bytes(self.contents.get(inode, b""))
+                found[path] = self.contents.get(inode, b"")
         return found
 
 
@@ -129,7 +121,7 @@ class _Step:
 class Cuts:
     """All states of one log. Pure."""
 
-    def __init__(self, start: Disk, operations: Sequence[Operation], *, seed: int, subsets: int = 4) -> None:
+    def __init__(self, start: Disk, operations: Sequence[Operation], *, seed: int, subsets: int = 8) -> None:
         """`subsets`: random choices for each prefix beside the systematic ones."""
         self._start = start
         self._steps = _with_barriers(start, operations)
@@ -162,11 +154,7 @@ class Cuts:
         for index in pending[-6:]:
             operation = happened[index].operation
             if isinstance(operation, Write) and operation.content:
-                half = len(operation.content) // 2
-                for word, content in (
-                    ("torn", operation.content[:half]),
-                    ("zeros", bytes(len(operation.content))),
-                ):
+                for word, content in _damaged(operation.content):
                     changed = {index: Write(operation.inode, operation.offset, content)}
                     yield f"all, {word} write {index}", self._build(happened, set(), changed)
 
@@ -195,6 +183,15 @@ class Cuts:
             else:
                 disk.apply(operation)
         return disk.tree()
+
+
+def _damaged(content: bytes) -> Iterator[tuple[str, bytes]]:
+    """What a write may leave when it is cut: a part of it, or blocks that were given and not written."""
+    length = len(content)
+    for end in sorted({1, length // 3, length // 2, length - 1} - {0, length}):
+        yield f"{end} bytes of", content[:end]
+        yield f"zeros behind {end} bytes of", content[:end] + bytes(length - end)
+    yield "zeros for", bytes(length)
 
 
 def _with_barriers(start: Disk, operations: Sequence[Operation]) -> list[_Step]:

@@ -16,15 +16,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from appliance.store.content import unreported
+from appliance.store.files import Files
 from appliance.store.gc import collect
 from appliance.store.layout import Layout
-
-from appliance.store.files import Files
-from tests.crash.models import Model, SourceBroke
+from tests.crash.models import Model, SourceBroke, blob
 
 FIRST = Model(name="first:latest", layers=(1, 2))
 SECOND = Model(name="second:latest", layers=(2, 3))
 REPLACED = Model(name="first:latest", layers=(1, 4))
+THIRD = Model(name="third:latest", layers=(2, 5, 6))
+LARGE = Model(name="large:latest", layers=(1, 7, 8, 9, 10))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,8 @@ class Scenario:
     before: tuple[Model, ...] = ()
     """Models that are there when it begins, long durable."""
     act: Callable[[Path, Files], None]
+    breaks: Model | None = None
+    """A model that it puts into quarantine: until it is acknowledged again it may be listed as broken."""
 
 
 def say(line: str) -> None:
@@ -100,14 +104,44 @@ def _resume(root: Path, files: Files) -> None:
         say(f"HAVE {FIRST.name} 1,2")
 
 
-def _two_at_once(root: Path, files: Files) -> None:
-    """Two pulls of models that share a layer."""
+def _at_once(*models: Model) -> Callable[[Path, Files], None]:
+    """Pulls of models that share layers."""
+
+    def act(root: Path, files: Files) -> None:
+        with contextlib.closing(Layout(root, files=files)) as layout:
+            threads = [threading.Thread(target=_bring, args=(layout, model)) for model in models]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    return act
+
+
+def _busy_day(root: Path, files: Files) -> None:
+    """Everything after another, with a restart in the middle."""
     with contextlib.closing(Layout(root, files=files)) as layout:
-        threads = [threading.Thread(target=_bring, args=(layout, model)) for model in (FIRST, SECOND)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        _bring(layout, FIRST)
+        _bring(layout, LARGE)
+        _bring(layout, REPLACED)
+        collect(layout)
+    with contextlib.closing(Layout(root, files=files)) as layout:
+        say(f"TRY {LARGE.name}")
+        layout.untag(LARGE.reference)
+        say(f"GONE {LARGE.name}")
+        collect(layout)
+        _bring(layout, THIRD)
+        _bring(layout, LARGE)
+
+
+def _adopt(root: Path, files: Files) -> None:
+    """A local file becomes a layer, by copying and by a hard link."""
+    for number, link in ((1, False), (2, True)):
+        local = root.with_name(f"local-{number}.gguf")
+        local.write_bytes(blob(number))
+        with contextlib.closing(Layout(root, files=files)) as layout:
+            layout.adopt(local, link=link, report=unreported)
+    _import(FIRST)(root, files)
 
 
 def _quarantine(root: Path, files: Files) -> None:
@@ -126,6 +160,10 @@ SCENARIOS: dict[str, Scenario] = {
     "delete and collect": Scenario(before=(FIRST, SECOND), act=_remove),
     "collect while importing": Scenario(before=(FIRST,), act=_collect_beside),
     "resume of a half copy": Scenario(before=(SECOND,), act=_resume),
-    "two imports at once": Scenario(act=_two_at_once),
-    "quarantine and repair": Scenario(before=(FIRST, SECOND), act=_quarantine),
+    "two imports at once": Scenario(act=_at_once(FIRST, SECOND)),
+    "three imports at once": Scenario(before=(FIRST,), act=_at_once(SECOND, THIRD, LARGE)),
+    "import of many layers": Scenario(before=(SECOND,), act=_import(LARGE)),
+    "busy day": Scenario(before=(SECOND,), act=_busy_day),
+    "local files": Scenario(before=(SECOND,), act=_adopt),
+    "quarantine and repair": Scenario(before=(FIRST, SECOND), act=_quarantine, breaks=FIRST),
 }

@@ -117,6 +117,8 @@ class Reader:
     root: str
     paths: dict[str, int] = field(default_factory=dict)
     """Present names to inodes, of files below the root."""
+    outside: dict[str, int] = field(default_factory=dict)
+    """Files that were linked from outside the root: there, and durable."""
     offsets: dict[str, int] = field(default_factory=dict)
     """Of descriptors. Scenarios have one process, whose threads share them."""
     _next: int = 0
@@ -216,7 +218,7 @@ class Reader:
         if not self._inside(target):
             return
         if source not in self.paths:
-            self.paths[source] = self._new()  # from outside: there, and durable
+            self.paths[source] = self.outside[source] = self._new()
         self.paths[target] = self.paths[source]
         yield Link(source, target)
 

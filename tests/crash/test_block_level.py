@@ -67,7 +67,7 @@ def judged(state: DiskState, said: tuple[str, ...], name: str, folder: Path, num
     is_last = number == _PER_SCENARIO - 1
     said = said if is_last else tuple(line for line in said if line.startswith("TRY"))
     with mounted_image(image, mounted, options="loop,noatime"):
-        found = violations(mounted / "store", SCENARIOS[name].before, said)
+        found = violations(mounted / "store", SCENARIOS[name], said)
     if number % 10 == 0 and (unsound := has_sound_file_system(image)):
         found.append(f"e2fsck: {unsound}")
     return found

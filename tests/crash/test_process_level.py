@@ -23,7 +23,7 @@ def test_a_kill_at_a_call_loses_nothing(tmp_path: Path, call: str) -> None:
         root = tmp_path / f"{call}-{place}" / "store"
         prepare_root(NAME, root)
         done = play_with(f"inject={call}:signal=KILL:when={place}", NAME, root)
-        found = violations(root, SCENARIOS[NAME].before, done.stdout.splitlines())
+        found = violations(root, SCENARIOS[NAME], done.stdout.splitlines())
         assert not found, f"killed at {call} number {place}: {found}"
         if done.returncode == 0:
             return  # the scenario has no more of these calls
@@ -39,7 +39,7 @@ def test_an_error_at_a_call_is_typed_and_loses_nothing(tmp_path: Path, call: str
         assert done.returncode in {0, EX_REFUSED}, (
             f"{call} number {place} gave {fault}: {done.stderr[-1500:]}"
         )
-        found = violations(root, SCENARIOS[NAME].before, done.stdout.splitlines())
+        found = violations(root, SCENARIOS[NAME], done.stdout.splitlines())
         assert not found, f"{fault} at {call} number {place}: {found}"
         if done.returncode == 0 and place > 1:
             return

@@ -35,7 +35,11 @@ def trace(name: str, folder: Path, *, bug: str = "") -> Trace:
     )
     if done.returncode:
         raise AssertionError(f"{name} ended with {done.returncode}: {done.stderr[-2000:]}")
-    return Trace(str(root), start, reader.read(log))
+    operations = reader.read(log)
+    for path, inode in reader.outside.items():
+        start.names[path] = inode
+        start.contents[inode] = Path(path).read_bytes()
+    return Trace(str(root), start, operations)
 
 
 def prepare_root(name: str, root: Path) -> None:
@@ -67,5 +71,5 @@ def _snapshot(root: Path) -> Disk:
             disk.directories.add(path)
         else:
             disk.names[path] = -number
-            disk.contents[-number] = bytearray(content)
+            disk.contents[-number] = content
     return disk
