@@ -26,7 +26,7 @@ import falcon
 from appliance import log
 from appliance.api.byte_range import ByteRange, Unsatisfiable, parse_range
 from appliance.api.exchange import Exchange, exchange_of
-from appliance.api.openai.chunks import encode
+from appliance.api.openai.endpoint import reply
 from appliance.errors import InvalidReference, ModelNotFound, Overloaded
 from appliance.store.descriptor import Descriptor, ImageIndex, Manifest
 from appliance.store.digest import Digest, parse_digest
@@ -298,8 +298,7 @@ def _tag_list(req: falcon.Request, resp: falcon.Response, name: str, tags: dict[
     page = listed[:size]
     if page and len(listed) > size:
         resp.set_header("Link", f'</v2/{name}/tags/list?n={size}&last={quote(page[-1])}>; rel="next"')
-    resp.content_type = "application/json"
-    resp.data = encode({"name": name, "tags": page})
+    reply(resp, {"name": name, "tags": page})
 
 
 def _is_known(req: falcon.Request, digest: Digest) -> bool:

@@ -18,7 +18,7 @@ from appliance import log
 from appliance.api import json_body
 from appliance.api.calls import Limits
 from appliance.api.exchange import Exchange, exchange_of
-from appliance.api.openai.chunks import encode
+from appliance.api.openai.endpoint import reply
 from appliance.api.operation import Operation
 from appliance.errors import NotAllowed, Overloaded
 from appliance.store import operations
@@ -42,8 +42,7 @@ class StoredModels:
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         listed = self._store.list(req.get_param("prefix") or "")
-        resp.content_type = "application/json"
-        resp.data = encode({"models": [listed_object(model) for model in listed]})
+        reply(resp, {"models": [listed_object(model) for model in listed]})
 
 
 class StoredModel:
@@ -53,9 +52,7 @@ class StoredModel:
         self._store = store
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response, name: str) -> None:
-        told = shown_object(self._store.show(name))
-        resp.content_type = "application/json"
-        resp.data = encode(told)
+        reply(resp, shown_object(self._store.show(name)))
 
 
 class StoreOperations:

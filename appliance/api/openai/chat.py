@@ -2,80 +2,52 @@
 
 from __future__ import annotations
 
-import secrets
-import time
-from typing import Any
+from typing import Any, Final
 
 import falcon
 
-from appliance.api import json_body, sse
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import exchange_of
 from appliance.api.openai import chat_request, stored_defaults
 from appliance.api.openai.chunks import Envelope, encode
-from appliance.api.openai.collect import Choice, collect
+from appliance.api.openai.collect import Choice
+from appliance.api.openai.delivery import Form, delivery_of
+from appliance.api.openai.endpoint import Endpoint
 from appliance.api.openai.schema import ChatBody
-from appliance.api.openai.usage import chat_logprobs, timings_object, usage_object
-from appliance.api.openai.validation import validated
+from appliance.api.openai.usage import chat_logprobs, timings_object
 from appliance.wire.messages import Delta, ToolCallDelta, Usage
 
+FORM: Final = Form(id_prefix="chatcmpl", object_="chat.completion", chunk_object="chat.completion.chunk")
 
-class ChatCompletions:
+
+class ChatCompletions(Endpoint):
     """Stateless; any thread."""
 
     def __init__(self, calls: Calls, limits: Limits, *, fingerprint: str) -> None:
-        self._calls = calls
-        self._limits = limits
+        super().__init__(calls, limits)
         self._fingerprint = fingerprint
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)
-        body = validated(ChatBody, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange)
+        body = self._body(ChatBody, req, exchange)
         request = chat_request.request_of(body, scope=exchange.scope, raw_grammar=self._limits.raw_grammar)
         request = stored_defaults.applied(request, body, self._calls.find(exchange, body.model))
-        id_, created_s = f"chatcmpl-{secrets.token_hex(12)}", int(time.time())
+        delivery = delivery_of(
+            FORM,
+            exchange,
+            self._limits,
+            model=body.model,
+            fingerprint=self._fingerprint,
+            n=request.n,
+        )
         generation = self._calls.generate(exchange, body.model, request)
-        if body.stream:
-            exchange.is_stream = True
-            envelope = Envelope(
-                id_=id_,
-                object_="chat.completion.chunk",
-                created_s=created_s,
-                model=body.model,
-                fingerprint=self._fingerprint,
-                with_usage=body.wants_usage_chunk,
-            )
-            writer = ChatChunkWriter(envelope, n=request.n, with_usage=body.wants_usage_chunk)
-            sse.answer(
-                resp,
-                sse.EventStream(
-                    generation,
-                    writer,
-                    exchange,
-                    heartbeat_s=self._limits.heartbeat_s,
-                    timeout_s=self._limits.request_timeout_s,
-                ),
-            )
-            return
-        try:
-            choices, usage = collect(
-                generation, exchange, n=request.n, timeout_s=self._limits.request_timeout_s
-            )
-        finally:
-            generation.close()
         with_logprobs = request.top_logprobs is not None
-        resp.content_type = "application/json"
-        resp.data = encode(
-            {
-                "id": id_,
-                "object": "chat.completion",
-                "created": created_s,
-                "model": body.model,
-                "system_fingerprint": self._fingerprint,
-                "choices": [_choice_object(choice, with_logprobs=with_logprobs) for choice in choices],
-                "usage": usage_object(usage),
-                "timings": timings_object(usage),
-            }
+        delivery.answer(
+            resp,
+            generation,
+            body,
+            writer_of=ChatChunkWriter,
+            choice_object=lambda choice: _choice_object(choice, with_logprobs=with_logprobs),
         )
 
 

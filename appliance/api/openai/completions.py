@@ -2,86 +2,52 @@
 
 from __future__ import annotations
 
-import secrets
-import time
-from typing import Any
+from typing import Any, Final
 
 import falcon
 
-from appliance.api import json_body, sse
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import exchange_of
 from appliance.api.openai import completion_request, stored_defaults
 from appliance.api.openai.batch import generate_all
 from appliance.api.openai.chunks import Envelope, encode
-from appliance.api.openai.collect import Choice, collect
+from appliance.api.openai.collect import Choice
+from appliance.api.openai.delivery import Form, delivery_of
+from appliance.api.openai.endpoint import Endpoint
 from appliance.api.openai.schema import CompletionBody
-from appliance.api.openai.usage import CompletionLogprobs, timings_object, usage_object
-from appliance.api.openai.validation import validated
+from appliance.api.openai.usage import CompletionLogprobs, timings_object
 from appliance.wire.messages import Delta, Usage
 
+FORM: Final = Form(id_prefix="cmpl", object_="text_completion", chunk_object="text_completion")
 
-class Completions:
+
+class Completions(Endpoint):
     """Stateless; any thread."""
 
     def __init__(self, calls: Calls, limits: Limits, *, fingerprint: str) -> None:
-        self._calls = calls
-        self._limits = limits
+        super().__init__(calls, limits)
         self._fingerprint = fingerprint
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)
-        body = validated(
-            CompletionBody, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange
-        )
+        body = self._body(CompletionBody, req, exchange)
         requests = completion_request.requests_of(
             body, scope=exchange.scope, raw_grammar=self._limits.raw_grammar
         )
         card = self._calls.find(exchange, body.model)
         requests = [stored_defaults.applied(request, body, card) for request in requests]
         n = sum(request.n for request in requests)
-        id_, created_s = f"cmpl-{secrets.token_hex(12)}", int(time.time())
+        delivery = delivery_of(
+            FORM, exchange, self._limits, model=body.model, fingerprint=self._fingerprint, n=n
+        )
         generation = generate_all(self._calls, exchange, body.model, requests)
-        if body.stream:
-            exchange.is_stream = True
-            envelope = Envelope(
-                id_=id_,
-                object_="text_completion",
-                created_s=created_s,
-                model=body.model,
-                fingerprint=self._fingerprint,
-                with_usage=body.wants_usage_chunk,
-            )
-            writer = CompletionChunkWriter(envelope, n=n, with_usage=body.wants_usage_chunk)
-            sse.answer(
-                resp,
-                sse.EventStream(
-                    generation,
-                    writer,
-                    exchange,
-                    heartbeat_s=self._limits.heartbeat_s,
-                    timeout_s=self._limits.request_timeout_s,
-                ),
-            )
-            return
-        try:
-            choices, usage = collect(generation, exchange, n=n, timeout_s=self._limits.request_timeout_s)
-        finally:
-            generation.close()
-        resp.content_type = "application/json"
-        resp.data = encode(
-            {
-                "id": id_,
-                "object": "text_completion",
-                "created": created_s,
-                "model": body.model,
-                "system_fingerprint": self._fingerprint,
-                "choices": [
-                    _choice_object(choice, with_logprobs=body.logprobs is not None) for choice in choices
-                ],
-                "usage": usage_object(usage),
-                "timings": timings_object(usage),
-            }
+        with_logprobs = body.logprobs is not None
+        delivery.answer(
+            resp,
+            generation,
+            body,
+            writer_of=CompletionChunkWriter,
+            choice_object=lambda choice: _choice_object(choice, with_logprobs=with_logprobs),
         )
 
 

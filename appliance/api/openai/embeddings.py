@@ -8,30 +8,21 @@ from typing import Any
 
 import falcon
 
-from appliance.api import json_body
-from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import exchange_of
-from appliance.api.openai.chunks import encode
+from appliance.api.openai.endpoint import Endpoint, reply
 from appliance.api.openai.schema import EmbeddingBody, RerankBody, inputs_of
-from appliance.api.openai.validation import validated
 from appliance.errors import EngineFault, InvalidRequest, Unsupported
 from appliance.wire.messages import Embed, Rerank, Usage
 
 _FLOAT_BYTES = 4
 
 
-class Embeddings:
+class Embeddings(Endpoint):
     """Stateless; any thread."""
-
-    def __init__(self, calls: Calls, limits: Limits) -> None:
-        self._calls = calls
-        self._limits = limits
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)
-        body = validated(
-            EmbeddingBody, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange
-        )
+        body = self._body(EmbeddingBody, req, exchange)
         inputs = _inputs_of(body)
         result = self._calls.call(
             exchange, body.model, Embed(id=0, inputs=inputs, truncate=bool(body.truncate))
@@ -40,8 +31,8 @@ class Embeddings:
             raise EngineFault(reason=f"{len(result.vectors)} vectors came for {len(inputs)} inputs")
         _check_dimensions(body.dimensions, result.vectors)
         exchange.usage = Usage(prompt_tokens=result.prompt_tokens, cached_tokens=0, completion_tokens=0)
-        resp.content_type = "application/json"
-        resp.data = encode(
+        reply(
+            resp,
             {
                 "object": "list",
                 "data": [
@@ -54,34 +45,30 @@ class Embeddings:
                 ],
                 "model": body.model,
                 "usage": _usage(result.prompt_tokens),
-            }
+            },
         )
 
 
-class Reranks:
+class Reranks(Endpoint):
     """Stateless; any thread."""
-
-    def __init__(self, calls: Calls, limits: Limits) -> None:
-        self._calls = calls
-        self._limits = limits
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)
-        body = validated(RerankBody, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange)
+        body = self._body(RerankBody, req, exchange)
         documents = _documents_of(body)
         result = self._calls.call(exchange, body.model, Rerank(id=0, query=body.query, documents=documents))
         if len(result.scores) != len(documents):
             raise EngineFault(reason=f"{len(result.scores)} scores came for {len(documents)} documents")
         exchange.usage = Usage(prompt_tokens=result.prompt_tokens, cached_tokens=0, completion_tokens=0)
         ranked = sorted(enumerate(result.scores), key=lambda entry: (-entry[1], entry[0]))[: body.top_n]
-        resp.content_type = "application/json"
-        resp.data = encode(
+        reply(
+            resp,
             {
                 "model": body.model,
                 "object": "list",
                 "results": [_ranked(index, score, documents, body) for index, score in ranked],
                 "usage": _usage(result.prompt_tokens),
-            }
+            },
         )
 
 

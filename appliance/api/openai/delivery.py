@@ -1,0 +1,130 @@
+"""How the answer of one generation leaves, for chat and completions alike: as events, or whole."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import falcon
+
+from appliance.api import sse
+from appliance.api.calls import Limits
+from appliance.api.exchange import Exchange
+from appliance.api.openai.chunks import Envelope
+from appliance.api.openai.collect import Choice, collect
+from appliance.api.openai.endpoint import reply
+from appliance.api.openai.fields import GenerationFields
+from appliance.api.openai.usage import timings_object, usage_object
+from appliance.supervisor.inference import Generation
+
+
+class WriterOf(Protocol):
+    """Makes the writer of an endpoint's chunks."""
+
+    def __call__(self, envelope: Envelope, *, n: int, with_usage: bool) -> sse.ChunkWriter: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """What an endpoint calls its answers."""
+
+    id_prefix: str
+    object_: str
+    chunk_object: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One answer: its name, and whom it goes to. Used by the thread of the request."""
+
+    form: Form
+    id_: str
+    created_s: int
+    model: str
+    fingerprint: str
+    n: int
+    exchange: Exchange
+    limits: Limits
+
+    def answer(
+        self,
+        resp: falcon.Response,
+        generation: Generation,
+        body: GenerationFields,
+        *,
+        writer_of: WriterOf,
+        choice_object: Callable[[Choice], dict[str, Any]],
+    ) -> None:
+        """As the body wishes. A whole answer is waited for."""
+        if body.stream:
+            self._stream(resp, generation, writer_of, with_usage=body.wants_usage_chunk)
+        else:
+            self._whole(resp, generation, choice_object)
+
+    def _stream(
+        self, resp: falcon.Response, generation: Generation, writer_of: WriterOf, *, with_usage: bool
+    ) -> None:
+        self.exchange.is_stream = True
+        envelope = Envelope(
+            id_=self.id_,
+            object_=self.form.chunk_object,
+            created_s=self.created_s,
+            model=self.model,
+            fingerprint=self.fingerprint,
+            with_usage=with_usage,
+        )
+        sse.answer(
+            resp,
+            sse.EventStream(
+                generation,
+                writer_of(envelope, n=self.n, with_usage=with_usage),
+                self.exchange,
+                heartbeat_s=self.limits.heartbeat_s,
+                timeout_s=self.limits.request_timeout_s,
+            ),
+        )
+
+    def _whole(
+        self,
+        resp: falcon.Response,
+        generation: Generation,
+        choice_object: Callable[[Choice], dict[str, Any]],
+    ) -> None:
+        try:
+            choices, usage = collect(
+                generation, self.exchange, n=self.n, timeout_s=self.limits.request_timeout_s
+            )
+        finally:
+            generation.close()
+        reply(
+            resp,
+            {
+                "id": self.id_,
+                "object": self.form.object_,
+                "created": self.created_s,
+                "model": self.model,
+                "system_fingerprint": self.fingerprint,
+                "choices": [choice_object(choice) for choice in choices],
+                "usage": usage_object(usage),
+                "timings": timings_object(usage),
+            },
+        )
+
+
+def delivery_of(
+    form: Form, exchange: Exchange, limits: Limits, *, model: str, fingerprint: str, n: int
+) -> Delivery:
+    """With a new id, created now."""
+    return Delivery(
+        form=form,
+        id_=f"{form.id_prefix}-{secrets.token_hex(12)}",
+        created_s=int(time.time()),
+        model=model,
+        fingerprint=fingerprint,
+        n=n,
+        exchange=exchange,
+        limits=limits,
+    )

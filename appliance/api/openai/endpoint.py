@@ -1,0 +1,33 @@
+"""What the endpoints below `/v1` that ask a model have in common."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import falcon
+import pydantic
+
+from appliance.api import json_body
+from appliance.api.calls import Calls, Limits
+from appliance.api.exchange import Exchange
+from appliance.api.openai.chunks import encode
+from appliance.api.openai.validation import validated
+
+Body = TypeVar("Body", bound=pydantic.BaseModel)
+
+
+class Endpoint:
+    """Stateless; any thread."""
+
+    def __init__(self, calls: Calls, limits: Limits) -> None:
+        self._calls = calls
+        self._limits = limits
+
+    def _body(self, kind: type[Body], req: falcon.Request, exchange: Exchange) -> Body:
+        """The body of `req`, checked. Raises InvalidRequest, Unsupported, BodyTooLarge, or falcon's 415."""
+        return validated(kind, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange)
+
+
+def reply(resp: falcon.Response, told: dict[str, Any]) -> None:
+    resp.content_type = "application/json"
+    resp.data = encode(told)
