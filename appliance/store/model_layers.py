@@ -97,6 +97,8 @@ _LICENCE: Final = re.compile(r"(licen[cs]e|copying|notice)([-_. ].*)?", re.ASCII
 _PROJECTOR: Final = re.compile(r"(.*[-_.])?mmproj([-_.].*)?\.gguf", re.ASCII | re.IGNORECASE)
 _ADAPTER: Final = re.compile(r"(adapter|lora)(-[0-9]+)?\.gguf", re.ASCII | re.IGNORECASE)
 _DRAFT: Final = re.compile(r"draft\.gguf", re.ASCII | re.IGNORECASE)
+_MAX_NAME_CHARS: Final = 255
+"""Also what keeps the patterns below cheap: two stars in one need quadratic time."""
 _FOREIGN: Final = re.compile(
     r".*\.(safetensors|bin|pth?|ckpt|onnx|h5|keras|npz|pb|tflite|mlmodel|ot|msgpack|tar|t?gz|zst|zip|dduf)",
     re.ASCII | re.IGNORECASE | re.DOTALL,
@@ -140,11 +142,14 @@ def in_order(weights: list[Descriptor], *, what: str) -> tuple[Descriptor, ...]:
 
 
 def file_name(layer: Descriptor) -> str | None:
-    """The last part of the path that the publisher gave; a hint for reading, never a path of ours."""
+    """The last part of the path that the publisher gave; a hint for reading, never a path of ours. What is
+    too long for a file's name is none.
+    """
     for key in (FILEPATH, CNAI_FILEPATH, TITLE):
         path = layer.annotations.get(key, "").replace("\\", "/").rstrip("/")
         if path:
-            return path.rpartition("/")[2]
+            name = path.rpartition("/")[2]
+            return name if len(name) <= _MAX_NAME_CHARS else None
     return None
 
 

@@ -147,6 +147,7 @@ def test_unknown_media_types_and_unknown_keys_are_kept_and_let_be() -> None:
         manifest(manifests=None),
         index(layers=[]),
         index(config=entry()),
+        {"schemaVersion": 2, "mediaType": OCI_MANIFEST},
         manifest(layers={}),
         manifest(layers=[None]),
         manifest(layers=[[]]),
@@ -255,6 +256,9 @@ def test_what_could_not_be_read_back_is_not_written() -> None:
         render_index(ImageIndex(media_type=OCI_INDEX, manifests=(blob,) * 10_001))
     with pytest.raises(ManifestInvalid):
         render_manifest(Manifest(media_type=OCI_MANIFEST, config=blob, layers=(blob,) * 1_001))
+    wordy = Descriptor(media_type="a/b", digest=Digest(DIGEST), size=1, annotations={"a": "b" * 65_536})
+    with pytest.raises(ManifestInvalid):
+        render_manifest(Manifest(media_type=OCI_MANIFEST, config=blob, layers=(wordy,) * 65))
 
 
 JSON = st.recursive(
