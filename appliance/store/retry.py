@@ -11,6 +11,7 @@ from appliance.errors import OutpostError, RemoteRefused, RemoteUnreachable
 TRIES: Final = 6
 """As Ollama's client."""
 _LATER: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+FIRST_WAIT_S: Final = 1.0
 _MAX_WAIT_S: Final = 32.0
 _SMALL_TRIES: Final = 3
 
@@ -26,7 +27,7 @@ def is_transient(error: OutpostError) -> bool:
 
 def wait_s(failures: int) -> float:
     """After so many failures in a row, from 1: 1, 2, 4 … seconds."""
-    return float(min(2 ** (failures - 1), _MAX_WAIT_S))
+    return min(FIRST_WAIT_S * 2 ** (failures - 1), _MAX_WAIT_S)
 
 
 def patiently(work: Callable[[], T]) -> T:
