@@ -17,7 +17,7 @@ from appliance.api.openai.completions import Completions
 from appliance.api.openai.embeddings import Embeddings, Reranks
 from appliance.api.openai.models import Model, Models
 from appliance.api.openai.tokens import DetokenizeTokens, TokenizeText
-from appliance.api.registry import Registry, RegistryRoot, Shelf
+from appliance.api.registry import Registry, RegistryRoot, ReadableLayout
 from appliance.api.store import StoredModel, StoredModels, StoreOperations
 from appliance.store.verbs import StoreVerbs
 from appliance.supervisor.inference import Inference
@@ -36,14 +36,14 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     observer: Observer | None = None,
     render_metrics: Callable[[], str] | None = None,
     store: StoreVerbs | None = None,
-    shelf: Shelf | None = None,
+    layout: ReadableLayout | None = None,
 ) -> App:
     """The WSGI application. `keys` empty or None: open, which is right on loopback only. `report` is asked
     anew for every `/healthz` and `/readyz`.
 
     `host_names`: names beside localhost, `*.local` and addresses by which this Outpost is called.
     `allowed_origins`: web pages that may use it, as `https://host[:port]`. `observer` and `render_metrics`
-    are usually the two sides of one `telemetry.prometheus.Prometheus`. `store` and `shelf`: the verbs of the
+    are usually the two sides of one `telemetry.prometheus.Prometheus`. `store` and `layout`: the verbs of the
     model store, and what of it `/v2` gives to others; None: those routes do not exist.
     """
     app: App = falcon.App(
@@ -72,7 +72,7 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
         app.add_route("/outpost/v1/models", StoredModels(store))
         app.add_route("/outpost/v1/models/{name:path}", StoredModel(store))
         app.add_route("/outpost/v1/operations", StoreOperations(store, limits))
-    if shelf is not None:
+    if layout is not None:
         app.add_route("/v2/", RegistryRoot())
-        app.add_route("/v2/{rest:path}", Registry(shelf))
+        app.add_route("/v2/{rest:path}", Registry(layout))
     return app

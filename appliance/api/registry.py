@@ -49,7 +49,7 @@ _MAX_PATH_CHARS: Final = 1024
 _IMMUTABLE: Final = "public, max-age=31536000, immutable"
 
 
-class Shelf(Protocol):
+class ReadableLayout(Protocol):
     """What the registry needs of the store (`store.layout.Layout`). Any thread."""
 
     def references(self) -> list[tuple[Reference, Descriptor]]: ...
@@ -85,8 +85,8 @@ class RegistryRoot:
 class Registry:
     """Any thread; the places of the streams are all it owns."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._shelf = shelf
+    def __init__(self, layout: ReadableLayout) -> None:
+        self._layout = layout
         self._places = threading.BoundedSemaphore(MAX_STREAMS)
 
     def on_head(self, req: falcon.Request, resp: falcon.Response, rest: str) -> None:
@@ -99,7 +99,7 @@ class Registry:
             raise InvalidReference(
                 text=rest[:200], reason="a registry has NAME/manifests, /blobs, /tags/list"
             )
-        tags = tags_of(route["name"], self._shelf.references())
+        tags = tags_of(route["name"], self._layout.references())
         if not tags:
             raise _Unknown("NAME_UNKNOWN", f"no model is named {route['name']}")
         if route["kind"] == "manifests":
@@ -152,7 +152,7 @@ class Registry:
 
     def _fetched(self, descriptor: Descriptor) -> bytes:
         try:
-            return self._shelf.fetch(descriptor)
+            return self._layout.fetch(descriptor)
         except ModelNotFound as error:
             raise _Unknown("MANIFEST_UNKNOWN", f"{descriptor.digest} is not here") from error
 
@@ -163,7 +163,7 @@ class Registry:
     ) -> None:
         descriptor = self._blob_of(tags, digest)
         try:
-            path = self._shelf.path(digest)
+            path = self._layout.path(digest)
         except ModelNotFound as error:
             raise _Unknown("BLOB_UNKNOWN", f"{digest} is not here") from error
         resp.set_header("Docker-Content-Digest", digest)

@@ -1,4 +1,4 @@
-"""`/v2` over a shelf of files, without a socket."""
+"""`/v2` over a layout of files, without a socket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from appliance.access.keys import KeyRing, generate
 from appliance.store.digest import digest_of
 from appliance.store.media_types import OCI_INDEX, OCI_MANIFEST
-from tests.fakes.fake_shelf import FakeShelf
+from tests.fakes.fake_layout import FakeLayout
 from tests.fakes.hostile_names import HOSTILE_DIGESTS, HOSTILE_NAMES
 from tests.unit.api.door import Door
 
@@ -22,15 +22,15 @@ BLOB = f"/v2/library/tiny/blobs/{WEIGHTS_DIGEST}"
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> FakeShelf:
-    made = FakeShelf(tmp_path)
+def layout(tmp_path: Path) -> FakeLayout:
+    made = FakeLayout(tmp_path)
     made.model("tiny", WEIGHTS)
     return made
 
 
 @pytest.fixture
-def door(shelf: FakeShelf) -> Door:
-    return Door(shelf=shelf)
+def door(layout: FakeLayout) -> Door:
+    return Door(layout=layout)
 
 
 def oci_code(result: falcon.testing.Result) -> str:
@@ -47,18 +47,18 @@ def test_the_root_says_that_a_registry_speaks(door: Door) -> None:
 
 
 @pytest.mark.parametrize("name", ["library/tiny", "tiny"])
-def test_a_manifest_is_served_as_it_is_stored(door: Door, shelf: FakeShelf, name: str) -> None:
-    descriptor = shelf.named[0][1]
+def test_a_manifest_is_served_as_it_is_stored(door: Door, layout: FakeLayout, name: str) -> None:
+    descriptor = layout.named[0][1]
     result = door.get(f"/v2/{name}/manifests/latest")
-    assert result.content == shelf.fetch(descriptor)
+    assert result.content == layout.fetch(descriptor)
     assert result.headers["content-type"] == OCI_MANIFEST
     assert result.headers["docker-content-digest"] == descriptor.digest
     assert result.headers["etag"] == f'"{descriptor.digest}"'
     assert door.get(f"/v2/{name}/manifests/{descriptor.digest}").content == result.content
 
 
-def test_tags_are_found_in_any_case(shelf: FakeShelf, door: Door) -> None:
-    shelf.model("tiny:Q4_K_M", b"other")
+def test_tags_are_found_in_any_case(layout: FakeLayout, door: Door) -> None:
+    layout.model("tiny:Q4_K_M", b"other")
     assert door.get("/v2/library/tiny/manifests/q4_k_m").status_code == 200
 
 
@@ -105,58 +105,58 @@ def test_a_part_of_other_content_than_the_clients_is_the_whole(door: Door) -> No
     assert door.get(BLOB, {"Range": "bytes=0-9", "If-Range": other}).status_code == 200
 
 
-def test_what_the_client_has_is_not_sent_again(door: Door, shelf: FakeShelf) -> None:
-    manifest = shelf.named[0][1].digest
+def test_what_the_client_has_is_not_sent_again(door: Door, layout: FakeLayout) -> None:
+    manifest = layout.named[0][1].digest
     assert door.get(BLOB, {"If-None-Match": f'"{WEIGHTS_DIGEST}"'}).status_code == 304
     assert door.get("/v2/tiny/manifests/latest", {"If-None-Match": f'"{manifest}"'}).status_code == 304
     assert door.get("/v2/tiny/manifests/latest", {"If-None-Match": '"old"'}).status_code == 200
 
 
-def test_variants_of_an_index_can_be_asked_for(door: Door, shelf: FakeShelf) -> None:
-    small, large = shelf.manifest(b"small"), shelf.manifest(b"large")
-    index = shelf.index("many", small, large)
+def test_variants_of_an_index_can_be_asked_for(door: Door, layout: FakeLayout) -> None:
+    small, large = layout.manifest(b"small"), layout.manifest(b"large")
+    index = layout.index("many", small, large)
     assert door.get("/v2/library/many/manifests/latest").headers["content-type"] == OCI_INDEX
-    assert door.get(f"/v2/library/many/manifests/{large.digest}").content == shelf.fetch(large)
+    assert door.get(f"/v2/library/many/manifests/{large.digest}").content == layout.fetch(large)
     assert door.get(f"/v2/library/many/blobs/{digest_of(b'large')}").content == b"large"
     assert door.get(f"/v2/library/many/blobs/{index.digest}").status_code == 200
 
 
-def test_a_variant_that_was_not_brought_along_hides_no_other(door: Door, shelf: FakeShelf) -> None:
-    away, here = shelf.manifest(b"away"), shelf.manifest(b"here")
-    shelf.index("many", away, here)
-    shelf.path(away.digest).unlink()
+def test_a_variant_that_was_not_brought_along_hides_no_other(door: Door, layout: FakeLayout) -> None:
+    away, here = layout.manifest(b"away"), layout.manifest(b"here")
+    layout.index("many", away, here)
+    layout.path(away.digest).unlink()
     assert door.get(f"/v2/library/many/blobs/{digest_of(b'here')}").content == b"here"
     gone = door.get(f"/v2/library/many/manifests/{away.digest}")
     assert (gone.status_code, oci_code(gone)) == (404, "MANIFEST_UNKNOWN")
 
 
-def test_a_blob_is_only_found_under_a_name_that_has_it(door: Door, shelf: FakeShelf) -> None:
-    shelf.model("other", b"secret")
+def test_a_blob_is_only_found_under_a_name_that_has_it(door: Door, layout: FakeLayout) -> None:
+    layout.model("other", b"secret")
     result = door.get(f"/v2/library/tiny/blobs/{digest_of(b'secret')}")
     assert (result.status_code, oci_code(result)) == (404, "BLOB_UNKNOWN")
 
 
-def test_a_broken_blob_is_never_sent(door: Door, shelf: FakeShelf) -> None:
-    shelf.broken.add(WEIGHTS_DIGEST)
+def test_a_broken_blob_is_never_sent(door: Door, layout: FakeLayout) -> None:
+    layout.broken.add(WEIGHTS_DIGEST)
     result = door.get(BLOB)
     assert (result.status_code, oci_code(result)) == (503, "BLOB_UNKNOWN")
 
 
-def test_models_of_other_registries_have_their_host_before_their_name(door: Door, shelf: FakeShelf) -> None:
-    theirs = shelf.model("registry.example/team/tiny:v1", b"theirs")
+def test_models_of_other_registries_have_their_host_before_their_name(door: Door, layout: FakeLayout) -> None:
+    theirs = layout.model("registry.example/team/tiny:v1", b"theirs")
     for name in ("registry.example/team/tiny", "team/tiny"):
         assert door.get(f"/v2/{name}/manifests/v1").headers["docker-content-digest"] == theirs.digest
 
 
-def test_a_model_of_the_default_registry_comes_before_one_of_another(door: Door, shelf: FakeShelf) -> None:
-    ours = shelf.named[0][1]
-    shelf.model("registry.example/library/tiny:latest", b"theirs")
+def test_a_model_of_the_default_registry_comes_before_one_of_another(door: Door, layout: FakeLayout) -> None:
+    ours = layout.named[0][1]
+    layout.model("registry.example/library/tiny:latest", b"theirs")
     assert door.get("/v2/library/tiny/manifests/latest").headers["docker-content-digest"] == ours.digest
 
 
-def test_tags_come_in_pages(door: Door, shelf: FakeShelf) -> None:
+def test_tags_come_in_pages(door: Door, layout: FakeLayout) -> None:
     for tag in ("a", "b", "c"):
-        shelf.model(f"tiny:{tag}", b"x")
+        layout.model(f"tiny:{tag}", b"x")
     assert door.get("/v2/library/tiny/tags/list").json == {
         "name": "library/tiny",
         "tags": ["a", "b", "c", "latest"],
@@ -196,9 +196,9 @@ def test_nothing_can_be_written(door: Door, method: str) -> None:
     assert (result.status_code, oci_code(result)) == (405, "UNSUPPORTED")
 
 
-def test_a_key_is_needed_when_there_are_keys_and_basic_carries_it(shelf: FakeShelf) -> None:
+def test_a_key_is_needed_when_there_are_keys_and_basic_carries_it(layout: FakeLayout) -> None:
     key = generate()
-    door = Door(shelf=shelf, keys=KeyRing({key.key_id: key.sha256}))
+    door = Door(layout=layout, keys=KeyRing({key.key_id: key.sha256}))
     refused = door.get("/v2/")
     assert (refused.status_code, oci_code(refused)) == (401, "UNAUTHORIZED")
     assert refused.headers["www-authenticate"].startswith("Basic ")
@@ -209,9 +209,9 @@ def test_a_key_is_needed_when_there_are_keys_and_basic_carries_it(shelf: FakeShe
         assert door.get(BLOB, {"Authorization": authorization}).status_code == 401
 
 
-def test_basic_opens_no_other_route(shelf: FakeShelf) -> None:
+def test_basic_opens_no_other_route(layout: FakeLayout) -> None:
     key = generate()
-    door = Door(shelf=shelf, keys=KeyRing({key.key_id: key.sha256}))
+    door = Door(layout=layout, keys=KeyRing({key.key_id: key.sha256}))
     basic = base64.b64encode(f"anybody:{key.text}".encode()).decode()
     assert door.get("/v1/models", {"Authorization": f"Basic {basic}"}).status_code == 401
 

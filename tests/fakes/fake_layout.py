@@ -1,4 +1,4 @@
-"""A `Shelf` of files in a directory: models with as many tags, variants and layers as a test wants."""
+"""A `ReadableLayout` of files in a directory: models with as many tags, variants and layers as a test wants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from appliance.store.media_types import MODEL_CONFIG, MODEL_WEIGHT, OCI_INDEX, O
 from appliance.store.reference import Reference, parse_reference
 
 
-class FakeShelf:
+class FakeLayout:
     """Owned by the test."""
 
     def __init__(self, directory: Path) -> None:
