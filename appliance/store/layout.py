@@ -78,7 +78,7 @@ class Layout:
             self._lock, verified, doubtful = open_store(self.places, files, monotonic)
         with ExitStack() as undo:
             if self._lock:
-                undo.callback(self._lock.release)
+                undo.callback(self._lock.close)
             self.names = Names(self.places, files)
             undo.pop_all()
         self.blobs = Blobs(self.places, files, verified, read_only=read_only)

@@ -23,15 +23,14 @@ class StoreLock:
 
     def __init__(self, places: Places, files: Files) -> None:
         """Raises StoreInUse at once when another process (or another `Layout` of this one) has it."""
-        self._path = places.lock
-        self._fd = files.open_ingest(self._path)
+        self._fd = files.open_ingest(places.lock)
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._fd)
             raise StoreInUse(directory=str(places.root)) from error
 
-    def release(self) -> None:
+    def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -50,6 +50,8 @@ class Entry:
     descriptor: Descriptor
     name: str | None
     reference: Reference | None
+    raw: _Descriptor
+    """As it stands in the file, with what we do not read."""
 
 
 class Names:
@@ -62,7 +64,6 @@ class Names:
         self._lock = threading.Lock()
         self._identity: tuple[int, ...] = ()
         self._entries: tuple[Entry, ...] = ()
-        self._raw: list[_Descriptor] = []
         self.entries()
 
     def entries(self) -> tuple[Entry, ...]:
@@ -74,8 +75,7 @@ class Names:
                 raise StoreFault(path=str(self._places.index), reason=error.strerror or str(error)) from error
             identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
             if identity != self._identity:
-                self._raw = read_index(self._places.index)
-                self._entries = tuple(_entry(raw) for raw in self._raw)
+                self._entries = entries_of(read_index(self._places.index))
                 self._identity = identity
             return self._entries
 
@@ -87,18 +87,11 @@ class Names:
 
     def point(self, reference: Reference, descriptor: Descriptor) -> None:
         """Let the name stand for this; durable when it returns. Unchanged: nothing is written."""
-        name = reference.with_digest(None).name
+        entry = entry_for(reference, descriptor)
         before = self.find(reference)
-        if before and before.name == name and before.descriptor.digest == descriptor.digest:
+        if before and before.name == entry.name and before.descriptor.digest == descriptor.digest:
             return
-        raw = _Descriptor(
-            mediaType=descriptor.media_type,
-            digest=descriptor.digest,
-            size=descriptor.size,
-            annotations={**descriptor.annotations, REF_NAME: name},
-            artifactType=descriptor.artifact_type,
-        )
-        self._write([*self._others(reference), raw])
+        self._write([*self._others(reference), entry.raw])
 
     def drop(self, reference: Reference) -> bool:
         """Whether it was there; durable when it returns."""
@@ -109,11 +102,7 @@ class Names:
 
     def _others(self, reference: Reference) -> list[_Descriptor]:
         key = reference.key
-        return [
-            raw
-            for raw, entry in zip(self._raw, self.entries(), strict=True)
-            if entry.reference is None or entry.reference.key != key
-        ]
+        return [entry.raw for entry in self.entries() if not (entry.reference and entry.reference.key == key)]
 
     def _write(self, manifests: Sequence[_Descriptor]) -> None:
         index, previous = self._places.index, self._places.previous_index
@@ -159,6 +148,18 @@ def parse_index(content: bytes, *, what: str) -> list[_Descriptor]:
     return index.manifests
 
 
+def entry_for(reference: Reference, descriptor: Descriptor) -> Entry:
+    """What is written for a name."""
+    raw = _Descriptor(
+        mediaType=descriptor.media_type,
+        digest=descriptor.digest,
+        size=descriptor.size,
+        annotations={**descriptor.annotations, REF_NAME: reference.with_digest(None).name},
+        artifactType=descriptor.artifact_type,
+    )
+    return _entry(raw)
+
+
 def entries_of(manifests: Sequence[_Descriptor]) -> tuple[Entry, ...]:
     return tuple(_entry(raw) for raw in manifests)
 
@@ -176,6 +177,7 @@ def _entry(raw: _Descriptor) -> Entry:
         ),
         name=name,
         reference=_reference(name),
+        raw=raw,
     )
 
 

@@ -32,7 +32,7 @@ def open_store(
     _make_root(places.root, files)
     with ExitStack() as undo:
         lock = StoreLock(places, files)
-        undo.callback(lock.release)
+        undo.callback(lock.close)
         doubtful = recover(places, files)
         verified = Verified(places, clean=not places.dirty.exists(), monotonic=monotonic)
         files.write_aside(places.dirty, b"")
@@ -55,7 +55,7 @@ def close_store(places: Places, files: Files, verified: Verified, lock: StoreLoc
             files.unlink(places.lock)
         files.fsync_dir(places.root)
     finally:
-        lock.release()
+        lock.close()
 
 
 def check_foreign(places: Places) -> None:
@@ -67,16 +67,23 @@ def check_foreign(places: Places) -> None:
             )
     try:
         with places.layout.open("rb") as file:
-            layout = msgspec.json.decode(file.read(_MAX_LAYOUT_BYTES), type=_OciLayout)
+            content = file.read(_MAX_LAYOUT_BYTES)
     except FileNotFoundError as error:
         raise ManifestInvalid(what=str(places.root), reason="it has no file oci-layout") from error
     except OSError as error:
         raise StoreFault(path=str(places.layout), reason=error.strerror or str(error)) from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ManifestInvalid(what=str(places.layout), reason=f"it cannot be read: {error}") from error
+    check_version(content, what=str(places.root))
+
+
+def check_version(content: bytes, *, what: str) -> None:
+    """The file `oci-layout`. Raises ManifestInvalid."""
+    try:
+        layout = msgspec.json.decode(content, type=_OciLayout)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ManifestInvalid(what=what, reason=f"its file oci-layout cannot be read: {error}") from error
     if not layout.imageLayoutVersion.startswith("1."):
         version = layout.imageLayoutVersion[:20]
-        raise ManifestInvalid(what=str(places.layout), reason=f"layout version {version!r} is not known")
+        raise ManifestInvalid(what=what, reason=f"layout version {version!r} is not known")
 
 
 def _make_root(root: Path, files: Files) -> None:

@@ -20,7 +20,9 @@ def blob_of(content: bytes, media_type: str = MODEL_WEIGHT) -> Descriptor:
 
 
 class FakeSource:
-    """Blobs and names in memory. Knobs: `chunk` bytes at a time, `fail_after` so many bytes (once), `corrupt`."""
+    """Blobs and names in memory. Knobs: `chunk` bytes at a time, `fail_after` so many bytes (once),
+    `corrupt`.
+    """
 
     is_parallel = False
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -197,7 +198,7 @@ def test_parts_in_any_order_with_a_restart_between_make_the_blob(
 ) -> None:
     places = _places(tmp_path_factory.mktemp("store"))
     edges = sorted({0, len(_CONTENT), *cuts})
-    parts = list(zip(edges, edges[1:], strict=False))
+    parts = list(pairwise(edges))
     order.shuffle(parts)  # type: ignore[attr-defined]
     ingest = _ingest(places)
     for number, (start, end) in enumerate(parts):
