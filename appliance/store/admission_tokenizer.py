@@ -18,6 +18,8 @@ _MODELS: Final = frozenset(
 )
 _NO_VOCABULARY: Final = frozenset({"none", "no_vocab"})
 _BYTE_TOKEN: Final = re.compile(rb"<0x[0-9A-Fa-f]{2}>")
+_HEX_ESCAPE: Final = re.compile(rb"\\x[0-9a-f]{2}")
+_ESCAPES: Final = {b"t": 9, b"n": 10, b"r": 13}
 _BYTE: Final = 6
 """Token type: the text is `<0xNN>`, the token a byte."""
 _TOKEN_TYPES: Final = range(7)
@@ -144,12 +146,26 @@ def scores(header: Header) -> str | None:
 
 
 def byte_tokens(header: Header) -> str | None:
-    """SentencePiece spells in bytes what it has no token for; a missing byte ends the process."""
+    """What has no token is spelt in bytes; at a missing one llama.cpp aborts, or (RWKV) never ends."""
     texts = header.strings(f"{_PREFIX}tokens")
-    if header.text(f"{_PREFIX}model") not in {"llama", "plamo2"} or texts is None:
+    kind = header.text(f"{_PREFIX}model")
+    if kind not in {"llama", "plamo2", "rwkv"} or texts is None:
         return None
-    missing = {b"<0x%02X>" % byte for byte in range(256)}.difference(texts)
-    return f"{len(missing)} of 256 byte tokens are missing, e.g. {min(missing).decode()}" if missing else None
+    if kind == "rwkv":
+        missing = set(range(256)).difference(_single_byte(text) for text in texts)
+    else:
+        written = set(texts)
+        missing = {byte for byte in range(256) if b"<0x%02X>" % byte not in written}
+    return f"{len(missing)} of 256 byte tokens are missing, e.g. of 0x{min(missing):02X}" if missing else None
+
+
+def _single_byte(text: bytes) -> int | None:
+    """The byte that an RWKV token stands for, if it is one: as itself, or escaped as Python does it."""
+    if len(text) == 1 and text != b"\\":
+        return text[0]
+    if len(text) == 2 and text.startswith(b"\\") and text != b"\\x":
+        return _ESCAPES.get(text[1:], text[1])
+    return bytes.fromhex(text[2:].decode())[0] if _HEX_ESCAPE.fullmatch(text) else None
 
 
 def special_ids(header: Header) -> str | None:

@@ -1,12 +1,13 @@
-"""Loads files with llama.cpp, each in a process forked for it: `python -m tests.fakes.gguf_corpus.fork_server`.
+"""Loads files with llama.cpp, each in a process forked for it: `python -m
+tests.fakes.gguf_corpus.fork_server`.
 
 The libraries are imported once, so a case costs some 20 ms. A line of JSON comes in, one goes out:
 
     {"path": "…", "kind": "model" | "adapter", "base": "… of an adapter"}
     {"outcome": "loaded" | "refused" | "died", "detail": "…"}
 
-`refused` is a clean error of the engine; `died` is a signal, a time-out (SIGALRM) or anything else that no runner may
-do. Set GGML_NO_BACKTRACE=1: ggml forks a debugger at an abort otherwise.
+`refused` is a clean error of the engine; `died` is a signal, a time-out (SIGALRM) or anything else that no
+runner may do. Set GGML_NO_BACKTRACE=1: ggml forks a debugger at an abort otherwise.
 """
 
 from __future__ import annotations

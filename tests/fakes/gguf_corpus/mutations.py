@@ -1,7 +1,7 @@
 """Random hostile files: each is a function of its number, so that a failing one can be made again.
 
-field_mutation   one to three fields of a seed are forged: numbers at their bounds, types, names, counts, offsets
-byte_mutation    one to eight bytes of a seed's header are overwritten
+field_mutation   one to three fields of a seed are forged: numbers at their bounds, types, names, counts,
+offsets byte_mutation    one to eight bytes of a seed's header are overwritten
 """
 
 from __future__ import annotations
@@ -136,8 +136,8 @@ def _value(pair: RawPair, rng: random.Random) -> None:
 def _number(kind: ValueType, rng: random.Random) -> bytes:
     if kind in {ValueType.FLOAT32, ValueType.FLOAT64}:
         return struct.pack(f"<{CODES[kind]}", rng.choice(_FLOATS))
-    size = struct.calcsize(CODES[kind])
-    return rng.choice(_INTEGERS).to_bytes(8, "little")[:size]
+    whole: bytes = rng.choice(_INTEGERS).to_bytes(8, "little")
+    return whole[: struct.calcsize(CODES[kind])]
 
 
 def _array(raw: RawGguf, rng: random.Random) -> None:

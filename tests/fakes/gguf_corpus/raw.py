@@ -1,4 +1,6 @@
-"""A GGUF as its fields. `render` writes what the fields say, true or not: no field is checked, each can be forged."""
+"""A GGUF as its fields. `render` writes what the fields say, true or not: no field is checked, each can be
+forged.
+"""
 
 from __future__ import annotations
 
