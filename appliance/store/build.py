@@ -1,0 +1,160 @@
+"""Building a model: a base and a Modelfile become one artifact, of which only what is new costs bytes.
+
+FROM … ─► base parts ─► amended by the Modelfile ─► quantised, where asked ─► composed
+─► small blobs put ─► admitted ─► published
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from appliance.errors import Unsupported
+from appliance.modelfile import Modelfile
+from appliance.store import admission
+from appliance.store.admission import GgufKind
+from appliance.store.amend import amended, merged
+from appliance.store.artifact import Composed, Parts, compose
+from appliance.store.capabilities import config_of
+from appliance.store.content import Progress, Report
+from appliance.store.descriptor import Descriptor, Resolved
+from appliance.store.gate import Gate
+from appliance.store.layout import Layout
+from appliance.store.model import StoredModel
+from appliance.store.model_config import ModelConfig
+from appliance.store.reference import Reference
+from appliance.store.shelf import Shelf
+from appliance.store.sources import Sources
+
+WRITING: Final = "writing manifest"
+
+Quantize = Callable[[Path, Path, str, Report], None]
+"""From a GGUF to a new, empty file that is there; the kind is a name of llama.cpp's in any case. Raises
+InvalidRequest for an unknown kind or a source that is quantised already, ModelInvalid where it fails.
+"""
+
+Find = Callable[[Reference, Report], StoredModel]
+"""A model by its name; pulled where it is not there and may be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be built."""
+
+    reference: Reference
+    recipe: Modelfile
+    base_dir: Path | None = None
+    """What its paths are relative to; None: it may have none."""
+    quantize: str | None = None
+    link: bool = False
+    """Adopt files in place where the disk can."""
+
+
+class Builder:
+    """Any thread; what outlives a call is in the layout."""
+
+    def __init__(
+        self, layout: Layout, gate: Gate, shelf: Shelf, *, find: Find, quantize: Quantize | None
+    ) -> None:
+        """`quantize` None: this process cannot."""
+        self._layout = layout
+        self._gate = gate
+        self._shelf = shelf
+        self._find = find
+        self._quantize = quantize
+
+    def build(self, order: Order, report: Report) -> None:
+        """Returns when the name stands for it, durably. Raises ModelfileInvalid, TemplateInvalid,
+        ModelInvalid, ModelNotFound, NotAllowed, Unsupported, InsufficientSpace.
+        """
+        for warning in order.recipe.warnings:
+            report(Progress(status=f"warning: {warning}"))
+        with ExitStack() as held:
+
+            def hold(blob: Descriptor) -> None:
+                held.enter_context(self._layout.hold([blob.digest]))
+
+            sources = Sources(
+                self._layout,
+                base_dir=order.base_dir,
+                link=order.link,
+                report=report,
+                find=lambda reference: self._find(reference, report),
+                hold=hold,
+            )
+            parts = self._parts(sources, order.recipe)
+            if order.quantize is not None:
+                parts = self._quantised(parts, order, report, hold)
+            self._publish(compose(parts), order.reference, report, hold)
+
+    # ── parts ───────────────────────────────────────────────────────────────────────────────────────
+
+    def _parts(self, sources: Sources, recipe: Modelfile) -> Parts:
+        base = sources.base(recipe.from_)
+        parts = merged(base, line=recipe.from_[0].line)
+        if base.files and base.model is None:
+            parts = replace(parts, facts=self._facts(parts.weights, model=recipe.from_[0].text))
+        parts = amended(parts, recipe)
+        adapters = [blob for one in recipe.adapters for blob in sources.one(one, GgufKind.ADAPTER)]
+        draft = sources.one(recipe.draft, GgufKind.MODEL) if recipe.draft else ()
+        if len(draft) > 1:
+            raise Unsupported(feature="DRAFT", reason="a split GGUF cannot be a draft model")
+        return replace(parts, adapters=(*parts.adapters, *adapters), draft=draft[0] if draft else parts.draft)
+
+    def _facts(self, weights: tuple[Descriptor, ...], *, model: str) -> ModelConfig:
+        paths = [self._layout.path(blob.digest) for blob in weights]
+        return config_of(admission.check(paths, model=model))
+
+    # ── quantising ──────────────────────────────────────────────────────────────────────────────────
+
+    def _quantised(
+        self, parts: Parts, order: Order, report: Report, hold: Callable[[Descriptor], None]
+    ) -> Parts:
+        """The weights in another type; everything else stays. Blocks for minutes with a large model."""
+        kind = order.quantize or ""
+        if self._quantize is None:
+            raise Unsupported(feature="quantize", reason="this process has no llama.cpp")
+        if len(parts.weights) > 1:
+            raise Unsupported(feature="quantize", reason="the model is split; join it with llama-gguf-split")
+        source = parts.weights[0]
+        self._layout.reserve(source.size)
+        with self._temporary() as target:
+            self._quantize(self._layout.path(source.digest), target, kind, report)
+            made = self._layout.adopt(target, link=True, report=report)
+        hold(made)
+        facts = self._facts((made,), model=order.reference.display)
+        about = replace(parts.facts, quantization=facts.quantization, parameters=facts.parameters)
+        return replace(parts, weights=(made,), facts=about)
+
+    @contextmanager
+    def _temporary(self) -> Iterator[Path]:
+        """An empty file in the store that is gone afterwards, also after a crash."""
+        path = self._layout.places.temporary(f"quantized-{secrets.token_hex(8)}")
+        files = self._layout.files
+        os.close(files.create(path))
+        try:
+            yield path
+        finally:
+            files.unlink(path)
+
+    # ── publishing ──────────────────────────────────────────────────────────────────────────────────
+
+    def _publish(
+        self, composed: Composed, reference: Reference, report: Report, hold: Callable[[Descriptor], None]
+    ) -> None:
+        for descriptor, content in composed.blobs:
+            is_there = self._layout.has(descriptor)
+            hold(self._layout.put(content, descriptor.media_type))
+            report(
+                Progress(
+                    status=f"{'using existing' if is_there else 'creating new'} layer {descriptor.digest}"
+                )
+            )
+        self._gate.admit(composed.manifest, model=reference.display, report=report)
+        report(Progress(status=WRITING))
+        self._shelf.publish(reference, Resolved(descriptor=composed.descriptor, content=composed.content))

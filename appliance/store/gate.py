@@ -1,0 +1,113 @@
+"""The gate: what must hold before a model gets its name.
+
+1. Its manifest is a model's, its parameters are within bounds, and every blob of it is there.
+2. A model of the same weights, companions and template that has a name was let in before: it is let in.
+3. Every GGUF passes the static check (`admission.py`).
+4. A throw-away runner loads all of it and computes one token (the probe).
+
+What fails 3 or 4 is content that would harm: its files go to quarantine with the reason, except those of a
+model that has a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from appliance.errors import ModelInvalid
+from appliance.store import admission
+from appliance.store.content import Progress, Report
+from appliance.store.descriptor import Descriptor, Manifest
+from appliance.store.digest import Digest
+from appliance.store.layout import Layout
+from appliance.store.model import StoredModel, read_model
+from appliance.store.reader import ModelReader
+from appliance.store.serving import settings_of
+from appliance.store.template import served_template
+
+VALIDATING: Final = "validating GGUF model"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeRequest:
+    """All files of one model, as a runner would get them."""
+
+    model: str
+    paths: tuple[Path, ...]
+    """More than one: the parts of a split GGUF, in order."""
+    adapters: tuple[Path, ...] = ()
+    draft: Path | None = None
+    template: str | None = None
+    """Jinja that replaces the GGUF's own; None: the GGUF's."""
+    size_bytes: int = 0
+
+
+Probe = Callable[[ProbeRequest], None]
+"""Raises ModelInvalid when the model, not the machine, is at fault. Blocks for seconds; has its own
+deadline.
+"""
+
+
+class Gate:
+    """Any thread."""
+
+    def __init__(self, layout: Layout, reader: ModelReader, *, probe: Probe | None) -> None:
+        """`probe` None: only the static check (this process cannot start a runner)."""
+        self._layout = layout
+        self._reader = reader
+        self._probe = probe
+
+    def admit(self, manifest: Manifest, *, model: str, report: Report) -> None:
+        """Returns when the model may have its name. Raises ModelInvalid, ManifestInvalid, ModelNotFound."""
+        stored = read_model(manifest, self._layout.fetch)  # 1
+        settings_of(stored.params, model=model)
+        named = [known for known in self._named() if known is not None]
+        if any(_likeness(known) == _likeness(stored) for known in named):  # 2
+            return
+        report(Progress(status=VALIDATING))
+        try:
+            self._check(stored, model)  # 3
+            self._try(stored, model)  # 4
+        except ModelInvalid as fault:
+            self._quarantine(stored, named, fault)
+            raise
+
+    def _named(self) -> Iterable[StoredModel | None]:
+        for _, descriptor in self._layout.references():
+            if self._layout.broken(descriptor) is None:
+                yield self._reader.model(descriptor)
+
+    def _check(self, stored: StoredModel, model: str) -> None:
+        admission.check(self._paths(stored.weights), model=model)
+        for companion in stored.files[len(stored.weights) :]:
+            admission.check(self._paths([companion]), model=model)
+
+    def _try(self, stored: StoredModel, model: str) -> None:
+        if self._probe is None:
+            return
+        paths = self._paths(stored.weights)
+        self._probe(
+            ProbeRequest(
+                model=model,
+                paths=tuple(paths),
+                adapters=tuple(self._paths(stored.adapters)),
+                draft=None if stored.draft is None else self._layout.path(stored.draft.digest),
+                template=served_template(stored, paths[0]).text,
+                size_bytes=sum(blob.size for blob in stored.files),
+            )
+        )
+
+    def _quarantine(self, stored: StoredModel, named: Iterable[StoredModel], fault: ModelInvalid) -> None:
+        kept = {blob.digest for known in named for blob in known.files}
+        for digest in {blob.digest for blob in stored.files} - kept:
+            self._layout.quarantine(digest, str(fault.fields["reason"]))
+
+    def _paths(self, blobs: Iterable[Descriptor]) -> list[Path]:
+        return [self._layout.path(blob.digest) for blob in blobs]
+
+
+def _likeness(stored: StoredModel) -> tuple[tuple[Digest, ...], str | None]:
+    """Equal for models of which a runner makes the same."""
+    return tuple(blob.digest for blob in stored.files), stored.template

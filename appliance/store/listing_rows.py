@@ -1,0 +1,87 @@
+"""Rows of `outpost list`: what each name leads to, from manifests that are read once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from appliance.errors import OutpostError
+from appliance.store.descriptor import Descriptor
+from appliance.store.digest import Digest
+from appliance.store.layout import Layout
+from appliance.store.listing import ListedModel
+from appliance.store.reader import ModelReader
+
+CREATED: Final = "org.opencontainers.image.created"
+"""Annotation of a name: when it was written."""
+
+
+def rows(layout: Layout, reader: ModelReader) -> list[ListedModel]:
+    """Newest first. A name whose manifest is gone or no model's is listed, as broken."""
+    named = layout.references()
+    reader.keep_only({descriptor.digest for _, descriptor in named})
+    sizes = {descriptor.digest: _sizes(layout, descriptor) for _, descriptor in named}
+    uses = Counter(digest for _, descriptor in named for digest in sizes[descriptor.digest])
+    listed = [
+        _row(layout, reader, descriptor, name=reference.display, sizes=sizes[descriptor.digest], uses=uses)
+        for reference, descriptor in named
+    ]
+    return sorted(listed, key=lambda row: (-row.modified_s, row.name))
+
+
+def reason_of(error: OutpostError) -> str:
+    """What is wrong with a model, without its name, which stands beside it."""
+    return str(error.fields.get("reason", error.message))
+
+
+def _sizes(layout: Layout, descriptor: Descriptor) -> dict[Digest, int]:
+    """All blobs that the name leads to, as far as known, its manifest too."""
+    try:
+        return {blob.digest: blob.size for blob in layout.closure(descriptor).values()}
+    except OutpostError:
+        return {descriptor.digest: descriptor.size}
+
+
+def _row(
+    layout: Layout,
+    reader: ModelReader,
+    descriptor: Descriptor,
+    *,
+    name: str,
+    sizes: Mapping[Digest, int],
+    uses: Mapping[Digest, int],
+) -> ListedModel:
+    row = ListedModel(
+        name=name,
+        digest=descriptor.digest,
+        size_bytes=sum(sizes.values()),
+        unique_bytes=sum(size for digest, size in sizes.items() if uses[digest] == 1),
+        modified_s=_modified_s(layout, descriptor),
+        broken=layout.broken(descriptor),
+    )
+    return row if row.broken else _described(reader, descriptor, row)
+
+
+def _described(reader: ModelReader, descriptor: Descriptor, row: ListedModel) -> ListedModel:
+    try:
+        facts = reader.model(descriptor).facts
+    except OutpostError as error:
+        return replace(row, broken=reason_of(error))
+    return replace(
+        row,
+        architecture=facts.architecture or "",
+        parameters=facts.parameters or "",
+        quantization=facts.quantization or "",
+    )
+
+
+def _modified_s(layout: Layout, descriptor: Descriptor) -> float:
+    """Of names that other tools wrote: when the manifest came."""
+    try:
+        return datetime.fromisoformat(descriptor.annotations[CREATED]).timestamp()
+    except (KeyError, ValueError, OverflowError):
+        found = layout.blobs.status(descriptor.digest)
+        return found.st_mtime if found else 0.0

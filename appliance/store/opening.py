@@ -1,0 +1,36 @@
+"""Opening the store of a data directory, by the daemon or, when none runs, by the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from appliance.config import StoreSettings
+from appliance.store.build import Quantize
+from appliance.store.gate import Probe
+from appliance.store.settings import policy_of
+from appliance.store.store import ModelStore
+
+FOLDER: Final = "store"
+"""Below the data directory."""
+
+
+def open_store(
+    data_dir: Path,
+    settings: StoreSettings,
+    *,
+    probe: Probe | None = None,
+    quantize: Quantize | None = None,
+    available_bytes: Callable[[], int | None] = lambda: None,
+    on_change: Callable[[], None] = lambda: None,
+) -> ModelStore:
+    """To be closed by the caller. Raises StoreInUse, StoreFault, ManifestInvalid."""
+    return ModelStore(
+        data_dir / FOLDER,
+        policy_of(settings),
+        probe=probe,
+        quantize=quantize,
+        available_bytes=available_bytes,
+        on_change=on_change,
+    )

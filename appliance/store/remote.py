@@ -1,0 +1,101 @@
+"""Models from and to other machines, as far as the configuration lets this Outpost call them.
+
+NAME, HOST/NAME     a registry: OCI's, or in Ollama's style; or a hub of files
+http(s)://…/x.gguf  one file
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from appliance.modelfile import Modelfile, Source
+from appliance.store.build import Builder, Order
+from appliance.store.choosing import chooser
+from appliance.store.content import Report
+from appliance.store.copy import copy
+from appliance.store.gate import Gate
+from appliance.store.http import Door
+from appliance.store.hub import remote_source
+from appliance.store.layout import Layout
+from appliance.store.local_files import name_for
+from appliance.store.reference import Reference, parse_reference
+from appliance.store.registry_push import RegistryTarget
+from appliance.store.remote_file import download
+from appliance.store.settings import StorePolicy
+from appliance.store.shelf import Shelf
+
+_FILE_URL: Final = re.compile(r"https?://[^?#]+\.gguf([?#].*)?", re.IGNORECASE)
+
+
+class Remote:
+    """Any thread. Connections are made per call and closed with it."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        gate: Gate,
+        shelf: Shelf,
+        *,
+        policy: StorePolicy,
+        available_bytes: Callable[[], int | None],
+    ) -> None:
+        """`available_bytes`: memory a model may take now; None: unknown."""
+        self._layout = layout
+        self._gate = gate
+        self._shelf = shelf
+        self._policy = policy
+        self._available_bytes = available_bytes
+
+    def pull(self, name: str, builder: Builder, report: Report, *, as_name: str | None) -> Reference:
+        """Returns what it is stored as. Raises OutboundRefused, RemoteError, ContentError,
+        InsufficientSpace.
+        """
+        target = parse_reference(as_name) if as_name is not None else None
+        if _FILE_URL.fullmatch(name):
+            return self._pull_file(name, builder, report, target)
+        reference = parse_reference(name, allow_scheme=True)
+        door = Door(self._policy.outbound)
+        try:
+            source = remote_source(door, reference, hub=self._policy.hub)
+            stored_as = target or reference.with_digest(None)
+            copy(
+                source,
+                reference,
+                self._shelf,
+                as_reference=stored_as,
+                report=report,
+                choose=chooser(
+                    model=reference.display,
+                    available_bytes=self._available_bytes,
+                    report=report,
+                ),
+                admit=lambda manifest: self._gate.admit(manifest, model=stored_as.display, report=report),
+            )
+        finally:
+            door.close()
+        return stored_as
+
+    def push(self, reference: Reference, target: Reference, report: Report) -> None:
+        """Raises ModelNotFound, OutboundRefused, RemoteError."""
+        door = Door(self._policy.outbound)
+        try:
+            with self._layout.hold(list(self._layout.closure(self._layout.lookup(reference)))):
+                copy(
+                    self._layout, reference, RegistryTarget(door, target), as_reference=target, report=report
+                )
+        finally:
+            door.close()
+
+    def _pull_file(self, url: str, builder: Builder, report: Report, target: Reference | None) -> Reference:
+        door = Door(self._policy.outbound)
+        try:
+            blob = download(door, url, self._layout, report)
+        finally:
+            door.close()
+        reference = target or name_for(url.partition("?")[0].partition("#")[0].rpartition("/")[2])
+        with self._layout.hold([blob.digest]):
+            recipe = Modelfile(from_=(Source(text=blob.digest),))
+            builder.build(Order(reference=reference, recipe=recipe), report)
+        return reference

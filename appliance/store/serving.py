@@ -1,0 +1,98 @@
+"""What a runner and the doors need of each stored model: its files and its defaults. No bytes are hashed for
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from appliance.errors import ManifestInvalid, ModelBroken, ModelInvalid, ModelNotFound
+from appliance.modelfile.parameters import PARAMETERS, EngineSettings, engine_settings
+from appliance.store.descriptor import Descriptor
+from appliance.store.layout import Layout
+from appliance.store.model import StoredModel
+from appliance.store.reader import ModelReader
+from appliance.store.reference import Reference
+from appliance.store.template import ServedTemplate, served_template
+
+UNCHECKED: Final = "it is being checked after an unclean stop; try again soon"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSpec:
+    """One name. Where `broken` is told, the rest may be empty."""
+
+    name: str
+    paths: tuple[Path, ...] = ()
+    """More than one: the parts of a split GGUF, in order."""
+    adapters: tuple[Path, ...] = ()
+    draft: Path | None = None
+    projector: Path | None = None
+    template: ServedTemplate | None = None
+    system: str | None = None
+    messages: tuple[tuple[str, str], ...] = ()
+    """(role, text)."""
+    parameters: EngineSettings = field(default_factory=EngineSettings)
+    size_bytes: int = 0
+    broken: str | None = None
+
+
+def serve_spec(
+    layout: Layout,
+    reader: ModelReader,
+    reference: Reference,
+    descriptor: Descriptor,
+    *,
+    only_known: bool = False,
+) -> ServeSpec:
+    """Never raises for one bad model: it is told as broken. `only_known`: so is one that would have to be
+    hashed.
+    """
+    name = reference.display
+    if reason := layout.broken(descriptor):
+        return ServeSpec(name=name, broken=reason)
+    try:
+        model = reader.model(descriptor)
+        if only_known and not all(_is_known(layout, blob) for blob in model.files):
+            return ServeSpec(name=name, broken=UNCHECKED)
+        return _sound(layout, model, name)
+    except (ManifestInvalid, ModelBroken, ModelInvalid, ModelNotFound) as error:
+        return ServeSpec(name=name, broken=str(error.fields.get("reason", error.message)))
+
+
+def _is_known(layout: Layout, blob: Descriptor) -> bool:
+    found = layout.blobs.status(blob.digest)
+    return found is not None and layout.blobs.verified.knows(blob.digest, found)
+
+
+def _sound(layout: Layout, model: StoredModel, name: str) -> ServeSpec:
+    paths = tuple(layout.path(blob.digest) for blob in model.weights)
+    return ServeSpec(
+        name=name,
+        paths=paths,
+        adapters=tuple(layout.path(blob.digest) for blob in model.adapters),
+        draft=_optional(layout, model.draft),
+        projector=_optional(layout, model.projector),
+        template=served_template(model, paths[0]),
+        system=model.system,
+        messages=tuple((message.role, message.content) for message in model.messages),
+        parameters=settings_of(model.params, model=name),
+        size_bytes=sum(blob.size for blob in (*model.weights, *model.adapters)),
+    )
+
+
+def settings_of(params: Mapping[str, object], *, model: str) -> EngineSettings:
+    """What nobody here knows is passed over: a pulled model may have more than we serve. Raises ModelInvalid
+    for values that are out of bounds.
+    """
+    try:
+        return engine_settings({name: value for name, value in params.items() if name in PARAMETERS})
+    except ValueError as error:
+        raise ModelInvalid(model=model, reason=str(error)) from error
+
+
+def _optional(layout: Layout, blob: Descriptor | None) -> Path | None:
+    return None if blob is None else layout.path(blob.digest)

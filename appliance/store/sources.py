@@ -1,0 +1,170 @@
+"""What FROM, ADAPTER and DRAFT of a Modelfile point to, as blobs of the store.
+
+    sha256:…             a blob that is in the store already (sent before, or of another model)
+    a path               GGUF files of this machine; only for callers that sit at it
+    a name               a model of the store, with all its parts
+
+A local file is checked before it is taken in, so that only models ever enter the store by a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from appliance.errors import (
+    InvalidReference,
+    ModelfileInvalid,
+    NotAllowed,
+)
+from appliance.gguf.header import read_header
+from appliance.modelfile import Source, SourceForm
+from appliance.store import admission
+from appliance.store.admission import GgufKind
+from appliance.store.content import Progress, Report
+from appliance.store.descriptor import Descriptor
+from appliance.store.digest import parse_digest
+from appliance.store.layout import Layout
+from appliance.store.local_files import gguf_files
+from appliance.store.model import StoredModel
+from appliance.store.reference import Reference, parse_reference
+
+PARSING: Final = "parsing GGUF"
+_SPLIT_NUMBER: Final = "split.no"
+_SPLIT_COUNT: Final = "split.count"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gguf:
+    """One GGUF, or one split into several files in order."""
+
+    kind: GgufKind
+    blobs: tuple[Descriptor, ...]
+    split: int | None = None
+    """Which part of a split model it is, where its parts were named one by one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Base:
+    """All that the FROM lines give."""
+
+    model: StoredModel | None = None
+    """The last that was named."""
+    files: tuple[Gguf, ...] = field(default=())
+
+
+class Sources:
+    """For one creation; lives inside one call."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        *,
+        base_dir: Path | None,
+        link: bool,
+        report: Report,
+        find: Callable[[Reference], StoredModel],
+        hold: Callable[[Descriptor], None],
+    ) -> None:
+        """`base_dir` None: paths are refused. `find`: a model by its name. `hold`: keeps a blob from gc until
+        the creation is over.
+        """
+        self._layout = layout
+        self._base_dir = base_dir
+        self._link = link
+        self._report = report
+        self._find = find
+        self.hold = hold
+
+    def base(self, sources: tuple[Source, ...]) -> Base:
+        """Raises ModelfileInvalid, ModelNotFound, ModelInvalid, NotAllowed."""
+        model: StoredModel | None = None
+        files: list[Gguf] = []
+        for source in sources:
+            found = self._files(source)
+            if found is None:
+                model = self._find(self._reference(source))
+            else:
+                files += found
+        return Base(model=model, files=joined(files))
+
+    def one(self, source: Source, kind: GgufKind) -> tuple[Descriptor, ...]:
+        """The single GGUF of this kind that ADAPTER or DRAFT names."""
+        found = self._files(source)
+        if found is None:
+            raise ModelfileInvalid(line=source.line, reason=f"there is no file {source.text!r}")
+        if len(found) != 1 or found[0].kind is not kind:
+            raise ModelfileInvalid(line=source.line, reason=f"{source.text!r} is no GGUF of one {kind}")
+        return found[0].blobs
+
+    def local(self, path: Path) -> list[Gguf]:
+        """Take files of this machine in. Raises InvalidRequest, ModelInvalid, InsufficientSpace."""
+        self._report(Progress(status=PARSING))
+        groups = gguf_files(path)
+        kinds = [admission.check(parts, model=parts[0].name).kind for parts in groups]
+        return [
+            Gguf(kind=kind, blobs=tuple(self._adopt(part) for part in parts))
+            for kind, parts in zip(kinds, groups, strict=True)
+        ]
+
+    def _files(self, source: Source) -> list[Gguf] | None:
+        """None: it is a name."""
+        if source.digest is not None:
+            return [self._blob(source, source.digest)]
+        path = self._path(source)
+        if path is None:
+            return None
+        return self.local(path)
+
+    def _path(self, source: Source) -> Path | None:
+        """None: it is no path. A name wins nothing by a file that is not there."""
+        if self._base_dir is None:
+            if source.form is SourceForm.PATH:
+                raise NotAllowed(
+                    reason=f"(line {source.line}): {source.text!r} is a path; from another machine send the "
+                    "file as a blob and name its digest"
+                )
+            return None
+        try:
+            path = self._base_dir / Path(source.text).expanduser()
+            exists = path.exists()
+        except (OSError, RuntimeError, ValueError) as error:
+            if source.form is SourceForm.PATH:
+                raise ModelfileInvalid(line=source.line, reason=f"{source.text!r}: {error}") from error
+            return None
+        if not exists and source.form is SourceForm.PATH:
+            raise ModelfileInvalid(line=source.line, reason=f"there is no file {source.text!r}")
+        return path if exists else None
+
+    def _reference(self, source: Source) -> Reference:
+        try:
+            return parse_reference(source.text)
+        except InvalidReference as error:
+            raise ModelfileInvalid(line=source.line, reason=f"FROM: {error.message}") from error
+
+    def _blob(self, source: Source, text: str) -> Gguf:
+        path = self._layout.path(parse_digest(text))
+        header = read_header(path, model=source.text)
+        blob = Descriptor(
+            media_type="application/octet-stream", digest=parse_digest(text), size=header.file_bytes
+        )
+        self.hold(blob)
+        split = header.integer(_SPLIT_NUMBER) if (header.integer(_SPLIT_COUNT) or 0) > 1 else None
+        return Gguf(kind=admission.kind_of(header), blobs=(blob,), split=split)
+
+    def _adopt(self, path: Path) -> Descriptor:
+        blob = self._layout.adopt(path, link=self._link, report=self._report)
+        self.hold(blob)
+        return blob
+
+
+def joined(files: Sequence[Gguf]) -> tuple[Gguf, ...]:
+    """Parts of a split model that were named one by one become one, in the order of their numbers."""
+    parts = sorted((one for one in files if one.split is not None), key=lambda one: one.split or 0)
+    whole = [one for one in files if one.split is None]
+    if parts:
+        blobs = tuple(blob for part in parts for blob in part.blobs)
+        whole.append(Gguf(kind=parts[0].kind, blobs=blobs))
+    return tuple(whole)

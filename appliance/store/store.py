@@ -1,0 +1,231 @@
+"""The store as the rest of the house sees it: every verb on stored models. Implements `verbs.StoreVerbs`.
+
+    pull ┐                                    ┌ list, show
+    import ├─► layout ◄── gate ◄── admission   ├ serve_specs ─► supervisor
+    create ┘      │          └── probe (runner)└ /v2, export, push
+                  └ scrub, gc
+
+Each part has its own module; here they are put together. A name appears only behind the gate.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from appliance.errors import InvalidReference, ModelNotFound, OutboundRefused
+from appliance.modelfile import parse
+from appliance.store import gc, listing_rows, scrub
+from appliance.store.build import Builder, Order, Quantize
+from appliance.store.content import Progress, Report
+from appliance.store.descriptor import Resolved
+from appliance.store.digest import Digest
+from appliance.store.exchange import Exchange
+from appliance.store.files import Files
+from appliance.store.gate import Gate, Probe
+from appliance.store.layout import Layout
+from appliance.store.listing import ListedModel
+from appliance.store.model import StoredModel
+from appliance.store.reader import ModelReader
+from appliance.store.reference import Reference, parse_reference
+from appliance.store.remote import Remote
+from appliance.store.scrub import Broken, Scrubber, ScrubReport
+from appliance.store.scrub_age import last_round_s
+from appliance.store.serving import ServeSpec, serve_spec
+from appliance.store.settings import StorePolicy
+from appliance.store.shelf import Shelf
+from appliance.store.show import ShownModel
+from appliance.store.shown import shown
+from appliance.store.verbs import Collected, Verified
+
+
+def _nothing() -> None:
+    """For who serves no models."""
+
+
+class ModelStore:
+    """Any thread; one per process and directory. What changes is owned by the layout."""
+
+    def __init__(
+        self,
+        root: Path,
+        policy: StorePolicy,
+        *,
+        probe: Probe | None = None,
+        quantize: Quantize | None = None,
+        available_bytes: Callable[[], int | None] = lambda: None,
+        on_change: Callable[[], None] = _nothing,
+    ) -> None:
+        """`on_change` is called on the thread of the verb that changed which models there are, before the
+        verb returns. Raises StoreInUse, StoreFault, ManifestInvalid.
+        """
+        self.layout = Layout(root, files=Files(), floor_fraction=policy.floor_fraction)
+        self._reader = ModelReader(self.layout)
+        self._on_change = on_change
+        gate = Gate(self.layout, self._reader, probe=probe)
+        shelf = Shelf(self.layout, on_change=on_change)
+        self._shelf = shelf
+        self._builder = Builder(self.layout, gate, shelf, find=self._find, quantize=quantize)
+        self._remote = Remote(self.layout, gate, shelf, policy=policy, available_bytes=available_bytes)
+        self._exchange = Exchange(self.layout, gate, shelf, self._builder, available_bytes=available_bytes)
+        self._scrubber: Scrubber | None = None
+        self._scrub_lock = threading.Lock()
+
+    def close(self) -> None:
+        """No verb may be at work."""
+        with self._scrub_lock:
+            if self._scrubber is not None:
+                self._scrubber.close()
+        self.layout.close()
+
+    # ── looking ─────────────────────────────────────────────────────────────────────────────────────
+
+    def list(self, prefix: str = "") -> Sequence[ListedModel]:
+        wanted = prefix.casefold()
+        return [
+            row
+            for row in listing_rows.rows(self.layout, self._reader)
+            if row.name.casefold().startswith(wanted)
+        ]
+
+    def show(self, name: str) -> ShownModel:
+        reference = parse_reference(name)
+        descriptor = self.layout.lookup(reference)
+        rows = [row for row in self.list() if row.digest == descriptor.digest]
+        key = reference.key
+        listed = next((row for row in rows if parse_reference(row.name).key == key), rows[0])
+        return shown(self.layout, listed, self._reader.model(descriptor), descriptor)
+
+    def serve_specs(self, *, only_known: bool = False) -> Sequence[ServeSpec]:
+        """Every name, for who serves them. `only_known`: nothing is hashed; what an unclean stop has left in
+        doubt is told as broken for now.
+        """
+        return [
+            serve_spec(self.layout, self._reader, reference, descriptor, only_known=only_known)
+            for reference, descriptor in self.layout.references()
+        ]
+
+    # ── in and out ──────────────────────────────────────────────────────────────────────────────────
+
+    def pull(self, name: str, report: Report, *, as_name: str | None = None) -> str:
+        return self._remote.pull(name, self._builder, report, as_name=as_name).display
+
+    def push(self, name: str, report: Report, *, target: str | None = None) -> str:
+        reference = parse_reference(name)
+        destination = reference if target is None else parse_reference(target, allow_scheme=True)
+        self._remote.push(reference, destination.with_digest(None), report)
+        return destination.display
+
+    def import_file(
+        self, path: Path, name: str | None, report: Report, *, link: bool = False
+    ) -> Sequence[str]:
+        wanted = parse_reference(name) if name is not None else None
+        return [
+            reference.display for reference in self._exchange.import_file(path, wanted, report, link=link)
+        ]
+
+    def export(self, name: str, target: Path, report: Report) -> None:
+        self._exchange.export(parse_reference(name), target, report)
+
+    def create(
+        self,
+        name: str,
+        modelfile: str,
+        report: Report,
+        *,
+        base_dir: Path | None = None,
+        quantize: str | None = None,
+    ) -> str:
+        reference = _new_name(name)
+        order = Order(reference=reference, recipe=parse(modelfile), base_dir=base_dir, quantize=quantize)
+        self._builder.build(order, report)
+        return reference.display
+
+    # ── names ───────────────────────────────────────────────────────────────────────────────────────
+
+    def copy(self, source: str, destination: str) -> None:
+        target = _new_name(destination)
+        found = self.layout.lookup(parse_reference(source))
+        self._shelf.publish(target, Resolved(descriptor=found, content=self.layout.fetch(found)))
+
+    def remove(self, name: str) -> None:
+        self.layout.untag(parse_reference(name))
+        self._on_change()
+
+    # ── health ──────────────────────────────────────────────────────────────────────────────────────
+
+    def verify(self, name: str | None, report: Report) -> Verified:
+        reference = parse_reference(name) if name is not None else None
+        tally = _Tally(report)
+        broken = scrub.verify(self.layout, reference, tally)
+        if broken:
+            self._on_change()
+        return Verified(
+            blobs=tally.blobs,
+            size_bytes=tally.size_bytes,
+            broken=[(_whose(found), found.reason) for found in broken],
+        )
+
+    def gc(self, *, dry_run: bool = False) -> Collected:
+        freed = gc.collect(self.layout, dry_run=dry_run)
+        return Collected(blobs=len(freed.blobs) + len(freed.leftovers), size_bytes=freed.freed_bytes)
+
+    def scrub_step(self, budget_bytes: int) -> ScrubReport:
+        """One piece of a round. Always the same thread."""
+        with self._scrub_lock:
+            if self._scrubber is None:
+                self._scrubber = Scrubber(self.layout)
+            return self._scrubber.step(budget_bytes)
+
+    def scrub_age_s(self) -> float | None:
+        """Since the last full round; None: one is under way, or there was none."""
+        finished_s = last_round_s(self.layout)
+        return None if finished_s is None else max(0.0, time.time() - finished_s)
+
+    # ── inside ──────────────────────────────────────────────────────────────────────────────────────
+
+    def _find(self, reference: Reference, report: Report) -> StoredModel:
+        """What FROM names; pulled where it is not there and may be."""
+        try:
+            found = self.layout.lookup(reference)
+        except ModelNotFound as missing:
+            try:
+                self._remote.pull(reference.name, self._builder, report, as_name=None)
+            except OutboundRefused:
+                raise missing from None
+            found = self.layout.lookup(reference)
+        return self._reader.model(found)
+
+
+class _Tally:
+    """A report that counts the blobs that are read. Lives inside one verification."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._seen: set[Digest] = set()
+        self.size_bytes = 0
+
+    @property
+    def blobs(self) -> int:
+        return len(self._seen)
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.digest is not None:
+            self._seen.add(progress.digest)
+        self.size_bytes = max(self.size_bytes, progress.total_bytes or 0)
+        self._report(progress)
+
+
+def _new_name(name: str) -> Reference:
+    """Raises InvalidReference: a digest comes of the content, nobody gives it."""
+    reference = parse_reference(name)
+    if reference.digest is not None:
+        raise InvalidReference(text=name[:200], reason="a new name has no digest")
+    return reference
+
+
+def _whose(broken: Broken) -> str:
+    names = ", ".join(reference.display for reference in broken.models)
+    return names or str(broken.digest)
