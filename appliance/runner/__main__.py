@@ -9,7 +9,6 @@ else.
 
 from __future__ import annotations
 
-import argparse
 import gc
 import os
 import signal
@@ -24,6 +23,7 @@ from typing import Any, Protocol
 from appliance.engine.interface import EngineCore
 from appliance.errors import OutpostError, RunnerStartFailed, to_wire
 from appliance.runner import identity, sandbox
+from appliance.runner.entry import EX_SOFTWARE, leave, parse
 from appliance.runner.serve import Listener, Loop, last_words
 from appliance.runner.template_worker import start_template_worker
 from appliance.wire.channel import Channel, ProtocolError, runner_end
@@ -38,7 +38,6 @@ from appliance.wire.messages import (
     WireError,
 )
 
-EX_SOFTWARE = 70
 _PROGRESS_INTERVAL_S = 0.1
 
 
@@ -59,7 +58,7 @@ class Parts:
 
 def main(argv: Sequence[str], parts: Parts) -> int:
     """The exit code. 0: ended by EOF."""
-    options = _parse(argv)
+    options = parse(argv, program="appliance.runner")
     identity.show_as(f"outpost-runner {options.name}")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not identity.die_with_parent(options.parent):
@@ -127,28 +126,9 @@ def _load_failed(channel: Channel[DaemonMessage], error: OutpostError) -> None:
     channel.send(LoadFailed(error=WireError(name=name, fields=fields)))
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="appliance.runner")
-    parser.add_argument("--fd", type=int, required=True)
-    parser.add_argument("--parent", type=int, required=True)
-    parser.add_argument("--sandbox", choices=sandbox.MODES, default="auto")
-    parser.add_argument("--name", default="", help="the model, for ps")
-    return parser.parse_args(argv)
-
-
 def run(argv: Sequence[str], parts: Parts) -> None:
-    """`main` as a whole process. Leaves by _exit: the kernel frees a model faster than its destructors do,
-    and they can crash.
-    """
-    try:
-        code = main(argv, parts)
-    except (BrokenPipeError, ConnectionResetError):
-        code = 0  # the daemon is gone
-    except BaseException as fault:  # noqa: BLE001  # process top
-        last_words(fault)
-        code = EX_SOFTWARE
-    sys.stderr.flush()
-    os._exit(code)
+    """`main` as a whole process."""
+    leave(lambda: main(argv, parts))
 
 
 def _import_engine() -> OpenEngine:

@@ -16,8 +16,11 @@ _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _CREATE_RULESET_VERSION = 1
 _RULE_PATH_BENEATH = 1
 
+_WRITE_FILE = 1 << 1
 _READ_FILE = 1 << 2
 _READ_DIR = 1 << 3
+_TRUNCATE = 1 << 14
+_TRUNCATE_ABI = 3
 _FS_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 """Rights each ABI adds: the first thirteen, then REFER, TRUNCATE and IOCTL_DEV."""
 _NET_BIND_AND_CONNECT = 0b11
@@ -48,8 +51,9 @@ def abi() -> int:
     return max(0, version)
 
 
-def restrict(readable: Iterable[str]) -> int:
-    """Only `readable` (files, and directories with all below) can be opened from now on, and only to read.
+def restrict(readable: Iterable[str], *, writable: Iterable[str] = ()) -> int:
+    """Only `readable` (files, and directories with all below) can be opened from now on, and only to read;
+    the files of `writable` also to write.
 
     Acts on the calling thread and those it starts later. Paths that do not exist are left out. Also denies
     TCP (from ABI 4) and signals to others (from ABI 6). Returns the ABI used; 0: the kernel has no Landlock.
@@ -62,6 +66,8 @@ def restrict(readable: Iterable[str]) -> int:
     try:
         for path in readable:
             _allow(ruleset, path)
+        for path in writable:
+            _allow(ruleset, path, more=_WRITE_FILE | (_TRUNCATE if version >= _TRUNCATE_ABI else 0))
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
@@ -78,14 +84,14 @@ def _create(version: int) -> int:
     return _call(_CREATE_RULESET, ctypes.byref(attributes), ctypes.sizeof(attributes), 0)
 
 
-def _allow(ruleset: int, path: str) -> None:
+def _allow(ruleset: int, path: str, *, more: int = 0) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     try:
         is_directory = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        rights = _READ_FILE | _READ_DIR if is_directory else _READ_FILE
+        rights = _READ_FILE | (_READ_DIR if is_directory else more)
         rule = _PathBeneath(allowed_access=rights, parent_fd=descriptor)
         _call(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.byref(rule), 0)
     finally:

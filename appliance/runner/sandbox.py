@@ -14,6 +14,7 @@ import os
 import resource
 import sysconfig
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import RunnerStartFailed
@@ -42,14 +43,29 @@ def readable_paths(load: Load) -> list[str]:
     of_model = [load.path, *load.paths, *(adapter.path for adapter in load.adapters)]
     if load.draft_path is not None:
         of_model.append(load.draft_path)
+    return [*of_model, *system_paths()]
+
+
+def system_paths() -> list[str]:
+    """What Python and its libraries may still want to read."""
     installation = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
     installation.add(str(Path(os.__file__).parent))
     installation.add(str(Path(__file__).parents[1]))
-    return [*of_model, *sorted(installation), *_SYSTEM_PATHS]
+    return [*sorted(installation), *_SYSTEM_PATHS]
 
 
-def enter(mode: str, *, model: str, readable: Iterable[str]) -> Sandbox:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """The one file that a quantiser may write."""
+
+    path: str
+    limit_bytes: int
+
+
+def enter(mode: str, *, model: str, readable: Iterable[str], output: Output | None = None) -> Sandbox:
     """Box this process in for good; returns how far it got. Main thread, before any other exists.
+
+    `output`: writing is denied by Landlock alone then, and so only as far as the kernel has it.
 
     Raises RunnerStartFailed in mode strict when anything is missing.
     """
@@ -59,17 +75,17 @@ def enter(mode: str, *, model: str, readable: Iterable[str]) -> Sandbox:
 
     def fence_files() -> None:
         nonlocal abi
-        abi = landlock.restrict(readable)
+        abi = landlock.restrict(readable, writable=() if output is None else (output.path,))
         if abi == 0:
             raise OSError("the kernel has no Landlock")
 
     steps: dict[str, Callable[[], None]] = {
-        "rlimits": _limit,
+        "rlimits": lambda: _limit(0 if output is None else output.limit_bytes),
         "no_new_privs": lambda: _set(identity.PR_SET_NO_NEW_PRIVS, 1),
         "non_dumpable": lambda: _set(identity.PR_SET_DUMPABLE, 0),
         "one_thread": _check_threads,
         "landlock": fence_files,
-        "seccomp": _filter,
+        "seccomp": lambda: _filter(may_write=output is not None),
     }
     report = _report(reached={name: _try(step) for name, step in steps.items()}, landlock_abi=abi)
     if mode == "strict" and report.level != "full":
@@ -93,13 +109,13 @@ def _try(step: Callable[[], None]) -> bool:
     return True
 
 
-def _limit() -> None:
-    """No core files (they hold prompts), few descriptors, no file may grow. No RLIMIT_AS: it would count
-    the mapped model.
+def _limit(file_bytes: int) -> None:
+    """No core files (they hold prompts), few descriptors, no file may grow past `file_bytes`. No
+    RLIMIT_AS: it would count the mapped model.
     """
     for kind, value in (
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_FSIZE, file_bytes),
         (resource.RLIMIT_NOFILE, _NOFILE),
     ):
         resource.setrlimit(kind, (value, value))
@@ -114,8 +130,8 @@ def _check_threads() -> None:
         raise OSError("a library has started threads, which Landlock would not hold")
 
 
-def _filter() -> None:
-    importlib.import_module(_FILTER_MODULE).load()
+def _filter(*, may_write: bool) -> None:
+    importlib.import_module(_FILTER_MODULE).load(may_write=may_write)
 
 
 def _report(*, reached: dict[str, bool], landlock_abi: int) -> Sandbox:

@@ -48,8 +48,11 @@ DENIED = {
 }
 
 
-def load() -> None:
-    """Install the filter on all threads of this process. Raises OSError where the kernel refuses."""
+def load(*, may_write: bool = False) -> None:
+    """Install the filter on all threads of this process. Raises OSError where the kernel refuses.
+
+    `may_write`: files may be opened for writing, as far as Landlock lets them; a filter sees no paths.
+    """
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
     denied = seccomp.ERRNO(errno.EPERM)
     rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
@@ -61,7 +64,7 @@ def load() -> None:
     _add(rules, denied, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, 0))
     for name in ("clone3", "openat2"):
         _add(rules, seccomp.ERRNO(errno.ENOSYS), name)
-    for writing in (os.O_WRONLY, os.O_RDWR):
+    for writing in () if may_write else (os.O_WRONLY, os.O_RDWR):
         _add(rules, denied, "open", seccomp.Arg(1, seccomp.MASKED_EQ, os.O_ACCMODE, writing))
         _add(rules, denied, "openat", seccomp.Arg(2, seccomp.MASKED_EQ, os.O_ACCMODE, writing))
     # abort() raises its signal by tgkill, and must: but only in this process.

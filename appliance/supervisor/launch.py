@@ -35,6 +35,7 @@ def launch(
         raise RunnerStartFailed(model=spec.name, reason=f"no process: {error.strerror}") from error
     if memory_bytes is not None:
         process.bound_memory(memory_bytes)
+        process.offer_to_kernel()
     return Runner(load=_load(spec), process=process, policy=policy, on_ready=on_ready, on_gone=on_gone)
 
 

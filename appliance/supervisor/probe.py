@@ -45,7 +45,7 @@ class Probe:
         """
         size_bytes = size_of(request)
         limits = Limits.of(request, size_bytes)
-        # No deadline of its own: each that has the turn has one. In short waits, so that a leaving client is seen.
+        # No deadline of its own: whoever has the turn has one. Short waits, so that a leaving client is seen.
         waiting = Patience(math.inf, lambda: self._stops(gone))
         waiting.wait(lambda timeout_s: self._turn.acquire(timeout=timeout_s) or None)
         try:

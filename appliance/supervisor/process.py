@@ -46,8 +46,15 @@ class RunnerProcess:
     ends.
     """
 
-    def __init__(self, *, name: str, sandbox: str, command: Sequence[str] = RUNNER_COMMAND) -> None:
-        """Raises OSError when the system cannot start one more process."""
+    def __init__(
+        self,
+        *,
+        name: str,
+        sandbox: str,
+        command: Sequence[str] = RUNNER_COMMAND,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        """`pass_fds` keep their numbers. Raises OSError when the system cannot start one more process."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         arguments = [
             "--fd",
@@ -67,7 +74,7 @@ class RunnerProcess:
                 stderr=subprocess.PIPE,
                 env=_ENVIRONMENT,
                 cwd="/",
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), *pass_fds),
                 start_new_session=True,  # Ctrl-C in the daemon's terminal is the daemon's business
             )
         except BaseException:
@@ -85,13 +92,17 @@ class RunnerProcess:
         return self._popen.pid
 
     def bound_memory(self, limit_bytes: int) -> None:
-        """Bound what it may allocate, and let the kernel take it first when memory runs out.
-
-        RLIMIT_DATA, not RLIMIT_AS: it counts private writable pages, and not the mapped model. At once after
-        the start: later it belongs to nobody who may write its /proc entries.
+        """Bound what it may allocate. RLIMIT_DATA, not RLIMIT_AS: it counts private writable pages, and not
+        the mapped model.
         """
         with contextlib.suppress(OSError):  # it has ended already
             resource.prlimit(self.pid, resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
+
+    def offer_to_kernel(self) -> None:
+        """When memory runs out, let the kernel take it before all else. At once after the start: later it
+        belongs to nobody who may write its /proc entries.
+        """
+        with contextlib.suppress(OSError):  # it has ended already
             Path(f"/proc/{self.pid}/oom_score_adj").write_text("1000", encoding="ascii")
 
     def kill(self) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import llama_cpp
 from llama_cpp import llama_cpp as bindings
@@ -45,6 +46,7 @@ class _Log:
     def __init__(self) -> None:
         self._lines: deque[str] = deque(maxlen=_KEPT_LINES)
         self._sink: Callable[[str], None] | None = None
+        self._hear: Callable[[str], None] | None = None
         # ctypes keeps no reference to the callback: losing it would crash the next log line.
         self._callback = bindings.llama_log_callback(self._on_line)
 
@@ -55,6 +57,17 @@ class _Log:
     def clear(self) -> None:
         self._lines.clear()
 
+    @contextlib.contextmanager
+    def listening(self, hear: Callable[[str], None]) -> Iterator[None]:
+        """Every line goes to `hear`, too, also those of lower levels. Called in llama.cpp: it must not
+        raise.
+        """
+        self._hear = hear
+        try:
+            yield
+        finally:
+            self._hear = None
+
     def reason(self) -> str:
         """The most telling line since `clear`: the first error, which names the cause; later ones only pass
         it up.
@@ -62,6 +75,8 @@ class _Log:
         return self._lines[0] if self._lines else "llama.cpp gave no reason"
 
     def _on_line(self, level: int, text: bytes, _: object) -> None:
+        if self._hear is not None:
+            self._hear(text.decode("utf-8", "replace"))
         if level in (_LOG_WARN, _LOG_ERROR):
             line = text.decode("utf-8", "replace").strip()
             if level == _LOG_ERROR and line:
