@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import string
 
 import pytest
 from hypothesis import given
@@ -122,14 +123,25 @@ def test_after_a_scheme_comes_a_host(text: str) -> None:
         parse_reference(text, allow_scheme=True)
 
 
-LEVEL = st.from_regex(r"[A-Za-z0-9]{1,9}((\.|_|__|-{1,3})[A-Za-z0-9]{1,9}){0,4}", fullmatch=True)
-HOST = st.from_regex(r"[A-Za-z0-9_]{1,9}([.-][A-Za-z0-9_]{1,9}){0,3}(:[1-9][0-9]{0,3})?", fullmatch=True)
-TAG = st.from_regex(r"[A-Za-z0-9_]([A-Za-z0-9_-]|\.(?!\.)){0,20}", fullmatch=True)
+LETTERS = string.ascii_letters + string.digits
+
+
+def joined(words: st.SearchStrategy[str], separators: list[str], most: int) -> st.SearchStrategy[str]:
+    """Words with something between them: what is accepted, and some that has too much between."""
+    more = st.lists(st.tuples(st.sampled_from(separators), words).map("".join), max_size=most)
+    return st.tuples(words, more.map("".join)).map("".join)
+
+
+WORD = st.text(LETTERS, min_size=1, max_size=9)
+LEVEL = joined(WORD, [".", "_", "__", "-", "---", "._"], 4)
+HOST = st.tuples(
+    joined(WORD, [".", "-", "_", ".."], 3), st.sampled_from(["", ":80", ":65535", ":65536"])
+).map("".join)
+TAG = st.text(LETTERS + "_-.", min_size=1, max_size=20)
 NAMES = st.builds(
-    lambda levels, tag, pin: "/".join(levels) + tag + pin,
-    st.lists(LEVEL, min_size=1, max_size=4).flatmap(
-        lambda levels: st.one_of(st.just(levels), HOST.map(lambda host: [host, *levels]))
-    ),
+    lambda host, levels, tag, pin: "/".join([*host, *levels]) + tag + pin,
+    st.lists(HOST, max_size=1),
+    st.lists(LEVEL, min_size=1, max_size=4),
     st.one_of(st.just(""), TAG.map(lambda tag: ":" + tag)),
     st.sampled_from(["", f"@{DIGEST}"]),
 )
