@@ -55,12 +55,26 @@ def read_log(path: Path) -> list[Entry]:
 
 
 def disk_states(
-    base: bytes, entries: list[Entry], *, seed: int, subsets: int, from_entry: int = 0
+    base: bytes, entries: list[Entry], *, seed: int, subsets: int, most: int, from_entry: int = 0
 ) -> Iterator[DiskState]:
-    """The disk after every request from `from_entry` on, and with random choices of the writes since the last
-    flush.
+    """The disk after requests from `from_entry` on, and with random choices of the writes since the last
+    flush: at most `most`, spread over the log, the first and the last among them.
     """
-    rng = random.Random(seed)
+    candidates = sum(1 + subsets * (count > 1) for _, _, count in _moments(base, entries, from_entry))
+    wanted = {(candidates - 1) * place // max(1, most - 1) for place in range(most)}
+    rng, number = random.Random(seed), 0
+    for after, (flushed, open_writes), count in _moments(base, entries, from_entry):
+        for choice in range(1 + subsets * (count > 1)):
+            if number in wanted:
+                kept = [one for one in open_writes if choice == 0 or rng.random() < 0.5]
+                yield DiskState(_with(flushed, kept), after, f"{len(kept)} of {count}" if choice else "all")
+            number += 1
+
+
+def _moments(
+    base: bytes, entries: list[Entry], from_entry: int
+) -> Iterator[tuple[int, tuple[bytearray, list[Entry]], int]]:
+    """After each request: its number, what is sure with what is not (valid until the next), and how much."""
     flushed = bytearray(base)
     open_writes: list[Entry] = []
     for number, entry in enumerate(entries):
@@ -71,12 +85,8 @@ def disk_states(
             open_writes.append(entry)
             if entry.is_fua:
                 _write(flushed, [entry])
-        if number < from_entry:
-            continue
-        yield DiskState(_with(flushed, open_writes), number + 1, "all")
-        for _ in range(subsets if len(open_writes) > 1 else 0):
-            some = [one for one in open_writes if rng.random() < 0.5]
-            yield DiskState(_with(flushed, some), number + 1, f"{len(some)} of {len(open_writes)}")
+        if number >= from_entry:
+            yield number + 1, (flushed, open_writes), len(open_writes)
 
 
 def _write(image: bytearray, writes: list[Entry]) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-DISK_BYTES = 16 * 1024 * 1024
+DISK_BYTES = 6 * 1024 * 1024
 _LOG_BYTES = 512 * 1024 * 1024
 _PATIENCE_S = 10.0
 
@@ -31,7 +31,7 @@ def logged_disk(folder: Path) -> Iterator[tuple[Path, Path]]:
     with log.open("wb") as file:
         file.truncate(_LOG_BYTES)
     options = "lazy_itable_init=0,lazy_journal_init=0,nodiscard"
-    _run(["mkfs.ext4", "-q", "-F", "-J", "size=1", "-E", options, disk])
+    _run(["mkfs.ext4", "-q", "-F", "-b", "1024", "-J", "size=1", "-E", options, disk])
     base.write_bytes(disk.read_bytes())
     exported.touch()
     mounted.mkdir()
@@ -42,7 +42,7 @@ def logged_disk(folder: Path) -> Iterator[tuple[Path, Path]]:
             yield mounted, base
     finally:
         daemon.terminate()
-        daemon.wait(timeout=_PATIENCE_S)
+        daemon.communicate(timeout=_PATIENCE_S)
 
 
 @contextlib.contextmanager

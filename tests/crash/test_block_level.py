@@ -22,11 +22,11 @@ _PER_SCENARIO = 130
 
 
 def test_a_real_file_system_cut_at_any_write_keeps_the_store(
-    tmp_path: Path, record_property: pytest.RecordProperty
+    memory: Path, record_property: pytest.RecordProperty
 ) -> None:
     count, found = 0, list[str]()
     for name in _PLAYED:
-        folder = tmp_path / name.replace(" ", "-")
+        folder = memory / name.replace(" ", "-")
         folder.mkdir()
         states, said = played(name, folder)
         for number, state in enumerate(states):
@@ -53,11 +53,9 @@ def played(name: str, folder: Path) -> tuple[list[DiskState], tuple[str, ...]]:
             check=True,
         )
         subprocess.run(["sync", "-f", str(mounted)], check=True)
-    states = list(
-        disk_states(base.read_bytes(), read_log(folder / "log"), seed=2, subsets=8, from_entry=begun)
-    )
-    spread = [states[(len(states) - 1) * place // (_PER_SCENARIO - 1)] for place in range(_PER_SCENARIO)]
-    return spread, tuple(done.stdout.splitlines())
+    entries = read_log(folder / "log")
+    states = disk_states(base.read_bytes(), entries, seed=2, subsets=8, most=_PER_SCENARIO, from_entry=begun)
+    return list(states), tuple(done.stdout.splitlines())
 
 
 def judged(state: DiskState, said: tuple[str, ...], name: str, folder: Path, number: int) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,13 +19,6 @@ LEAST_STATES = 2000
 _MOST_PER_SCENARIO = 300
 _MOST_OF_A_BUG = 400
 _ENOUGH = 20
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    """A folder that costs no disk."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="outpost-crash-") as folder:
-        yield Path(folder)
 
 
 def found_in(states: list[State], traced: Trace, name: str, folder: Path) -> list[str]:

@@ -18,9 +18,9 @@ CALLS = ("openat", "pwrite64", "fsync", "fdatasync", "rename", "unlink", "mkdir"
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_kill_at_a_call_loses_nothing(tmp_path: Path, call: str) -> None:
-    for place in range(1, 40, 2):
-        root = tmp_path / f"{call}-{place}" / "store"
+def test_a_kill_at_a_call_loses_nothing(memory: Path, call: str) -> None:
+    for place in range(1, 40, 3):
+        root = memory / f"{call}-{place}" / "store"
         prepare_root(NAME, root)
         done = play_with(f"inject={call}:signal=KILL:when={place}", NAME, root)
         found = violations(root, SCENARIOS[NAME], done.stdout.splitlines())
@@ -31,9 +31,9 @@ def test_a_kill_at_a_call_loses_nothing(tmp_path: Path, call: str) -> None:
 
 @pytest.mark.parametrize("fault", ["ENOSPC", "EIO", "EMFILE"])
 @pytest.mark.parametrize("call", ["openat", "pwrite64", "fsync", "fdatasync", "rename", "fallocate"])
-def test_an_error_at_a_call_is_typed_and_loses_nothing(tmp_path: Path, call: str, fault: str) -> None:
-    for place in range(1, 60, 5):
-        root = tmp_path / f"{call}-{place}" / "store"
+def test_an_error_at_a_call_is_typed_and_loses_nothing(memory: Path, call: str, fault: str) -> None:
+    for place in range(1, 60, 9):
+        root = memory / f"{call}-{place}" / "store"
         prepare_root(NAME, root)
         done = play_with(f"inject={call}:error={fault}:when={place}", NAME, root)
         assert done.returncode in {0, EX_REFUSED}, (
