@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ _PER_SCENARIO = 130
 
 
 def test_a_real_file_system_cut_at_any_write_keeps_the_store(
-    memory: Path, record_property: pytest.RecordProperty
+    memory: Path, record_property: Callable[[str, object], None]
 ) -> None:
     count, found = 0, list[str]()
     for name in _PLAYED:

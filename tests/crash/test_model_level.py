@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,7 @@ def some_of(states: list[State], most: int) -> list[State]:
 
 
 def test_no_cut_at_any_operation_breaks_the_store(
-    memory: Path, record_property: pytest.RecordProperty
+    memory: Path, record_property: Callable[[str, object], None]
 ) -> None:
     count, found = 0, list[str]()
     for name in SCENARIOS:
