@@ -17,7 +17,7 @@ from appliance.api.openai.completions import Completions
 from appliance.api.openai.embeddings import Embeddings, Reranks
 from appliance.api.openai.models import Model, Models
 from appliance.api.openai.tokens import DetokenizeTokens, TokenizeText
-from appliance.api.registry import Registry, RegistryRoot, ReadableLayout
+from appliance.api.registry import ReadableLayout, Registry, RegistryRoot
 from appliance.api.store import StoredModel, StoredModels, StoreOperations
 from appliance.store.verbs import StoreVerbs
 from appliance.supervisor.inference import Inference

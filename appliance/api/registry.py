@@ -35,9 +35,10 @@ from appliance.store.reference import DEFAULT_HOST, DEFAULT_NAMESPACE, Reference
 
 _log = log.logger("api")
 
-MAX_STREAMS: Final = 64
+MAX_STREAMS: Final = 32
 """Blobs sent at once: each holds a thread."""
-CHUNK_BYTES: Final = 1 << 20
+CHUNK_BYTES: Final = 256 * 1024
+"""Waitress holds as much again for a reader that is slow."""
 _PAGE_TAGS: Final = 1000
 _RETRY_S: Final = 5.0
 _NAME: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"

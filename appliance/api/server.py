@@ -45,6 +45,8 @@ _SPARE_CONNECTIONS: Final = 256
 """Idle keep-alive connections beside those that work."""
 _SWEEP_S: Final = 2
 _EADDRINUSE: Final = 98
+_TLS_HANDSHAKE: Final = b"\x16\x03"
+"""How a TLS record of a greeting begins (RFC 8446, 5.1); no method of HTTP does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,6 +247,10 @@ class _Channel(HTTPChannel):  # type: ignore[misc]
     """When the request being received began."""
 
     def received(self, data: bytes) -> bool:
+        if self.request is None and data.startswith(_TLS_HANDSHAKE):
+            # Clients that try HTTPS first (skopeo) would wait here for ten seconds before they try HTTP.
+            self.handle_close()
+            return False
         result = bool(super().received(data))
         if self.request is None:
             self.reading_since_s = None

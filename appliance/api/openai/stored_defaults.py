@@ -33,6 +33,8 @@ def applied(request: Generate, body: GenerationFields, card: ModelCard) -> Gener
         told["stop"] = list(defaults.stop)
     if defaults.max_tokens is not None and not _names_a_length(body):
         told["max_tokens"] = generation_request.limit_of(defaults.max_tokens)
+    if body.lora is None and defaults.adapters:
+        told["adapters"] = list(defaults.adapters)
     if isinstance(request.prompt, ChatPrompt):
         messages = _conversation(request.prompt.messages, defaults)
         told["prompt"] = msgspec.structs.replace(request.prompt, messages=messages)
