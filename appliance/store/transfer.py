@@ -31,7 +31,11 @@ MIN_PART_BYTES: Final = 4 * 1024 * 1024
 MAX_PART_BYTES: Final = 64 * 1024 * 1024
 REPORT_S: Final = 0.1
 CHECKPOINT_S: Final = 2.0
-"""A kill or a power cut costs at most what came in this time."""
+CHECKPOINTS: Final = 64
+"""A kill or a power cut costs what came in two seconds, or this part of the blob if that is less ..."""
+CHECKPOINT_SHARE: Final = 10
+"""... but making things durable gets at most a tenth of the time: a slow card must not slow the network."""
+MIN_CHECKPOINT_S: Final = 0.1
 _PROGRESS_BYTES: Final = 64 * 1024
 """A try that brought less counts as a failure: a source must not keep us by a byte per connection."""
 
@@ -104,6 +108,8 @@ class _Fill:
         self._lock = threading.Lock()
         self._completed = ingest.size - sum(end - start for start, end in self._missing)
         self._reported = self._checkpointed = time.monotonic()
+        self._next_checkpoint = self._checkpointed + MIN_CHECKPOINT_S
+        self._volatile_bytes = 0
 
     def run(self, streams: int) -> None:
         self._tell()
@@ -197,16 +203,31 @@ class _Fill:
         now = time.monotonic()
         with self._lock:
             self._completed += size
-            is_due = now - self._reported >= REPORT_S
-            is_durable_due = now - self._checkpointed >= CHECKPOINT_S
-            if is_due:
+            self._volatile_bytes += size
+            is_report_due = now - self._reported >= REPORT_S
+            if is_report_due:
                 self._reported = now
-            if is_durable_due:
-                self._checkpointed = now
-        if is_due:
+            is_checkpoint_due = self._is_checkpoint_due(now)
+            if is_checkpoint_due:
+                self._next_checkpoint = now + 3600  # nobody else, while this one lasts
+                self._volatile_bytes = 0
+        if is_report_due:
             self._tell()
-        if is_durable_due:
-            self._ingest.checkpoint()
+        if is_checkpoint_due:
+            self._checkpoint(now)
+
+    def _is_checkpoint_due(self, now: float) -> bool:
+        if now < self._next_checkpoint:
+            return False
+        is_much = self._volatile_bytes * CHECKPOINTS >= self._ingest.size
+        return is_much or now - self._checkpointed >= CHECKPOINT_S
+
+    def _checkpoint(self, began: float) -> None:
+        self._ingest.checkpoint()
+        now = time.monotonic()
+        with self._lock:
+            self._checkpointed = now
+            self._next_checkpoint = now + max(MIN_CHECKPOINT_S, CHECKPOINT_SHARE * (now - began))
 
     def _tell(self) -> None:
         with self._lock:

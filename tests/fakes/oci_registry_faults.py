@@ -210,7 +210,7 @@ class Exchange(BaseHTTPRequestHandler):
             self.close_connection = True
         self.close_connection = self.close_connection or bool(self._unread)
 
-    do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = do_GET
+    do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = do_GET  # noqa: N815 - as the base class calls them
 
     def body(self) -> bytes:
         content = self.rfile.read(self._unread)

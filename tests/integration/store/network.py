@@ -1,4 +1,4 @@
-"""Parts of the store's tests over real sockets: a model that is small to send, a store, and a door to fakes."""
+"""Parts of the store's tests over sockets: a model that is small to send, a store, a door to fakes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from appliance.store.descriptor import Descriptor, Manifest, Resolved
 from appliance.store.digest import digest_of
@@ -16,7 +17,6 @@ from appliance.store.layout import Layout
 from appliance.store.manifest import render_manifest
 from appliance.store.media_types import MODEL_CONFIG, MODEL_MANIFEST, MODEL_WEIGHT, OCI_MANIFEST
 from appliance.store.outbound import HostSettings, Outbound
-from tests.fakes.oci_registry_faults import FaultyRegistry
 
 CONFIG = b'{"config":{"format":"gguf"},"descriptor":{},"modelfs":{"diffIds":[],"type":"layers"}}'
 IMPATIENT = Patience(connect_s=2, head_s=1, small_s=1, stall_s=0.5, floor_bytes=4096, finish_s=2)
@@ -63,6 +63,10 @@ def make_model(size: int = 9_000_000, seed: int = 1, declared_size: int | None =
     return Model(weights=weights, manifest=manifest, content=render_manifest(manifest))
 
 
+class Hosted(Protocol):
+    host: str
+
+
 @contextmanager
 def opened(root: Path) -> Iterator[Layout]:
     layout = Layout(root, files=Files(), floor_fraction=0.0)
@@ -74,7 +78,7 @@ def opened(root: Path) -> Iterator[Layout]:
 
 @contextmanager
 def door_to(
-    *registries: FaultyRegistry,
+    *registries: Hosted,
     redirects_to: tuple[str, ...] = (),
     token: str | None = None,
     patience: Patience = IMPATIENT,
@@ -90,8 +94,3 @@ def door_to(
         yield door
     finally:
         door.close()
-
-
-def left_over(root: Path) -> list[str]:
-    """Names of blobs that are there, without what a test put there itself."""
-    return sorted(path.name for path in (root / "blobs" / "sha256").iterdir())

@@ -1,4 +1,4 @@
-"""Registries that lie, stall, break off and lead astray: each a typed error, and nothing left but what resumes."""
+"""Registries that lie, stall, break off, lead astray: each a typed error; nothing stays but what resumes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ from appliance.errors import (
 from appliance.store import retry
 from appliance.store.copy import copy
 from appliance.store.digest import digest_of
-from appliance.store.http import Door
+from appliance.store.http import Door, Patience
 from appliance.store.outbound import Outbound
 from appliance.store.reference import Reference, parse_reference
 from appliance.store.registry import RegistrySource
 from tests.fakes.oci_registry_faults import Exchange, FaultyRegistry
-from tests.integration.store.network import Model, door_to, make_model, opened
+from tests.integration.store.network import IMPATIENT, Model, door_to, make_model, opened
 
 MODEL = make_model()
+HASTY = Patience(connect_s=2, head_s=0.3, small_s=0.3, stall_s=0.3, floor_bytes=4096)
 NAME = "alice/smol"
 Fault = Callable[[FaultyRegistry], None]
 
@@ -42,11 +43,11 @@ def _reference(registry: FaultyRegistry) -> Reference:
     return parse_reference(f"{registry.host}/{NAME}:q4")
 
 
-def _pull(registry: FaultyRegistry, root: Path, model: Model = MODEL) -> None:
+def _pull(registry: FaultyRegistry, root: Path, model: Model = MODEL, patience: Patience = IMPATIENT) -> None:
     if not registry.manifests:
         registry.add(NAME, "q4", model.content, model.blobs)
     reference = _reference(registry)
-    with door_to(registry) as door, opened(root) as layout:
+    with door_to(registry, patience=patience) as door, opened(root) as layout:
         copy(RegistrySource(door, reference), reference, layout)
 
 
@@ -120,7 +121,7 @@ def test_a_hostile_manifest_is_a_typed_error(
     with FaultyRegistry() as registry:
         registry.answer_with(r"/manifests/", fault)
         with pytest.raises(expected):
-            _pull(registry, tmp_path / "store")
+            _pull(registry, tmp_path / "store", patience=HASTY)
     assert list((tmp_path / "store" / "blobs" / "sha256").iterdir()) == []
     assert list((tmp_path / "store" / "ingest").iterdir()) == []
 
@@ -154,7 +155,7 @@ def test_a_hostile_blob_is_a_typed_error_and_no_blob(
     with FaultyRegistry() as registry:
         registry.answer_with(f"/blobs/{MODEL.weight.digest}", fault)
         with pytest.raises(expected):
-            _pull(registry, tmp_path / "store")
+            _pull(registry, tmp_path / "store", patience=HASTY)
     digest = str(MODEL.weight.digest)[7:]
     assert not (tmp_path / "store" / "blobs" / "sha256" / digest).exists()
     with opened(tmp_path / "store") as layout:
