@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from appliance.wire.messages import Adapter, EngineSettings, Placement
+from appliance.wire.messages import Adapter, AdapterScale, EngineSettings, Placement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +53,7 @@ class ModelDefaults:
     """Put in front of a chat that has no system message."""
     messages: tuple[Mapping[str, Any], ...] = ()
     """A conversation that comes before every chat, as OpenAI's message objects."""
+    adapters: tuple[AdapterScale, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,8 @@ def check(model: str, path: str) -> None:
 
 def stamp(path: str) -> FileStamp | None:
     """None: there is no such file (or it cannot be seen)."""
+    if not path:
+        return None
     try:
         facts = Path(path).stat()
     except OSError:

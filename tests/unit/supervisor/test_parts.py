@@ -120,6 +120,7 @@ def mkfifo(tmp_path: Path) -> Callable[[], Path]:
 def test_a_stamp_changes_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     assert preflight.stamp(str(path)) is None
+    assert preflight.stamp("") is None
     path.write_bytes(b"1")
     first = preflight.stamp(str(path))
     assert first == preflight.stamp(str(path))

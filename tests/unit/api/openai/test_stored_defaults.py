@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from appliance.supervisor.policy import ModelDefaults
-from appliance.wire.messages import ChatPrompt, Generate
+from appliance.wire.messages import AdapterScale, ChatPrompt, Generate
 from tests.fakes.fake_inference import FakeInference
 from tests.unit.api.door import Door, refusal
 
@@ -97,6 +97,19 @@ def test_a_stored_length_replaces_the_sixteen_tokens_of_a_completion() -> None:
     door = door_of()
     door.complete()
     assert door.inference.requests[0].max_tokens == 50
+
+
+def test_stored_adapters_are_on_unless_a_request_names_others() -> None:
+    """One without adapters is asked for by an empty list."""
+    door = door_of(ModelDefaults(adapters=(AdapterScale("adapter-1", 1.0),)))
+    said: list[dict[str, Any]] = [{}, {"lora": []}, {"lora": [{"name": "x", "scale": 0.5}]}]
+    for fields in said:
+        assert door.chat(**fields).status_code == 200
+    assert [request.adapters for request in door.inference.requests] == [
+        [AdapterScale("adapter-1", 1.0)],
+        [],
+        [AdapterScale("x", 0.5)],
+    ]
 
 
 def test_a_stored_parameter_out_of_range_is_the_models_fault() -> None:
