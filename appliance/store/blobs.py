@@ -19,7 +19,7 @@ from appliance.errors import ManifestInvalid, ModelBroken, ModelNotFound, StoreF
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest, digest_of
 from appliance.store.examine import Examination
-from appliance.store.files import Files
+from appliance.store.files import Files, status_of
 from appliance.store.places import Places
 from appliance.store.verified import Verified
 
@@ -48,11 +48,8 @@ class Blobs:
 
     def status(self, digest: Digest) -> os.stat_result | None:
         """None: not there, or no plain file."""
-        try:
-            found = self._places.blob(digest).lstat()
-        except OSError:
-            return None
-        return found if stat.S_ISREG(found.st_mode) else None
+        found = status_of(self._places.blob(digest))
+        return found if found and stat.S_ISREG(found.st_mode) else None
 
     def trouble(self, descriptor: Descriptor) -> str | None:
         """What is known to be wrong with it, without reading it."""
@@ -74,9 +71,7 @@ class Blobs:
         """Of a sound blob. Raises ModelBroken, ModelNotFound."""
         found = self.status(digest)
         if found is None:
-            if reason := self.quarantine_reason(digest):
-                raise ModelBroken(model=digest, reason=reason)
-            raise ModelNotFound(model=digest, available=[])
+            raise self._absent(digest)
         if not self.verified.knows(digest, found) and (reason := self._examine(digest)):
             raise ModelBroken(model=digest, reason=reason)
         return self._places.blob(digest)
@@ -87,29 +82,22 @@ class Blobs:
             reason = f"{descriptor.size} bytes are more than is read as a whole ({MAX_SMALL_BYTES})"
             raise ManifestInvalid(what=descriptor.digest, reason=reason)
         if self.status(descriptor.digest) is None:
-            return self.path(descriptor.digest).read_bytes()
+            raise self._absent(descriptor.digest)
         with self._opened(self._places.blob(descriptor.digest)) as fd:
             content = b"".join(_chunks(fd, 0, descriptor.size + 1))
         if digest_of(content) != descriptor.digest:
-            self.path_again(descriptor.digest)
+            self.verified.forget(descriptor.digest)
+            self.path(descriptor.digest)
             raise ModelBroken(model=descriptor.digest, reason=f"it has not {descriptor.size} bytes")
         return content
 
-    def path_again(self, digest: Digest) -> Path:
-        """As `path`, hashed whatever is known of it."""
-        self.verified.forget(digest)
-        return self.path(digest)
-
     @contextmanager
     def chunks(self, descriptor: Descriptor, start: int, end: int | None) -> Iterator[Iterator[bytes]]:
-        """Of a foreign, read-only layout without hashing first: a stick may read differently the second time,
-        so only the reader's own hash counts.
-        """
-        path = self._places.blob(descriptor.digest) if self._read_only else self.path(descriptor.digest)
-        if self._read_only and self.status(descriptor.digest) is None:
-            raise ModelNotFound(model=descriptor.digest, available=[])
+        """As they are, not verified."""
+        if self.status(descriptor.digest) is None:
+            raise self._absent(descriptor.digest)
         stop = descriptor.size if end is None else min(end, descriptor.size)
-        with self._opened(path) as fd:
+        with self._opened(self._places.blob(descriptor.digest)) as fd:
             yield _chunks(fd, start, stop)
 
     # ── quarantine ──────────────────────────────────────────────────────────────────────────────────
@@ -157,6 +145,11 @@ class Blobs:
         if reason:
             self.quarantine(digest, reason)
         return reason
+
+    def _absent(self, digest: Digest) -> ModelBroken | ModelNotFound:
+        if reason := self.quarantine_reason(digest):
+            return ModelBroken(model=digest, reason=reason)
+        return ModelNotFound(model=digest, available=[])
 
     @contextmanager
     def _opened(self, path: Path) -> Iterator[int]:

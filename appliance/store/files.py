@@ -164,8 +164,6 @@ class Files:
         with _faults(target):
             try:
                 os.link(source, target, follow_symlinks=False)
-            except FileExistsError:
-                return True
             except OSError as error:
                 if error.errno in _CANNOT:
                     return False
@@ -212,6 +210,15 @@ class Files:
             self.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def status_of(path: Path) -> os.stat_result | None:
+    """What stands there, links not followed; None: nothing. A failed look is a StoreFault, not an absence."""
+    with _faults(path):
+        try:
+            return path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
 
 @contextmanager

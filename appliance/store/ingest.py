@@ -226,8 +226,11 @@ def read_state(path: Path, size: int | None = None) -> list[tuple[int, int]] | N
     try:
         with path.open("rb") as file:
             state = msgspec.json.decode(file.read(_MAX_STATE_BYTES), type=_State)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+    except OSError as error:
+        # Not an absence: what has come must not be thrown away because it cannot be read just now.
+        raise StoreFault(path=str(path), reason=error.strerror or str(error)) from error
     if size is not None and state.size != size:
         return None
     if any(not 0 <= start < end <= state.size for start, end in state.durable):

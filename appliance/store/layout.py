@@ -27,7 +27,7 @@ from appliance.store.blobs import Blobs
 from appliance.store.content import Progress, Report, Source, unreported
 from appliance.store.descriptor import Descriptor, Resolved
 from appliance.store.digest import Digest, digest_of, hex_of
-from appliance.store.files import Files
+from appliance.store.files import Files, status_of
 from appliance.store.graph import Graph, parse_children
 from appliance.store.ingest import READ_ONLY, Ingest
 from appliance.store.lock import BlobLocks, Holds, StoreLock
@@ -73,17 +73,15 @@ class Layout:
         self._lock: StoreLock | None = None
         if read_only:
             check_foreign(self.places)
-            verified, doubtful = None, frozenset[Digest]()
+            verified = None
         else:
-            self._lock, verified, doubtful = open_store(self.places, files, monotonic)
+            self._lock, verified = open_store(self.places, files, monotonic)
         with ExitStack() as undo:
             if self._lock:
                 undo.callback(self._lock.close)
             self.names = Names(self.places, files)
             undo.pop_all()
         self.blobs = Blobs(self.places, files, verified, read_only=read_only)
-        for digest in doubtful:
-            self.blobs.verified.forget(digest)
         self.graph = Graph(self.blobs)
         self.space = Space(self.places, floor_fraction)
         self.locks = BlobLocks()
@@ -142,6 +140,7 @@ class Layout:
 
     def untag(self, reference: Reference) -> None:
         """Durable when it returns; the bytes go with the next gc. Raises ModelNotFound."""
+        self._require_writable()
         with self.index_lock:
             entry = self.names.find(reference)
             if entry is None or not self.names.drop(reference):
@@ -178,6 +177,11 @@ class Layout:
     def open(
         self, descriptor: Descriptor, *, start: int = 0, end: int | None = None
     ) -> AbstractContextManager[Iterator[bytes]]:
+        """Of a foreign layout without hashing first: a stick may read differently the second time, so only
+        the taker's own hash counts.
+        """
+        if not self.read_only:
+            self.path(descriptor.digest)
         return self.blobs.chunks(descriptor, start, end)
 
     def path(self, digest: Digest) -> Path:
@@ -193,6 +197,8 @@ class Layout:
     def has(self, descriptor: Descriptor) -> bool:
         """What it says yes to stays for an hour, named or not."""
         self._touch(descriptor.digest)
+        if self.blobs.status(descriptor.digest) is None:
+            return False  # also while it arrives: `take` knows how to wait
         with self.locks.alone(descriptor.digest):
             return self.blobs.is_sound(descriptor)
 
@@ -275,7 +281,7 @@ class Layout:
         return ModelNotFound(model=reference.display, available=names)
 
     def _bring(self, descriptor: Descriptor, source: Source, report: Report) -> None:
-        if not self.places.part_state(descriptor.digest).exists():
+        if status_of(self.places.part_state(descriptor.digest)) is None:
             self.space.require(descriptor.size, without=frozenset({descriptor.digest}))
         ingest = Ingest(self.places, self.files, descriptor)
         self._arriving[descriptor.digest] = ingest

@@ -11,11 +11,10 @@ from typing import Final
 import msgspec
 
 from appliance.errors import ManifestInvalid, StoreFault
-from appliance.store.digest import Digest
-from appliance.store.files import Files
+from appliance.store.files import Files, status_of
 from appliance.store.lock import StoreLock
 from appliance.store.places import Places
-from appliance.store.recovery import recover
+from appliance.store.recovery import recover, settle_quarantine
 from appliance.store.verified import Verified
 
 _MAX_LAYOUT_BYTES: Final = 4_096
@@ -27,17 +26,18 @@ class _OciLayout(msgspec.Struct):
 
 def open_store(
     places: Places, files: Files, monotonic: Callable[[], float] = time.monotonic
-) -> tuple[StoreLock, Verified, frozenset[Digest]]:
-    """Last: blobs that are to be hashed whatever is known of them. Raises StoreInUse, StoreFault."""
+) -> tuple[StoreLock, Verified]:
+    """Raises StoreInUse, StoreFault, InsufficientSpace."""
     _make_root(places.root, files)
     with ExitStack() as undo:
         lock = StoreLock(places, files)
         undo.callback(lock.close)
-        doubtful = recover(places, files)
-        verified = Verified(places, clean=not places.dirty.exists(), monotonic=monotonic)
+        recover(places, files)
+        verified = Verified(places, clean=status_of(places.dirty) is None, monotonic=monotonic)
+        settle_quarantine(places, files, verified)
         files.write_aside(places.dirty, b"")
         undo.pop_all()
-    return lock, verified, doubtful
+    return lock, verified
 
 
 def close_store(places: Places, files: Files, verified: Verified, lock: StoreLock, *, portable: bool) -> None:
@@ -87,7 +87,7 @@ def check_version(content: bytes, *, what: str) -> None:
 
 
 def _make_root(root: Path, files: Files) -> None:
-    missing = [path for path in (root, *root.parents) if not path.exists()]
+    missing = [path for path in (root, *root.parents) if status_of(path) is None]
     for path in reversed(missing):
         files.mkdir(path)
         files.fsync_dir(path.parent)

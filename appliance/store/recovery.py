@@ -7,75 +7,77 @@ once.
 2. Files aside (`*.tmp`) go: they never became what they should.
 3. A part without its state, a state without its part, and both where the blob is there already, go.
 4. A blob that has a reason in quarantine but lies among the blobs was being moved, or has arrived anew: it is
-   hashed at its next use, whatever is known of it.
+   hashed at its next use, whatever is known of it, and what lies in quarantine for it goes.
+5. A blob in quarantine without a reason was being removed, and goes: the reason is there before the blob.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from appliance.errors import StoreFault
 from appliance.store.digest import Digest
-from appliance.store.files import TEMPORARY, Files
+from appliance.store.files import TEMPORARY, Files, status_of
 from appliance.store.ingest import read_state
 from appliance.store.names import render
 from appliance.store.places import Places, digest_in
+from appliance.store.verified import Verified
 
 OCI_LAYOUT: Final = b'{"imageLayoutVersion": "1.0.0"}'
 
 
-def recover(places: Places, files: Files) -> frozenset[Digest]:
-    """The lock is held. Returns the blobs of rule 4. Raises StoreFault, InsufficientSpace."""
+def recover(places: Places, files: Files) -> None:
+    """Rules 1 to 3. The lock is held. Raises StoreFault, InsufficientSpace."""
     _make(places, files)
     for directory in (places.root, places.ingest, places.quarantine):
         _remove(files, directory, (path for path in plain_files(directory) if path.name.endswith(TEMPORARY)))
     _remove(files, places.ingest, list(_stale_ingest(places)))
-    return _doubtful(places, files)
+
+
+def settle_quarantine(places: Places, files: Files, verified: Verified) -> None:
+    """Rules 4 and 5. What is doubted is durably forgotten before the reason to doubt it goes."""
+    left = list(_settled_quarantine(places))
+    for path in left:
+        if digest := digest_in(path.stem):
+            verified.forget(digest)
+    if left:
+        verified.save(files)
+        _remove(files, places.quarantine, left)
 
 
 def _make(places: Places, files: Files) -> None:
-    if not places.index.exists() and places.blobs.exists() and any(plain_files(places.blobs)):
+    has_index = status_of(places.index) is not None
+    if not has_index and plain_files(places.blobs):
         reason = "index.json is missing, but there are blobs; `recover_index` rebuilds it"
         raise StoreFault(path=str(places.root), reason=reason)
-    # Not short-circuited: every directory is made.
-    made = [
-        files.mkdir(path) for path in (places.blobs.parent, places.blobs, places.ingest, places.quarantine)
-    ]
-    if made[1]:
-        files.fsync_dir(places.blobs.parent)
-    if any(made):
-        files.fsync_dir(places.root)
-    if not places.layout.exists():
+    below = (places.blobs.parent, places.blobs, places.ingest, places.quarantine)
+    made = [path.parent for path in below if files.mkdir(path)]
+    for directory in reversed(list(dict.fromkeys(made))):
+        files.fsync_dir(directory)
+    if status_of(places.layout) is None:
         files.write_aside(places.layout, OCI_LAYOUT)
-    if not places.index.exists():
+    if not has_index:
         files.write_aside(places.index, render([]))
 
 
-def _stale_ingest(places: Places) -> Iterable[Path]:
+def _stale_ingest(places: Places) -> Iterator[Path]:
     for path in plain_files(places.ingest):
         digest = digest_in(path.stem)
         if path.suffix not in {".part", ".json"} or digest is None:
             continue
         part, state = places.part(digest), places.part_state(digest)
-        if places.blob(digest).exists() or not part.exists() or read_state(state) is None:
+        if status_of(places.blob(digest)) or status_of(part) is None or read_state(state) is None:
             yield path
 
 
-def _doubtful(places: Places, files: Files) -> frozenset[Digest]:
-    doubtful = set()
-    finished = []
+def _settled_quarantine(places: Places) -> Iterator[Path]:
     for path in plain_files(places.quarantine):
         digest = digest_in(path.stem)
-        if digest is None or not places.blob(digest).exists():
-            continue
-        doubtful.add(digest)
-        finished.append(path)
-    # The blob itself before its reason: never one without.
-    _remove(files, places.quarantine, sorted(finished, key=lambda path: path.suffix == ".json"))
-    return frozenset(doubtful)
+        if digest and (status_of(places.blob(digest)) or status_of(places.quarantine_reason(digest)) is None):
+            yield path
 
 
 def _remove(files: Files, directory: Path, paths: Iterable[Path]) -> None:

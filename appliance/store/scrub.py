@@ -56,7 +56,7 @@ class Scrubber:
 
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._after = _read_cursor(layout)
+        self._after = self._saved = _read_cursor(layout)
         self._current: Examination | None = None
 
     def step(self, budget_bytes: int) -> ScrubReport:
@@ -117,8 +117,10 @@ class Scrubber:
         if finished:
             self._after = ""
         self._layout.settle()
-        content = msgspec.json.encode(_Cursor(after=self._after))
-        self._layout.files.write_aside(self._layout.places.scrub, content)
+        if self._after != self._saved:
+            content = msgspec.json.encode(_Cursor(after=self._after))
+            self._layout.files.write_aside(self._layout.places.scrub, content)
+            self._saved = self._after
 
 
 def verify(layout: Layout, reference: Reference | None, report: Report = unreported) -> tuple[Broken, ...]:
@@ -144,17 +146,16 @@ def judge(layout: Layout, examination: Examination) -> Broken | None:
     next time.
     """
     digest = examination.digest
-    models = _needing(layout)
-    expected = next((blob.size for blob, _ in models.get(digest, ())), None)
     with layout.locks.alone(digest):
         if not examination.is_current():
             return None
-        reason = examination.verdict(expected)
-        if reason is None:
+        if examination.verdict() is None:
             layout.blobs.verified.record(digest, examination.found)
             return None
+        needing = _needing(layout).get(digest, [])
+        reason = examination.verdict(needing[0][0].size if needing else None) or ""
         layout.blobs.quarantine(digest, reason)
-    return Broken(digest=digest, reason=reason, models=tuple(model for _, model in models.get(digest, ())))
+    return Broken(digest=digest, reason=reason, models=tuple(model for _, model in needing))
 
 
 def _verify_blob(

@@ -11,6 +11,7 @@ from typing import Final
 from appliance.errors import InsufficientSpace, StoreFault
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest
+from appliance.store.files import status_of
 from appliance.store.places import Places
 
 SLACK_BYTES: Final = 1 << 20
@@ -75,4 +76,4 @@ class Space:
 
     def _is_allocated(self, digest: Digest) -> bool:
         """A part has all its blocks from its first moment."""
-        return self._places.blob(digest).exists() or self._places.part_state(digest).exists()
+        return bool(status_of(self._places.blob(digest)) or status_of(self._places.part_state(digest)))

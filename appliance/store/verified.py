@@ -96,6 +96,10 @@ class Verified:
                 self._entries[name] = self._entries[name]._replace(settled=True)
             if self._entries == self._saved or not (due or closing):
                 return
+        self.save(files)
+
+    def save(self, files: Files) -> None:
+        with self._lock:
             self._saved = dict(self._entries)
             content = msgspec.json.encode(_Document(blobs=self._saved))
         if self._path:
