@@ -5,11 +5,11 @@ START := provision/bootstrap/start
 BIN := .venv/bin
 TESTS ?=
 
-.PHONY: help run stop test unit check crash fix bench docs lock clean
+.PHONY: help run stop test unit check crash fix bench bench-store docs lock clean
 
 help: ## print this help
 	@echo "Outpost: language models on this machine, with no internet. Targets:"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## set up all that is missing, start the daemon with the starter model, print examples
 	@$(START) run $(if $(LISTEN),--listen $(LISTEN))
@@ -45,6 +45,10 @@ fix: ## format, and repair what the linter can
 bench: ## measure against llama-server (ARGS=… goes to the benchmark)
 	@$(START) setup
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-store: ## measure the model store against cp, sha256sum and curl
+	@$(START) setup
+	@$(BIN)/python -m tests.bench.store $(ARGS)
 
 docs: ## write docs/configuration.md and configs/appliance.toml from the code
 	@$(START) tools
