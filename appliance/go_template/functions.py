@@ -62,9 +62,9 @@ def _joined(operator: str) -> Function:
     def function(arguments: Values, line: int) -> Value:
         if not arguments:
             raise _wrong_count(operator, line)
-        shapes = {id(argument.shape) for argument in arguments}
+        shapes = {argument.shape for argument in arguments}
         shape = arguments[0].shape if len(shapes) == 1 else JSON
-        if len(shapes) > 1 and any(argument.shape not in SCALARS for argument in arguments):
+        if len(shapes) > 1 and not shapes.issubset(SCALARS):
             # Its truth is all that can be asked of such a mixture.
             shape = Shape(name=f"the result of {operator}")
         return Value(f"({f' {operator} '.join(argument.code for argument in arguments)})", shape)
@@ -81,15 +81,22 @@ def _not(arguments: Values, line: int) -> Value:
 def _eq(arguments: Values, line: int) -> Value:
     if len(arguments) < 2:
         raise _wrong_count("eq", line)
-    first, *others = (argument.code for argument in arguments)
+    first, *others = (_comparable(argument, line) for argument in arguments)
     return Value("(" + " or ".join(f"{first} == {other}" for other in others) + ")", BOOL)
+
+
+def _comparable(value: Value, line: int) -> str:
+    if value.shape not in SCALARS:
+        raise invalid(line, f"{value.shape.name} cannot be compared")
+    return value.code
 
 
 def _comparison(operator: str) -> Function:
     def function(arguments: Values, line: int) -> Value:
         if len(arguments) != 2:
             raise _wrong_count(operator, line)
-        return Value(f"({arguments[0].code} {operator} {arguments[1].code})", BOOL)
+        left, right = (_comparable(argument, line) for argument in arguments)
+        return Value(f"({left} {operator} {right})", BOOL)
 
     return function
 

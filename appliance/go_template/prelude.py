@@ -56,14 +56,14 @@ MACROS: Final = {
         " '' if x is none or x is undefined else x | tojson(separators=(',', ':')) }}{% endmacro %}"
     ),
     "go_type": (
-        "{% macro go_type(x) %}{{ x if x is string else"
-        " x[0] if x | length == 1 else '[' ~ (x | join(' ')) ~ ']' }}{% endmacro %}"
+        "{% macro go_type(x) %}"
+        "{{ '[' ~ (x | join(' ')) ~ ']' if x | length > 1 else x | join }}{% endmacro %}"
     ),
     "go_typescript": (
         "{% macro go_typescript(x) %}{% if x.get('anyOf') %}"
         "{% for one in x.get('anyOf') %}{{ '' if loop.first else ' | ' }}{{ go_typescript(one) }}{% endfor %}"
         "{% else %}{% set types = x.get('type') or ['any'] %}"
-        "{% for one in [types] if types is string else types %}{{ '' if loop.first else ' | ' }}"
+        "{% for one in ([types] if types is string else types) %}{{ '' if loop.first else ' | ' }}"
         "{{ {'string': 'string', 'number': 'number', 'integer': 'number', 'boolean': 'boolean',"
         " 'array': 'any[]', 'object': 'Record<string, any>', 'null': 'null'}.get(one, 'any') }}"
         "{% endfor %}{% endif %}{% endmacro %}"

@@ -14,8 +14,10 @@ Fields = Mapping[str, tuple[str, "Shape"]]
 _NO_FIELDS: Final[Fields] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Shape:
+    """Compared by identity: each shape is made once, below."""
+
     name: str
     """As a message names it."""
     fields: Fields = field(default_factory=lambda: _NO_FIELDS)
@@ -45,7 +47,13 @@ SCALARS: Final = (STRING, NUMBER, BOOL, NOTHING, JSON)
 TEXTS: Final = Shape(
     name="a list of texts", element=STRING, shown="('[' ~ ({} | join(' ')) ~ ']')", is_json=True
 )
-TYPE: Final = Shape(name="a property's type", element=STRING, shown="go_type({})", is_json=True)
+TYPE: Final = Shape(
+    name="a property's type",
+    element=STRING,
+    shown="go_type({})",
+    is_json=True,
+)
+"""A list of texts that prints as its only one."""
 
 _PROPERTY_FIELDS: dict[str, tuple[str, Shape]] = {}
 PROPERTY: Final = Shape(name="a property of a tool", fields=_PROPERTY_FIELDS, shown=_SHOWN_JSON, is_json=True)
@@ -56,7 +64,10 @@ _PROPERTY_FIELDS.update(
             "({}.get('anyOf') or [])",
             Shape(name="a list of properties", element=PROPERTY, shown=_SHOWN_JSON, is_json=True),
         ),
-        "Type": ("({}.get('type') or '')", TYPE),
+        "Type": (
+            "([{0}.get('type')] if {0}.get('type') is string else {0}.get('type') or [])",
+            TYPE,
+        ),
         "Items": ("{}.get('items')", JSON),
         "Description": ("({}.get('description') or '')", STRING),
         "Enum": ("({}.get('enum') or [])", JSON),
