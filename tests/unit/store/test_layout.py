@@ -11,9 +11,7 @@ import pytest
 from appliance.errors import (
     DigestMismatch,
     InsufficientSpace,
-    InvalidRequest,
     ManifestInvalid,
-    ModelBroken,
     ModelNotFound,
     StoreFault,
     StoreInUse,
@@ -45,9 +43,6 @@ def layout(root: Path) -> Iterator[Layout]:
 
 def _open(root: Path) -> Layout:
     return Layout(root, files=Files())
-
-
-# ── opening and closing ─────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_new_store_is_an_empty_oci_layout(layout: Layout, root: Path) -> None:
@@ -101,9 +96,6 @@ def test_a_portable_layout_is_left_with_nothing_but_the_layout(tmp_path: Path) -
         "oci-layout",
     ]
     assert check(tmp_path / "stick") == []
-
-
-# ── names ───────────────────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_published_model_is_found_and_survives_reopening(root: Path) -> None:
@@ -224,9 +216,6 @@ def _index_of(*manifests: Descriptor) -> Resolved:
     return Resolved(descriptor=descriptor, content=content)
 
 
-# ── content in ──────────────────────────────────────────────────────────────────────────────────────
-
-
 def test_a_blob_that_is_there_is_not_fetched_again(layout: Layout) -> None:
     store_model(layout, "tiny", b"weights")
     source = FakeSource()
@@ -344,186 +333,3 @@ def test_a_layout_copies_to_another(layout: Layout, tmp_path: Path) -> None:
             stick.publish(_NAME, source.resolve(_NAME))
 
     assert check(tmp_path / "stick", expected=[(_NAME.key, resolved.descriptor.digest)]) == []
-
-
-# ── adopting files ──────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_file_is_adopted_by_copy(layout: Layout, tmp_path: Path) -> None:
-    content = os.urandom(9_000_001)
-    (tmp_path / "m.gguf").write_bytes(content)
-    news: list[Progress] = []
-
-    blob = layout.adopt(tmp_path / "m.gguf", report=news.append)
-
-    assert blob.digest == digest_of(content)
-    assert blob.size == 9_000_001
-    assert layout.path(blob.digest).read_bytes() == content
-    assert news[-1] == Progress(status="copying m.gguf", total_bytes=9_000_001, completed_bytes=9_000_001)
-    assert list((layout.root / "ingest").iterdir()) == []
-
-
-def test_a_file_is_adopted_in_place(layout: Layout, tmp_path: Path) -> None:
-    path = tmp_path / "m.gguf"
-    path.write_bytes(b"weights")
-
-    blob = layout.adopt(path, link=True)
-
-    assert layout.path(blob.digest).samefile(path)
-    assert path.stat().st_mode & 0o777 == 0o444
-    assert layout.adopt(path, link=True) == blob
-    assert list((layout.root / "ingest").iterdir()) == []
-
-
-def test_a_file_adopted_in_place_and_changed_is_not_served(layout: Layout, tmp_path: Path) -> None:
-    path = tmp_path / "m.gguf"
-    path.write_bytes(b"weights")
-    blob = layout.adopt(path, link=True)
-    path.chmod(0o644)
-    path.write_bytes(b"Weights")
-
-    with pytest.raises(ModelBroken, match="has changed"):
-        layout.path(blob.digest)
-
-
-@pytest.mark.parametrize("kind", ["directory", "fifo", "missing"])
-def test_only_plain_files_are_adopted(layout: Layout, tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "x"
-    if kind == "directory":
-        path.mkdir()
-    elif kind == "fifo":
-        os.mkfifo(path)
-
-    with pytest.raises(InvalidRequest):
-        layout.adopt(path)
-
-
-def test_a_file_that_changes_while_it_is_read_is_not_adopted(layout: Layout, tmp_path: Path) -> None:
-    path = tmp_path / "m.gguf"
-    path.write_bytes(b"weights")
-
-    def change(_: Progress) -> None:
-        path.write_bytes(b"other weights")
-
-    with pytest.raises(StoreFault, match="changed while it was read"):
-        layout.adopt(path, report=change)
-
-    assert list((layout.root / "ingest").iterdir()) == []
-    assert list((layout.root / "blobs" / "sha256").iterdir()) == []
-
-
-# ── broken blobs ────────────────────────────────────────────────────────────────────────────────────
-
-
-def _overwrite(path: Path, content: bytes) -> None:
-    path.chmod(0o644)
-    path.write_bytes(content)
-
-
-def test_opening_a_known_blob_reads_nothing(root: Path) -> None:
-    class NoReading(Files):
-        def open_existing(self, path: Path) -> int:
-            raise AssertionError(path)
-
-    with _open(root) as layout:
-        blob = layout.adopt(Path(__file__))
-
-    with Layout(root, files=NoReading()) as layout:
-        assert layout.path(blob.digest).exists()
-
-
-def test_a_zeroed_blob_is_never_served_and_its_model_is_broken(layout: Layout, root: Path) -> None:
-    store_model(layout, "tiny", b"weights", config=b'{"a":1}')
-    weights = blob_of(b"weights")
-    _overwrite(layout.path(weights.digest), bytes(7))
-
-    with pytest.raises(ModelBroken, match="zeroed: 7 bytes"):
-        layout.path(weights.digest)
-
-    with pytest.raises(ModelBroken, match=r"'tiny:latest' is broken: blob sha256:\w+ is zeroed"):
-        layout.lookup(_NAME)
-    assert not layout.has(weights)
-    assert (root / "quarantine" / weights.digest[7:]).read_bytes() == bytes(7)
-    assert "zeroed" in str(layout.broken(layout.find(_NAME)))
-
-
-def test_a_broken_model_is_repaired_by_arriving_again(layout: Layout, root: Path) -> None:
-    resolved = store_model(layout, "tiny", b"weights")
-    weights = blob_of(b"weights")
-    layout.quarantine(weights.digest, "the disk has lost it")
-
-    store_model(layout, "tiny", b"weights")
-
-    assert layout.lookup(_NAME) == resolved.descriptor
-    assert list((root / "quarantine").iterdir()) == []
-    assert check(root) == []
-
-
-def test_a_truncated_blob_is_known_without_reading(layout: Layout) -> None:
-    store_model(layout, "tiny", b"weights")
-    _overwrite(layout.path(blob_of(b"weights").digest), b"weig")
-
-    with pytest.raises(ModelBroken, match="has 4 of 7 bytes"):
-        layout.lookup(_NAME)
-
-
-def test_a_missing_blob_breaks_its_model(layout: Layout) -> None:
-    store_model(layout, "tiny", b"weights")
-    layout.path(blob_of(b"weights").digest).unlink()
-
-    with pytest.raises(ModelBroken, match="is missing"):
-        layout.lookup(_NAME)
-
-
-def test_a_changed_manifest_is_not_believed(layout: Layout) -> None:
-    resolved = store_model(layout, "tiny", b"weights")
-    _overwrite(layout.path(resolved.descriptor.digest), resolved.content.replace(b"manifest", b"manIfest"))
-
-    with pytest.raises(ModelBroken):
-        layout.fetch(resolved.descriptor)
-
-
-def test_a_broken_model_can_be_removed(layout: Layout) -> None:
-    store_model(layout, "tiny", b"weights")
-    layout.quarantine(blob_of(b"weights").digest, "lost")
-
-    layout.untag(_NAME)
-
-    assert layout.references() == []
-
-
-def test_after_an_unclean_stop_fresh_blobs_are_hashed_before_use(root: Path) -> None:
-    """The machine hung and its disk lost what it had promised: same inode, size and time, but zeros."""
-    layout = _open(root)
-    store_model(layout, "tiny", b"weights")
-    path = layout.path(blob_of(b"weights").digest)
-    found = path.stat()
-    layout._lock.close()  # type: ignore[union-attr]  # the process died
-    _overwrite(path, bytes(7))
-    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-
-    with _open(root) as again, pytest.raises(ModelBroken, match="zeroed"):
-        again.path(blob_of(b"weights").digest)
-
-
-def test_a_link_in_the_place_of_a_blob_is_no_blob(layout: Layout, tmp_path: Path) -> None:
-    store_model(layout, "tiny", b"weights")
-    (tmp_path / "secret").write_bytes(b"weights")
-    path = layout.path(blob_of(b"weights").digest)
-    path.unlink()
-    path.symlink_to(tmp_path / "secret")
-
-    with pytest.raises(ModelNotFound):
-        layout.path(blob_of(b"weights").digest)
-
-
-def test_two_hundred_models_are_listed_from_memory(layout: Layout) -> None:
-    resolved = store_model(layout, "tiny", b"weights")
-    for number in range(200):
-        layout.names.point(parse_reference(f"model-{number}"), resolved.descriptor)
-
-    first = layout.references()
-    again = layout.references()
-
-    assert len(first) == 201
-    assert again == first

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import (
+    InsufficientSpace,
+    ModelBroken,
+    ModelNotFound,
+)
+from appliance.store.check import check, tree
+from appliance.store.content import unreported
+from appliance.store.descriptor import Descriptor
+from appliance.store.digest import digest_of
+from appliance.store.files import Files
+from appliance.store.gc import LEFTOVER_S, PROTECTED_S, collect
+from appliance.store.layout import Layout
+from appliance.store.reference import parse_reference
+from tests.fakes.fake_models import FakeSource, blob_of, store_model
+
+_NAME = parse_reference("tiny")
+
+
+class Clock:
+    """Stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def layout(root: Path, clock: Clock) -> Iterator[Layout]:
+    with Layout(root, files=Files(), monotonic=clock) as opened:
+        yield opened
+
+
+def _path(layout: Layout, content: bytes) -> Path:
+    return layout.places.blob(blob_of(content).digest)
+
+
+def _flip(path: Path) -> None:
+    """One bit, size and time as before: only reading finds it."""
+    found = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _now(layout: Layout) -> float:
+    return layout.places.index.stat().st_ctime
+
+
+def test_what_a_name_has_let_go_of_is_collected_at_once(layout: Layout, root: Path) -> None:
+    store_model(layout, "tiny", bytes(10_000), b"shared")
+    store_model(layout, "other", b"shared")
+    layout.untag(_NAME)
+
+    report = collect(layout)
+
+    assert blob_of(bytes(10_000)).digest in report.blobs
+    assert len(report.blobs) == 2  # the weights and the manifest; config and `shared` are needed
+    assert report.freed_bytes >= 10_000
+    assert check(root) == []
+    layout.lookup(parse_reference("other"))
+
+
+def test_a_dry_run_removes_nothing(layout: Layout, root: Path) -> None:
+    store_model(layout, "tiny", b"weights")
+    layout.untag(_NAME)
+    before = tree(root)
+
+    report = collect(layout, dry_run=True)
+
+    assert len(report.blobs) == 3
+    assert tree(root) == before
+
+
+def test_a_blob_that_was_taken_and_not_yet_named_stays_an_hour(layout: Layout, clock: Clock) -> None:
+    source = FakeSource()
+    blob = source.add(b"on its way")
+    layout.take(blob, source, unreported)
+
+    assert collect(layout, now=_now(layout) + PROTECTED_S + 1).blobs == ()
+    clock.now += PROTECTED_S + 1
+    assert collect(layout, now=_now(layout)).blobs == ()
+    assert collect(layout, now=_now(layout) + PROTECTED_S + 1).blobs == (blob.digest,)
+
+
+def test_a_blob_that_is_held_stays(layout: Layout, clock: Clock) -> None:
+    blob = layout.put(b"held", "text/plain")
+    clock.now += PROTECTED_S + 1
+
+    with layout.hold([blob.digest]):
+        assert collect(layout, now=_now(layout) + 2 * PROTECTED_S).blobs == ()
+
+    assert collect(layout, now=_now(layout) + 2 * PROTECTED_S).blobs == (blob.digest,)
+
+
+def test_a_blob_that_was_promised_to_a_copy_stays(layout: Layout) -> None:
+    store_model(layout, "tiny", b"weights")
+    layout.untag(_NAME)
+    assert layout.has(blob_of(b"weights"))
+
+    assert blob_of(b"weights").digest not in collect(layout).blobs
+
+
+def test_after_a_restart_unnamed_blobs_stay_an_hour(root: Path) -> None:
+    with Layout(root, files=Files()) as layout:
+        blob = layout.put(b"no name", "text/plain")
+
+    with Layout(root, files=Files()) as layout:
+        assert collect(layout).blobs == ()
+        assert collect(layout, now=_now(layout) + PROTECTED_S + 1).blobs == (blob.digest,)
+
+
+def test_nothing_goes_while_a_manifest_cannot_be_read(layout: Layout) -> None:
+    resolved = store_model(layout, "tiny", b"weights")
+    layout.quarantine(resolved.descriptor.digest, "lost")
+    layout.graph._children.clear()
+
+    report = collect(layout, now=_now(layout) + 10 * PROTECTED_S)
+
+    assert report.blobs == ()
+    assert report.withheld
+    assert "tiny" in report.withheld[0]
+
+
+def test_parts_nobody_came_back_for_go_after_a_week(layout: Layout) -> None:
+    source = FakeSource(fail_after=4000)
+    blob = source.add(os.urandom(10_000))
+    with pytest.raises(ModelNotFound):
+        layout.take(blob, source, unreported)
+
+    assert collect(layout).leftovers == ()
+    report = collect(layout, now=_now(layout) + LEFTOVER_S + 60)
+
+    assert report.leftovers == (blob.digest,)
+    assert list(layout.places.ingest.iterdir()) == []
+
+
+def test_old_quarantine_gives_its_bytes_back_and_keeps_the_reason_while_it_is_needed(layout: Layout) -> None:
+    store_model(layout, "tiny", bytes(9000))
+    digest = blob_of(bytes(9000)).digest
+    layout.quarantine(digest, "the disk has lost it")
+
+    collect(layout, now=_now(layout) + LEFTOVER_S + 60)
+
+    assert not layout.places.quarantined(digest).exists()
+    with pytest.raises(ModelBroken, match="the disk has lost it"):
+        layout.lookup(_NAME)
+    layout.untag(_NAME)
+    collect(layout, now=_now(layout) + LEFTOVER_S + 60)
+    assert list(layout.places.quarantine.iterdir()) == []
+
+
+def test_room_that_one_copy_expects_is_not_there_for_another(layout: Layout) -> None:
+    free, floor = layout.space.free_bytes()
+    half = Descriptor(media_type="x", digest=digest_of(b"half"), size=(free - floor) // 2 + (64 << 20))
+    other = Descriptor(media_type="x", digest=digest_of(b"other"), size=half.size)
+
+    with layout.expect([half]):
+        with pytest.raises(InsufficientSpace, match="stay free"), layout.expect([other]):
+            pass
+        with layout.expect([half]):
+            pass
+    with layout.expect([other]):
+        pass
+
+
+def test_the_floor_stays_free(root: Path) -> None:
+    with Layout(root, files=Files(), floor_fraction=1.0) as layout, pytest.raises(InsufficientSpace):
+        layout.reserve(1)

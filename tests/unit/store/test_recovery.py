@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import (
+    ManifestInvalid,
+    ModelBroken,
+    ModelNotFound,
+    StoreInUse,
+)
+from appliance.store.check import check, tree
+from appliance.store.content import unreported
+from appliance.store.descriptor import Descriptor
+from appliance.store.files import Files
+from appliance.store.layout import Layout
+from appliance.store.rebuild import recover_index
+from appliance.store.reference import parse_reference
+from appliance.store.verified import SETTLED_AFTER_S
+from tests.fakes.fake_models import FakeSource, blob_of, store_model
+
+_NAME = parse_reference("tiny")
+
+
+class Clock:
+    """Stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def layout(root: Path, clock: Clock) -> Iterator[Layout]:
+    with Layout(root, files=Files(), monotonic=clock) as opened:
+        yield opened
+
+
+def _path(layout: Layout, content: bytes) -> Path:
+    return layout.places.blob(blob_of(content).digest)
+
+
+def _flip(path: Path) -> None:
+    """One bit, size and time as before: only reading finds it."""
+    found = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _now(layout: Layout) -> float:
+    return layout.places.index.stat().st_ctime
+
+
+def _reopen(root: Path) -> dict[str, tuple[int, str]]:
+    Layout(root, files=Files()).close()
+    return tree(root)
+
+
+def test_recovery_removes_what_was_left_aside(root: Path) -> None:
+    with Layout(root, files=Files()) as layout:
+        store_model(layout, "tiny", b"weights")
+        places = layout.places
+    clean = tree(root)
+    for path in (root / "index.json.tmp", places.ingest / "adopt-1.tmp", places.quarantine / "x.json.tmp"):
+        path.write_bytes(b"left over")
+    places.part(blob_of(b"stateless").digest).write_bytes(bytes(100))
+    places.part_state(blob_of(b"partless").digest).write_bytes(b'{"size": 1, "durable": []}')
+    places.part(blob_of(b"weights").digest).write_bytes(bytes(7))
+    places.part_state(blob_of(b"weights").digest).write_bytes(b'{"size": 7, "durable": []}')
+
+    assert _reopen(root) == clean
+    assert check(root) == []
+
+
+def test_recovery_twice_is_recovery_once(root: Path) -> None:
+    with Layout(root, files=Files()) as layout:
+        store_model(layout, "tiny", b"weights")
+        layout.quarantine(blob_of(b"weights").digest, "lost")
+        store_model(layout, "other", b"more")
+    (root / "ingest" / "x.tmp").write_bytes(b"")
+
+    assert _reopen(root) == _reopen(root)
+
+
+def test_a_part_survives_recovery(root: Path) -> None:
+    source = FakeSource(fail_after=4000)
+    blob = source.add(os.urandom(10_000))
+    with Layout(root, files=Files()) as layout, pytest.raises(ModelNotFound):
+        layout.take(blob, source, unreported)
+
+    with Layout(root, files=Files()) as layout:
+        layout.take(blob, source, unreported)
+
+    assert source.served == [(0, 10_000), (4000, 10_000)]
+
+
+def test_a_quarantine_that_was_interrupted_is_decided_by_hashing(root: Path) -> None:
+    """The reason was written, the blob not yet moved; one of the two is sound after all."""
+    with Layout(root, files=Files()) as layout:
+        store_model(layout, "tiny", b"sound", b"rotten")
+        _flip(_path(layout, b"rotten"))
+        for content in (b"sound", b"rotten"):
+            layout.places.quarantine_reason(blob_of(content).digest).write_bytes(
+                b'{"digest": "", "reason": "?"}'
+            )
+
+    with Layout(root, files=Files()) as layout:
+        layout.path(blob_of(b"sound").digest)
+        with pytest.raises(ModelBroken, match="has changed"):
+            layout.path(blob_of(b"rotten").digest)
+
+
+def test_the_names_are_built_again_from_the_index_before_and_from_manifests(root: Path) -> None:
+    with Layout(root, files=Files()) as layout:
+        first = store_model(layout, "tiny", b"weights")
+        second = store_model(layout, "other", b"more")
+    (root / "index.json").write_bytes(b"\x00" * 300)
+
+    names = recover_index(root, files=Files())
+
+    recovered = f"recovered-{second.descriptor.digest[7:19]}"
+    assert names == [
+        "registry.ollama.ai/library/tiny:latest",
+        f"registry.ollama.ai/library/{recovered}:latest",
+    ]
+    with Layout(root, files=Files()) as layout:
+        assert layout.lookup(_NAME) == first.descriptor
+        assert layout.lookup(parse_reference(recovered)).digest == second.descriptor.digest
+        with pytest.raises(StoreInUse):
+            recover_index(root, files=Files())
+    assert (root / "quarantine" / "index.json.damaged").read_bytes() == b"\x00" * 300
+
+
+class Counting(Files):
+    """Counts the blobs that are read."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def open_existing(self, path: Path) -> int:
+        self.read.append(path.name)
+        return super().open_existing(path)
+
+
+def _blobs_read_after(root: Path, blob: Descriptor) -> int:
+    files = Counting()
+    with Layout(root, files=files) as layout:
+        layout.path(blob.digest)
+    return len(files.read)
+
+
+def test_after_a_clean_stop_nothing_is_read_again(root: Path) -> None:
+    with Layout(root, files=Files()) as layout:
+        blob = layout.put(b"content", "text/plain")
+
+    assert _blobs_read_after(root, blob) == 0
+
+
+def test_after_an_unclean_stop_what_is_fresh_is_read_again(root: Path) -> None:
+    layout = Layout(root, files=Files())
+    blob = layout.put(b"content", "text/plain")
+    layout._lock.close()  # type: ignore[union-attr]
+
+    assert _blobs_read_after(root, blob) == 1
+    assert _blobs_read_after(root, blob) == 0
+
+
+def test_after_an_unclean_stop_what_has_settled_is_believed(root: Path, clock: Clock) -> None:
+    layout = Layout(root, files=Files(), monotonic=clock)
+    blob = layout.put(b"content", "text/plain")
+    clock.now += SETTLED_AFTER_S
+    layout.settle()
+    layout._lock.close()  # type: ignore[union-attr]
+
+    assert _blobs_read_after(root, blob) == 0
+
+
+def test_a_damaged_memory_costs_nothing_but_reading(root: Path) -> None:
+    with Layout(root, files=Files()) as layout:
+        blob = layout.put(b"content", "text/plain")
+    (root / "verified.json").write_bytes(b"\x00\xff{")
+
+    assert _blobs_read_after(root, blob) == 1
+
+
+def test_check_names_each_violation(root: Path) -> None:
+    with Layout(root, files=Files()) as layout:
+        store_model(layout, "flipped", b"flipped weights")
+        store_model(layout, "missing", b"missing weights")
+        _flip(_path(layout, b"flipped weights"))
+        _path(layout, b"missing weights").unlink()
+        (layout.places.blobs / "stray").write_bytes(b"")
+        (layout.places.ingest / "old.tmp").write_bytes(b"")
+        layout.places.quarantined(blob_of(b"q").digest).write_bytes(b"q")
+
+    found = sorted(
+        violation[:2] for violation in check(root, expected=[("gone:latest", blob_of(b"").digest)])
+    )
+
+    assert found == ["I3", "I4", "I5", "I6", "I6", "I7", "I7"]
+
+
+def test_check_of_what_is_no_layout_says_so(tmp_path: Path) -> None:
+    assert check(tmp_path / "absent")[0].startswith("I1")
+    with pytest.raises(ManifestInvalid):
+        Layout(tmp_path, files=Files(), read_only=True)

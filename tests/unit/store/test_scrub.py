@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import (
+    ModelBroken,
+    ModelNotFound,
+    StoreFault,
+)
+from appliance.store.content import Progress
+from appliance.store.files import Files
+from appliance.store.gc import collect
+from appliance.store.layout import Layout
+from appliance.store.reference import parse_reference
+from appliance.store.scrub import Scrubber, verify
+from tests.fakes.fake_models import blob_of, store_model
+
+_NAME = parse_reference("tiny")
+
+
+class Clock:
+    """Stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def layout(root: Path, clock: Clock) -> Iterator[Layout]:
+    with Layout(root, files=Files(), monotonic=clock) as opened:
+        yield opened
+
+
+def _path(layout: Layout, content: bytes) -> Path:
+    return layout.places.blob(blob_of(content).digest)
+
+
+def _flip(path: Path) -> None:
+    """One bit, size and time as before: only reading finds it."""
+    found = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _now(layout: Layout) -> float:
+    return layout.places.index.stat().st_ctime
+
+
+def test_a_sound_store_is_read_once_round(layout: Layout) -> None:
+    resolved = store_model(layout, "tiny", bytes(3000))
+
+    report = Scrubber(layout).step(1 << 20)
+
+    assert report.round_finished
+    assert report.broken == ()
+    assert report.blobs == 3
+    assert report.read_bytes == 3000 + 2 + resolved.descriptor.size
+
+
+def test_a_flipped_bit_is_found_by_one_scrub_and_breaks_the_models_that_need_it(layout: Layout) -> None:
+    store_model(layout, "tiny", b"shared weights")
+    store_model(layout, "other", b"shared weights", config=b'{"a":1}')
+    store_model(layout, "well", b"own weights")
+    _flip(_path(layout, b"shared weights"))
+    layout.lookup(_NAME)
+
+    report = Scrubber(layout).step(1 << 20)
+
+    (broken,) = report.broken
+    assert broken.digest == blob_of(b"shared weights").digest
+    assert "has changed" in broken.reason
+    assert [model.display for model in broken.models] == ["other:latest", "tiny:latest"]
+    with pytest.raises(ModelBroken, match="has changed"):
+        layout.lookup(_NAME)
+    layout.lookup(parse_reference("well"))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [(bytes(14), "is zeroed"), (b"shared", "is truncated: 6 of 14")]
+)
+def test_the_report_says_what_happened_to_a_blob(layout: Layout, content: bytes, reason: str) -> None:
+    store_model(layout, "tiny", b"shared weights")
+    path = _path(layout, b"shared weights")
+    path.chmod(0o644)
+    path.write_bytes(content)
+
+    (broken,) = Scrubber(layout).step(1 << 20).broken
+
+    assert reason in broken.reason
+
+
+def test_a_scrub_in_small_steps_reads_every_blob_once(layout: Layout) -> None:
+    store_model(layout, "tiny", os.urandom(3000), os.urandom(2000))
+    scrubber = Scrubber(layout)
+
+    reports = [scrubber.step(700)]
+    while not reports[-1].round_finished:
+        reports.append(scrubber.step(700))
+
+    assert sum(report.blobs for report in reports) == 4
+    assert all(report.read_bytes <= 700 for report in reports)
+    assert len(reports) >= 7
+
+
+def test_a_scrub_goes_on_after_a_restart_where_it_was(root: Path) -> None:
+    with Layout(root, files=Files()) as layout:
+        store_model(layout, "tiny", os.urandom(1000), os.urandom(1000))
+        scrubber = Scrubber(layout)
+        first = scrubber.step(1)
+        while not first.blobs:
+            first = scrubber.step(1000)
+        scrubber.close()
+
+    with Layout(root, files=Files()) as layout:
+        rest = Scrubber(layout).step(1 << 20)
+
+    assert first.blobs + rest.blobs == 4
+    assert rest.round_finished
+
+
+def test_the_round_after_a_round_begins_anew(layout: Layout) -> None:
+    store_model(layout, "tiny", b"weights")
+    scrubber = Scrubber(layout)
+
+    assert [scrubber.step(1 << 20).blobs for _ in range(2)] == [3, 3]
+
+
+def test_a_blob_removed_while_it_is_scrubbed_is_no_loss(layout: Layout) -> None:
+    store_model(layout, "tiny", os.urandom(5000))
+    scrubber = Scrubber(layout)
+    while scrubber._current is None or scrubber._current.found.st_size < 5000:
+        scrubber.step(10)
+    layout.untag(_NAME)
+    collect(layout)
+
+    report = scrubber.step(1 << 20)
+
+    assert report.broken == ()
+
+
+def test_verify_names_everything_that_is_broken(layout: Layout) -> None:
+    store_model(layout, "tiny", b"first weights", b"second weights")
+    store_model(layout, "other", b"other weights")
+    _flip(_path(layout, b"first weights"))
+    _path(layout, b"second weights").unlink()
+    _flip(_path(layout, b"other weights"))
+
+    broken = verify(layout, _NAME)
+
+    assert sorted(found.digest for found in broken) == sorted(
+        blob_of(w).digest for w in (b"first weights", b"second weights")
+    )
+    assert len(verify(layout, None)) == 3
+    with pytest.raises(ModelNotFound):
+        verify(layout, parse_reference("absent"))
+
+
+def test_verify_tells_how_far_it_is(layout: Layout) -> None:
+    store_model(layout, "tiny", bytes(1000))
+    news: list[Progress] = []
+
+    assert verify(layout, _NAME, news.append) == ()
+
+    assert news[-1].completed_bytes == news[-1].total_bytes
+    assert news[-1].status.startswith("verifying ")
+
+
+def test_a_read_error_of_the_medium_quarantines_the_blob(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_model(layout, "tiny", b"weights")
+    scrubber = Scrubber(layout)
+
+    def fail(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("appliance.store.examine.os.pread", fail)
+        with pytest.raises(StoreFault, match="Input/output error"):
+            scrubber.step(1 << 20)
+
+    assert scrubber.step(1 << 20).blobs == 2
