@@ -211,10 +211,15 @@ def bar_line(step: Step, columns: int) -> str:
 
 
 def _pace(step: Step) -> list[str]:
+    """Rate and remaining time, as far as they are known."""
     if step.is_complete or step.bytes_per_s is None:
         return []
-    rate = [f"{terminal.size(round(step.bytes_per_s))}/s"]
-    return [*rate, terminal.duration(max(1.0, round(step.left_s)))] if step.left_s is not None else rate
+    rate = f"{terminal.size(round(step.bytes_per_s))}/s"
+    return [rate] if step.left_s is None else [rate, _rounded(max(1, round(step.left_s)))]
+
+
+def _rounded(seconds: int) -> str:
+    return f"{seconds}s" if seconds < 60 else terminal.duration(seconds)
 
 
 def _bar(fraction: float, columns: int) -> str:
