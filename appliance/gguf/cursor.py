@@ -81,13 +81,13 @@ class Cursor:
 
     def _need(self, length: int, what: str) -> None:
         """Have `length` bytes behind the place in the buffer; the buffer may move to do so."""
-        missing = self._at + length - len(self._buffer)
-        if missing <= 0:
-            return
-        if self.offset + length > self._size_bytes:
+        end = self.offset + length
+        if end > self._size_bytes:
             raise Malformed(f"the file ends at byte {self._size_bytes}, within {what}")
-        if self.offset + length > self._limit_bytes:
+        if end > self._limit_bytes:
             raise Malformed(f"its header has more than {self._limit_bytes} bytes")
+        if self._at + length <= len(self._buffer):
+            return
         del self._buffer[: self._at]
         self._begin += self._at
         self._at = 0
