@@ -3,17 +3,19 @@ in reverse.
 
     main thread   spawns runners, takes signals, feeds systemd's watchdog (`supervisor.spawner`)
     supervisor    the loop that decides; one reader and one stderr thread per runner
-    http-*        waitress: one loop, workers on demand
+    http-*        waitress: one loop, workers on demand; verbs on stored models run on these
+    upkeep        scrubs the store and collects what no model needs
 
-Start: lock of the data directory → supervisor → door → `daemon.json` → `on_ready` → READY=1. Stop (SIGTERM,
-SIGINT): STOPPING=1, no more spawns, drain while the door still answers, door, supervisor, `daemon.json`. A
-second signal ends the drain at once.
+Start: lock of the data directory → store → supervisor → door → upkeep → `daemon.json` → `on_ready` → READY=1.
+Stop (SIGTERM, SIGINT): STOPPING=1, no more spawns, pulls and probes end, drain while the door still answers,
+door, supervisor, upkeep, store, `daemon.json`. A second signal ends the drain at once.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,8 +26,13 @@ from appliance.api.app import create_app
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.directory import lock_of, write_record
-from appliance.daemon.policies import door_limits, model_specs, queue_policy, runner_policy
+from appliance.daemon.model_store import Children, make_store
+from appliance.daemon.policies import door_limits, queue_policy, runner_policy, upkeep_policy
+from appliance.daemon.store_health import store_health
+from appliance.daemon.stored_models import all_specs, name_key
+from appliance.daemon.upkeep import Upkeep
 from appliance.health import report
+from appliance.supervisor.policy import ModelSpec
 from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.supervisor import Supervisor
 from appliance.telemetry.engine_metrics import engine_samples
@@ -58,12 +65,20 @@ class Daemon:
         self._config = config
         self._started_s = time.monotonic()
         self._is_stopping = False
+        self._preload = tuple(preload)
         self._spawner = Spawner()
+        self._children = Children(config)
+        self._store = make_store(config, self._children, on_change=self._tell_models)
+        self._telling = threading.Lock()
         self._supervisor = Supervisor(
-            model_specs(config, preload=preload),
+            self._specs(only_known=True),
             queue=queue_policy(config),
             runners=runner_policy(config),
             spawner=self._spawner,
+            resolve=name_key,
+        )
+        self._upkeep = Upkeep(
+            self._store, upkeep_policy(config), begin=self._tell_models, on_broken=self._tell_models
         )
         prometheus = Prometheus(self._supervisor, sources=[lambda: engine_samples(self._supervisor.status())])
         self._app = create_app(
@@ -75,6 +90,8 @@ class Daemon:
             allowed_origins=config.server.origins,
             observer=prometheus,
             render_metrics=prometheus.render,
+            store=self._store,
+            layout=self._store.layout,
         )
 
     def run(self, on_ready: Callable[[str], None] | None = None) -> None:
@@ -90,7 +107,9 @@ class Daemon:
             )
         except BaseException:
             self._stop_supervisor(drain_s=0.0)
+            self._store.close()
             raise
+        self._upkeep.start()
         try:
             self._announce(server, on_ready)
             interval_s = systemd.watchdog_interval_s()
@@ -104,8 +123,12 @@ class Daemon:
         self._is_stopping = True
         systemd.notify("STOPPING=1")
         _log.info("daemon_stopping")
+        self._store.halt()
+        self._children.close()
         self._stop_supervisor(drain_s=self._config.server.drain_s)
         server.close(grace_s=1.0)
+        self._upkeep.stop()
+        self._store.close()
         self._record.unlink(missing_ok=True)
         _log.info("daemon_stopped", uptime_s=round(time.monotonic() - self._started_s, 1))
 
@@ -119,6 +142,19 @@ class Daemon:
         if self._is_stopping:
             self._supervisor.halt()
         self._spawner.stop()
+
+    # ── models of the store ────────────────────────────────────────────────────────────────────────────────
+
+    def _specs(self, *, only_known: bool = False) -> list[ModelSpec]:
+        stored = self._store.serve_specs(only_known=only_known)
+        return all_specs(self._config, stored, preload=self._preload)
+
+    def _tell_models(self) -> None:
+        """Any thread. When it returns, requests meet the store's models as they are now."""
+        with self._telling:
+            self._supervisor.set_models(self._specs())
+            self._supervisor.beat(_BEAT_TIMEOUT_S)
+        self._upkeep.released()
 
     # ── telling ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -134,7 +170,10 @@ class Daemon:
             on_ready(server.url)
         systemd.notify("READY=1", f"STATUS=serving on {address}")
         _log.info(
-            "daemon_ready", url=server.url, models=list(self._config.models), data=str(self._config.data.dir)
+            "daemon_ready",
+            url=server.url,
+            models=[card.name for card in self._supervisor.models()],
+            data=str(self._config.data.dir),
         )
 
     def _beat(self) -> None:
@@ -150,6 +189,7 @@ class Daemon:
             is_supervisor_alive=self._supervisor.beat(_BEAT_TIMEOUT_S),
             is_stopping=self._is_stopping,
             models=self._supervisor.status(),
+            store=store_health(self._store),
         )
 
     @property

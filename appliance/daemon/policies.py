@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import msgspec
 
 from appliance.api.calls import Limits
 from appliance.config import Config, ModelSettings
+from appliance.daemon.upkeep import UpkeepPolicy
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
 from appliance.wire.messages import Adapter, EngineSettings, Placement
 
@@ -38,29 +41,49 @@ def model_specs(config: Config, *, preload: Sequence[str] = ()) -> list[ModelSpe
 
 
 def _spec(config: Config, name: str, model: ModelSettings, *, preload: bool) -> ModelSpec:
-    engine = config.engine
+    told = {"n_ctx_seq": model.n_ctx_seq, "pooling": model.pooling}
     return ModelSpec(
         name=name,
         path=str(model.path),
-        placement=Placement(
-            n_ctx_seq=engine.n_ctx_seq if model.n_ctx_seq is None else model.n_ctx_seq,
-            n_seq_max=engine.n_seq_max,
-            kv_cells=engine.kv_cells,
-            n_ubatch=engine.n_ubatch,
-            type_k=engine.type_k,
-            type_v=engine.type_v,
-            n_threads=engine.n_threads,
-            pooling=model.pooling,
-        ),
-        settings=EngineSettings(
-            step_bound_s=engine.step_bound_s,
-            heartbeat_s=min(1.0, config.runner.heartbeat_timeout_s / 4),
-            speculation=engine.speculation,
-            prefix_reuse=engine.prefix_reuse,
-        ),
+        placement=placement(config, {key: value for key, value in told.items() if value is not None}),
+        settings=engine_settings(config),
         draft_path=None if model.draft is None else str(model.draft),
         adapters=tuple(Adapter(name=adapter, path=str(path)) for adapter, path in model.adapters.items()),
         preload=preload,
+    )
+
+
+def placement(config: Config, overrides: Mapping[str, object]) -> Placement:
+    """That of `[engine]`, with what one model wants otherwise."""
+    engine = config.engine
+    common = Placement(
+        n_ctx_seq=engine.n_ctx_seq,
+        n_seq_max=engine.n_seq_max,
+        kv_cells=engine.kv_cells,
+        n_ubatch=engine.n_ubatch,
+        type_k=engine.type_k,
+        type_v=engine.type_v,
+        n_threads=engine.n_threads,
+    )
+    return msgspec.structs.replace(common, **overrides)
+
+
+def engine_settings(config: Config) -> EngineSettings:
+    engine = config.engine
+    return EngineSettings(
+        step_bound_s=engine.step_bound_s,
+        heartbeat_s=min(1.0, config.runner.heartbeat_timeout_s / 4),
+        speculation=engine.speculation,
+        prefix_reuse=engine.prefix_reuse,
+    )
+
+
+def upkeep_policy(config: Config) -> UpkeepPolicy:
+    store = config.store
+    return UpkeepPolicy(
+        scrub_interval_s=store.scrub_interval_h * 3600,
+        scrub_bytes_per_s=store.scrub_bytes_per_s,
+        gc_interval_s=store.gc_interval_h * 3600,
     )
 
 

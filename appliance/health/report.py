@@ -49,6 +49,25 @@ class RunnerHealth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BrokenModel:
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreHealth:
+    """The model store and its disk."""
+
+    models: int
+    broken: tuple[BrokenModel, ...]
+    """Names that are not served because their bytes are not what they were."""
+    free_bytes: int | None
+    """None: the disk does not say."""
+    floor_bytes: int | None
+    """Of the free bytes: what pulls and imports leave alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HealthReport:
     version: str
     uptime_s: float
@@ -56,6 +75,7 @@ class HealthReport:
     """Its loop answered just now."""
     is_stopping: bool
     runners: tuple[RunnerHealth, ...]
+    store: StoreHealth | None = None
 
 
 def collect(
@@ -65,6 +85,7 @@ def collect(
     is_supervisor_alive: bool,
     is_stopping: bool,
     models: Sequence[ModelStatus],
+    store: StoreHealth | None = None,
 ) -> HealthReport:
     return HealthReport(
         version=version,
@@ -72,6 +93,7 @@ def collect(
         is_supervisor_alive=is_supervisor_alive,
         is_stopping=is_stopping,
         runners=tuple(_runner(status) for status in models),
+        store=store,
     )
 
 

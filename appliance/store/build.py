@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from appliance.errors import Unsupported
 from appliance.modelfile import Modelfile
@@ -33,10 +33,20 @@ from appliance.store.sources import Sources
 
 WRITING: Final = "writing manifest"
 
-Quantize = Callable[[Path, Path, str, Report], None]
-"""From a GGUF to a new, empty file that is there; the kind is a name of llama.cpp's in any case. Raises
-InvalidRequest for an unknown kind or a source that is quantised already, ModelInvalid where it fails.
-"""
+
+class Quantize(Protocol):
+    """llama.cpp's quantiser, in a process of its own."""
+
+    def check(self, kind: str) -> str:
+        """llama.cpp's name of it. Raises InvalidRequest with the list of them."""
+
+    def __call__(
+        self, sources: Sequence[Path], target: Path, kind: str, *, model: str, report: Callable[[float], None]
+    ) -> None:
+        """From a GGUF, or all parts of one, to a file that is there and empty; `report` hears the share that
+        is done. Raises InvalidRequest for a source that is quantised already, ModelInvalid where it fails.
+        """
+
 
 Find = Callable[[Reference, Report], StoredModel]
 """A model by its name; pulled where it is not there and may be."""
@@ -72,6 +82,10 @@ class Builder:
         """Returns when the name stands for it, durably. Raises ModelfileInvalid, TemplateInvalid,
         ModelInvalid, ModelNotFound, NotAllowed, Unsupported, InsufficientSpace.
         """
+        if order.quantize is not None:
+            if self._quantize is None:
+                raise Unsupported(feature="quantize", reason="this process has no llama.cpp")
+            self._quantize.check(order.quantize)
         for warning in order.recipe.warnings:
             report(Progress(status=f"warning: {warning}"))
         with ExitStack() as held:
@@ -116,15 +130,18 @@ class Builder:
         self, parts: Parts, order: Order, report: Report, hold: Callable[[Descriptor], None]
     ) -> Parts:
         """The weights in another type; everything else stays. Blocks for minutes with a large model."""
-        kind = order.quantize or ""
-        if self._quantize is None:
-            raise Unsupported(feature="quantize", reason="this process has no llama.cpp")
-        if len(parts.weights) > 1:
-            raise Unsupported(feature="quantize", reason="the model is split; join it with llama-gguf-split")
-        source = parts.weights[0]
-        self._layout.reserve(source.size)
+        assert self._quantize is not None
+        kind = self._quantize.check(order.quantize or "")
+        total = sum(blob.size for blob in parts.weights)
+        status = f"quantizing {parts.facts.quantization or 'the'} model to {kind}"
+
+        def told(share: float) -> None:
+            report(Progress(status=status, total_bytes=total, completed_bytes=int(total * share)))
+
+        self._layout.reserve(total)
+        sources = [self._layout.path(blob.digest) for blob in parts.weights]
         with self._temporary() as target:
-            self._quantize(self._layout.path(source.digest), target, kind, report)
+            self._quantize(sources, target, kind, model=order.reference.display, report=told)
             made = self._layout.adopt(target, link=True, report=report)
         hold(made)
         facts = self._facts((made,), model=order.reference.display)

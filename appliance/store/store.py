@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from appliance.errors import InvalidReference, ModelNotFound, OutboundRefused
 from appliance.modelfile import parse
@@ -39,6 +40,10 @@ from appliance.store.shelf import Shelf
 from appliance.store.show import ShownModel
 from appliance.store.shown import shown
 from appliance.store.verbs import Collected, Verified
+from appliance.store.work import Work
+
+_CLOSE_S: Final = 10.0
+"""A verb looks at the halt with every chunk."""
 
 
 def _nothing() -> None:
@@ -70,14 +75,25 @@ class ModelStore:
         self._builder = Builder(self.layout, gate, shelf, find=self._find, quantize=quantize)
         self._remote = Remote(self.layout, gate, shelf, policy=policy, available_bytes=available_bytes)
         self._exchange = Exchange(self.layout, gate, shelf, self._builder, available_bytes=available_bytes)
+        self._work = Work()
         self._scrubber: Scrubber | None = None
         self._scrub_lock = threading.Lock()
 
+    def halt(self) -> None:
+        """Let what runs end at its next step with ShuttingDown, and refuse what comes."""
+        self._work.halt()
+
     def close(self) -> None:
-        """No verb may be at work."""
+        """Halts and waits. Where a verb does not end in time, the next start finds an unclean stop, no
+        more.
+        """
+        self.halt()
+        if not self._work.wait(_CLOSE_S):
+            return
         with self._scrub_lock:
             if self._scrubber is not None:
                 self._scrubber.close()
+                self._scrubber = None
         self.layout.close()
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────
@@ -110,24 +126,27 @@ class ModelStore:
     # ── in and out ──────────────────────────────────────────────────────────────────────────────────
 
     def pull(self, name: str, report: Report, *, as_name: str | None = None) -> str:
-        return self._remote.pull(name, self._builder, report, as_name=as_name).display
+        with self._work.one(report) as guarded:
+            return self._remote.pull(name, self._builder, guarded, as_name=as_name).display
 
     def push(self, name: str, report: Report, *, target: str | None = None) -> str:
         reference = parse_reference(name)
         destination = reference if target is None else parse_reference(target, allow_scheme=True)
-        self._remote.push(reference, destination.with_digest(None), report)
+        with self._work.one(report) as guarded:
+            self._remote.push(reference, destination.with_digest(None), guarded)
         return destination.display
 
     def import_file(
         self, path: Path, name: str | None, report: Report, *, link: bool = False
     ) -> Sequence[str]:
         wanted = parse_reference(name) if name is not None else None
-        return [
-            reference.display for reference in self._exchange.import_file(path, wanted, report, link=link)
-        ]
+        with self._work.one(report) as guarded:
+            names = self._exchange.import_file(path, wanted, guarded, link=link)
+        return [reference.display for reference in names]
 
     def export(self, name: str, target: Path, report: Report) -> None:
-        self._exchange.export(parse_reference(name), target, report)
+        with self._work.one(report) as guarded:
+            self._exchange.export(parse_reference(name), target, guarded)
 
     def create(
         self,
@@ -140,7 +159,8 @@ class ModelStore:
     ) -> str:
         reference = _new_name(name)
         order = Order(reference=reference, recipe=parse(modelfile), base_dir=base_dir, quantize=quantize)
-        self._builder.build(order, report)
+        with self._work.one(report) as guarded:
+            self._builder.build(order, guarded)
         return reference.display
 
     # ── names ───────────────────────────────────────────────────────────────────────────────────────
@@ -158,8 +178,9 @@ class ModelStore:
 
     def verify(self, name: str | None, report: Report) -> Verified:
         reference = parse_reference(name) if name is not None else None
-        tally = _Tally(report)
-        broken = scrub.verify(self.layout, reference, tally)
+        with self._work.one(report) as guarded:
+            tally = _Tally(guarded)
+            broken = scrub.verify(self.layout, reference, tally)
         if broken:
             self._on_change()
         return Verified(

@@ -1,0 +1,80 @@
+"""The store with all its parts: the probe and the quantiser, which are children of whoever asks, and what the
+memory has room for. For the daemon, and for the command line where no daemon runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from appliance.config import Config
+from appliance.daemon.policies import runner_policy
+from appliance.hardware import meminfo
+from appliance.store.gate import ProbeRequest
+from appliance.store.opening import open_store as open_plain
+from appliance.store.store import ModelStore
+from appliance.supervisor import quantizer
+from appliance.supervisor.probe import Probe
+from appliance.supervisor.probe import ProbeRequest as RunnerProbe
+from appliance.supervisor.quantizer import Quantizer
+
+
+class Children:
+    """The throw-away processes of the store. Any thread; `close` ends what runs and refuses what comes."""
+
+    def __init__(self, config: Config) -> None:
+        policy = runner_policy(config)
+        self._probe = Probe(policy)
+        self._quantizer = Quantizer(policy)
+
+    def close(self) -> None:
+        self._probe.close()
+        self._quantizer.close()
+
+    def probe(self, request: ProbeRequest) -> None:
+        """`store.gate.Probe`."""
+        self._probe(
+            RunnerProbe(
+                model=request.model,
+                paths=request.paths,
+                adapters=request.adapters,
+                draft=request.draft,
+                template=request.template,
+            )
+        )
+
+    def check(self, kind: str) -> str:
+        """With `__call__`: `store.build.Quantize`."""
+        return quantizer.checked_kind(kind)
+
+    def __call__(
+        self, sources: Sequence[Path], target: Path, kind: str, *, model: str, report: Callable[[float], None]
+    ) -> None:
+        self._quantizer(sources, target, kind, report, model=model)
+
+
+def make_store(
+    config: Config, children: Children, *, on_change: Callable[[], None] = lambda: None
+) -> ModelStore:
+    """Raises StoreInUse, StoreFault, ManifestInvalid."""
+    return open_plain(
+        config.data.dir,
+        config.store,
+        probe=children.probe,
+        quantize=children,
+        available_bytes=lambda: meminfo.read().available_bytes,
+        on_change=on_change,
+    )
+
+
+@contextmanager
+def open_store(config: Config) -> Iterator[ModelStore]:
+    """For one command of a process that serves nothing."""
+    children = Children(config)
+    store = make_store(config, children)
+    try:
+        yield store
+    finally:
+        children.close()
+        store.close()

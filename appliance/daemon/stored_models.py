@@ -1,0 +1,75 @@
+"""The models of the store as the supervisor's: beside those of `[models]`, which win where names are the
+same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from appliance.config import Config
+from appliance.daemon.policies import engine_settings, model_specs, placement
+from appliance.errors import InvalidReference
+from appliance.store.reference import parse_reference
+from appliance.store.serving import ServeSpec
+from appliance.supervisor.names import plain_key
+from appliance.supervisor.policy import ModelDefaults, ModelSpec
+from appliance.wire.messages import Adapter, AdapterScale
+
+
+def name_key(name: str) -> str:
+    """How names are compared: the store's rule, and the plain one for names of the configuration that only it
+    allows.
+    """
+    try:
+        return parse_reference(name).key
+    except InvalidReference:
+        return plain_key(name)
+
+
+def all_specs(config: Config, stored: Sequence[ServeSpec], *, preload: Sequence[str] = ()) -> list[ModelSpec]:
+    """Those of `[models]`, then those of the store whose names are not taken."""
+    configured = model_specs(config, preload=preload)
+    taken = {name_key(spec.name) for spec in configured}
+    wanted = {name_key(name) for name in preload}
+    return [
+        *configured,
+        *(
+            stored_spec(config, spec, preload=name_key(spec.name) in wanted)
+            for spec in stored
+            if name_key(spec.name) not in taken
+        ),
+    ]
+
+
+def stored_spec(config: Config, spec: ServeSpec, *, preload: bool = False) -> ModelSpec:
+    names = [f"adapter-{number}" for number in range(1, len(spec.adapters) + 1)]
+    template = spec.template.text if spec.template else None
+    return ModelSpec(
+        name=spec.name,
+        path=str(spec.paths[0]) if spec.paths else "",
+        paths=tuple(str(path) for path in spec.paths) if len(spec.paths) > 1 else (),
+        placement=placement(config, spec.parameters.placement),
+        settings=engine_settings(config),
+        chat_template=template,
+        defaults=_defaults(spec, names),
+        broken=spec.broken,
+        size_bytes=spec.size_bytes,
+        draft_path=None if spec.draft is None else str(spec.draft),
+        adapters=tuple(
+            Adapter(name=name, path=str(path)) for name, path in zip(names, spec.adapters, strict=True)
+        ),
+        preload=preload,
+    )
+
+
+def _defaults(spec: ServeSpec, adapters: Sequence[str]) -> ModelDefaults:
+    generation = spec.parameters.generation
+    stop, max_tokens = generation.get("stop"), generation.get("max_tokens")
+    return ModelDefaults(
+        sampling=dict(spec.parameters.sampling),
+        stop=tuple(stop) if isinstance(stop, list) else (),
+        max_tokens=max_tokens if isinstance(max_tokens, int) else None,
+        system=spec.system,
+        messages=tuple({"role": role, "content": content} for role, content in spec.messages),
+        adapters=tuple(AdapterScale(name, 1.0) for name in adapters),
+    )

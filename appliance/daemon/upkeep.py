@@ -1,0 +1,168 @@
+"""The thread that looks after the store while nobody asks: it scrubs, and collects what no model needs.
+
+It runs at the lowest priority and reads only when the disk has nothing else to do. What an unclean stop has
+left in doubt it checks first, and at full speed: those models are not served before.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from appliance import log
+from appliance.daemon.idle_priority import take_idle_priority
+from appliance.errors import OutpostError
+from appliance.store.scrub import ScrubReport
+from appliance.store.verbs import Collected
+
+_log = log.logger("upkeep")
+
+STEP_S: Final = 5.0
+"""Between two pieces of a round; each is as large as the configured rate allows in that time."""
+_RETRY_S: Final = 600.0
+"""After a fault of the disk."""
+_JOIN_S: Final = 10.0
+
+
+class Kept(Protocol):
+    """What is looked after (`store.ModelStore`)."""
+
+    def scrub_step(self, budget_bytes: int) -> ScrubReport: ...
+
+    def scrub_age_s(self) -> float | None:
+        """Since the last full round; None: one is under way, or there was none."""
+
+    def gc(self, *, dry_run: bool = False) -> Collected: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpkeepPolicy:
+    scrub_interval_s: float
+    """0: never."""
+    scrub_bytes_per_s: int
+    gc_interval_s: float
+    """0: never."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agenda:
+    """When what is due, on the monotonic clock; None: never."""
+
+    scrub_at_s: float | None
+    gc_at_s: float | None
+
+    def wait_s(self, now_s: float) -> float | None:
+        times = [at for at in (self.scrub_at_s, self.gc_at_s) if at is not None]
+        return max(0.0, min(times) - now_s) if times else None
+
+
+def first_agenda(policy: UpkeepPolicy, *, now_s: float, scrub_age_s: float | None) -> Agenda:
+    """A round that was broken off goes on soon; one that is fresh waits for its turn."""
+    left_s = 0.0 if scrub_age_s is None else policy.scrub_interval_s - scrub_age_s
+    return Agenda(
+        scrub_at_s=now_s + max(STEP_S, left_s) if policy.scrub_interval_s else None,
+        gc_at_s=now_s + policy.gc_interval_s if policy.gc_interval_s else None,
+    )
+
+
+class Upkeep:
+    """`start`, `stop` and `released` from any thread; all else happens on the thread `upkeep`."""
+
+    def __init__(
+        self,
+        kept: Kept,
+        policy: UpkeepPolicy,
+        *,
+        begin: Callable[[], None],
+        on_broken: Callable[[], None],
+    ) -> None:
+        """Both are called on the thread and may raise OutpostError. `begin`: once, before all else."""
+        self._kept = kept
+        self._policy = policy
+        self._begin = begin
+        self._on_broken = on_broken
+        self._is_stopping = False
+        self._is_released = False
+        self._wake = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Returns when the piece at hand is done; bounded by the time of one piece."""
+        with self._wake:
+            self._is_stopping = True
+            self._wake.notify()
+        self._thread.join(_JOIN_S)
+
+    def released(self) -> None:
+        """A name is gone or stands for something else: its bytes are collected soon."""
+        with self._wake:
+            self._is_released = True
+            self._wake.notify()
+
+    # ── the thread ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _run(self) -> None:
+        agenda = self._first()
+        while not self._is_stopping:
+            try:
+                agenda = self._turn(agenda)
+            except OutpostError as error:
+                _log.error("upkeep_failed", error=type(error).__name__, reason=error.message)
+                agenda = self._later(agenda)
+            except Exception:  # noqa: BLE001  # thread top: the next turn may go well
+                _log.exception("upkeep_fault")
+                agenda = self._later(agenda)
+
+    def _first(self) -> Agenda:
+        try:
+            self._begin()
+        except OutpostError as error:
+            _log.error("upkeep_failed", error=type(error).__name__, reason=error.message)
+        take_idle_priority()
+        age_s = self._kept.scrub_age_s()
+        return first_agenda(self._policy, now_s=time.monotonic(), scrub_age_s=age_s)
+
+    def _turn(self, agenda: Agenda) -> Agenda:
+        with self._wake:
+            self._wake.wait_for(
+                lambda: self._is_stopping or self._is_released, agenda.wait_s(time.monotonic())
+            )
+            is_released, self._is_released = self._is_released, False
+        if self._is_stopping:
+            return agenda
+        now_s = time.monotonic()
+        if agenda.gc_at_s is not None and (is_released or now_s >= agenda.gc_at_s):
+            self._collect()
+            return replace(agenda, gc_at_s=now_s + self._policy.gc_interval_s)
+        if agenda.scrub_at_s is not None and now_s >= agenda.scrub_at_s:
+            return replace(agenda, scrub_at_s=now_s + self._scrub())
+        return agenda
+
+    def _later(self, agenda: Agenda) -> Agenda:
+        """A faulty disk is not asked again at once, whatever was due."""
+        at_s = time.monotonic() + _RETRY_S
+        return Agenda(
+            scrub_at_s=None if agenda.scrub_at_s is None else max(agenda.scrub_at_s, at_s),
+            gc_at_s=None if agenda.gc_at_s is None else max(agenda.gc_at_s, at_s),
+        )
+
+    def _collect(self) -> None:
+        freed = self._kept.gc()
+        if freed.blobs:
+            _log.info("store_collected", blobs=freed.blobs, size_bytes=freed.size_bytes)
+
+    def _scrub(self) -> float:
+        """One piece; returns the seconds to the next."""
+        report = self._kept.scrub_step(int(self._policy.scrub_bytes_per_s * STEP_S))
+        for broken in report.broken:
+            models = [reference.display for reference in broken.models]
+            _log.error("blob_broken", digest=broken.digest, reason=broken.reason, models=models)
+        if report.broken:
+            self._on_broken()
+        return self._policy.scrub_interval_s if report.round_finished else STEP_S
