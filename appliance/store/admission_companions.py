@@ -60,7 +60,5 @@ def projector_metadata(header: Header) -> str | None:
 def projector_tensors(header: Header) -> str | None:
     for tensor in header.tensors:
         if not tensor.type.multiplies:
-            return (
-                f"tensor '{tensor.name}' has the type {tensor.type.name}, which llama.cpp cannot compute with"
-            )
+            return f"tensor '{tensor.name}' has type {tensor.type.name}, which llama.cpp cannot compute with"
     return None
