@@ -1,0 +1,103 @@
+"""Registries in Ollama's style: no digests of manifests, redirected blobs, names with capitals, odd HEADs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import OutboundRefused
+from appliance.store.copy import copy
+from appliance.store.digest import digest_of
+from appliance.store.manifest import parse_manifest
+from appliance.store.model import read_model
+from appliance.store.outbound import HostSettings
+from appliance.store.reference import parse_reference
+from appliance.store.registry import RegistrySource
+from appliance.store.registry_push import RegistryTarget
+from tests.fakes.oci_registry_faults import FaultyRegistry
+from tests.fakes.ollama_registry import DOCKER_MANIFEST, OllamaRegistry
+from tests.integration.store.network import door_to, make_model, opened
+
+WEIGHTS = make_model().weights
+TEMPLATE = b"{{ .System }} {{ .Prompt }}"
+PARAMS = b'{"stop":["<|im_end|>"],"temperature":0.5}'
+CONFIG = b'{"model_format":"gguf","model_family":"llama","model_type":"135M","file_type":"Q4_1"}'
+
+
+def _layer(kind: str, content: bytes) -> dict[str, object]:
+    return {
+        "mediaType": f"application/vnd.ollama.image.{kind}",
+        "digest": str(digest_of(content)),
+        "size": len(content),
+    }
+
+
+MANIFEST = json.dumps(
+    {
+        "schemaVersion": 2,
+        "mediaType": DOCKER_MANIFEST,
+        "config": {
+            "mediaType": "application/vnd.docker.container.image.v1+json",
+            "digest": str(digest_of(CONFIG)),
+            "size": len(CONFIG),
+        },
+        "layers": [_layer("model", WEIGHTS), _layer("template", TEMPLATE), _layer("params", PARAMS)],
+    }
+).encode()
+BLOBS = [CONFIG, WEIGHTS, TEMPLATE, PARAMS]
+
+
+def test_blobs_at_another_host_are_fetched_there_in_several_streams(tmp_path: Path) -> None:
+    with FaultyRegistry() as cdn, OllamaRegistry(cdn=cdn) as registry:
+        registry.add("library/smollm2", "135m", MANIFEST, BLOBS)
+        name = parse_reference(f"{registry.host}/library/smollm2:135m")
+        there = f"localhost:{cdn.port}"
+        own = {there: HostSettings(insecure=True)}
+        with (
+            door_to(registry, redirects_to=(there,), more=own) as door,
+            opened(tmp_path) as layout,
+        ):
+            resolved = copy(RegistrySource(door, name), name, layout)
+            manifest = parse_manifest(resolved.content, what="it")
+            model = read_model(manifest, layout.fetch)  # type: ignore[arg-type]
+            assert model.template == TEMPLATE.decode()
+            assert model.params["temperature"] == 0.5
+            assert layout.path(digest_of(WEIGHTS)).read_bytes() == WEIGHTS
+        # The registry is asked once for each blob; its parts come from where it led.
+        assert len(registry.asked_for(str(digest_of(WEIGHTS)))) == 1
+        assert len(cdn.asked_for(str(digest_of(WEIGHTS)))) >= 3
+        assert registry.asked_for("/manifests/135m")[0].headers["Accept"].count(DOCKER_MANIFEST) == 1
+
+
+def test_a_host_that_is_not_allowed_is_not_followed(tmp_path: Path) -> None:
+    with FaultyRegistry() as cdn, OllamaRegistry(cdn=cdn) as registry:
+        registry.add("library/smollm2", "135m", MANIFEST, BLOBS)
+        name = parse_reference(f"{registry.host}/library/smollm2:135m")
+        with door_to(registry) as door, opened(tmp_path) as layout, pytest.raises(OutboundRefused):
+            copy(RegistrySource(door, name), name, layout)
+        assert cdn.asked == []
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_a_registry_that_serves_its_blobs_itself_is_pulled_from(tmp_path: Path, head: bool) -> None:
+    with OllamaRegistry(head=head) as registry:
+        registry.add("Alice/SmolLM2-GGUF", "Q4_1", MANIFEST, BLOBS)
+        name = parse_reference(f"{registry.host}/Alice/SmolLM2-GGUF:Q4_1")
+        with door_to(registry) as door, opened(tmp_path) as layout:
+            copy(RegistrySource(door, name), name, layout)
+            assert layout.path(digest_of(WEIGHTS)).read_bytes() == WEIGHTS
+
+
+@pytest.mark.parametrize("head", [True, False])
+def test_a_registry_in_this_style_is_pushed_to(tmp_path: Path, head: bool) -> None:
+    with OllamaRegistry() as source, OllamaRegistry(head=head) as registry:
+        source.add("library/smollm2", "135m", MANIFEST, BLOBS)
+        name = parse_reference(f"{source.host}/library/smollm2:135m")
+        target = parse_reference(f"{registry.host}/alice/smollm2:new")
+        with door_to(source, registry) as door, opened(tmp_path) as layout:
+            copy(RegistrySource(door, name), name, layout)
+            copy(layout, name, RegistryTarget(door, target), as_reference=target)
+        assert registry.manifests["alice/smollm2", "new"] == (DOCKER_MANIFEST, MANIFEST)
+        assert registry.blobs[str(digest_of(WEIGHTS))] == WEIGHTS
