@@ -24,17 +24,9 @@ def main(arguments: argparse.Namespace) -> int:
 
     config = configuration.load(arguments.config, overrides=overrides_of(arguments))
     configuration.require_keys_for_public_bind(config)
-    unknown = [name for name in arguments.preload if name not in config.models]
-    if unknown:
-        known = ", ".join(config.models) or "none"
-        raise Failure(
-            Exit.USAGE,
-            f"--preload {unknown[0]}: no such model is configured; there are: {known}",
-            code="usage",
-        )
-    from appliance import daemon  # noqa: PLC0415
+    from appliance.daemon import composition  # noqa: PLC0415
 
-    return daemon.main(config, preload=arguments.preload, on_ready=announce)
+    return composition.main(config, preload=arguments.preload, on_ready=announce)
 
 
 def announce(url: str) -> None:

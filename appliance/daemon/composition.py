@@ -23,13 +23,14 @@ from pathlib import Path
 from appliance import __version__, log, systemd
 from appliance.access.keys import KeyRing
 from appliance.api.app import create_app
+from appliance.api.calls import Limits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.directory import lock_of, write_record
 from appliance.daemon.model_store import Children, make_store
-from appliance.daemon.policies import door_limits, queue_policy, runner_policy, upkeep_policy
+from appliance.daemon.policies import queue_policy, runner_policy, upkeep_policy
 from appliance.daemon.store_health import store_health
-from appliance.daemon.stored_models import all_specs, name_key
+from appliance.daemon.stored_models import all_specs, name_key, require_known
 from appliance.daemon.upkeep import Upkeep
 from appliance.health import report
 from appliance.supervisor.policy import ModelSpec
@@ -70,8 +71,10 @@ class Daemon:
         self._children = Children(config)
         self._store = make_store(config, self._children, on_change=self._tell_models)
         self._telling = threading.Lock()
+        specs = self._specs(only_known=True)
+        require_known(preload, specs)
         self._supervisor = Supervisor(
-            self._specs(only_known=True),
+            specs,
             queue=queue_policy(config),
             runners=runner_policy(config),
             spawner=self._spawner,
@@ -199,3 +202,12 @@ class Daemon:
             max_body_bytes=self._config.server.max_body_bytes,
             max_concurrent=queue.max_running + queue.max_waiting,
         )
+
+
+def door_limits(config: Config) -> Limits:
+    return Limits(
+        max_body_bytes=config.server.max_body_bytes,
+        heartbeat_s=config.server.heartbeat_s,
+        request_timeout_s=config.server.request_timeout_s,
+        raw_grammar=config.engine.raw_grammar,
+    )

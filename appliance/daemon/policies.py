@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from appliance.api.calls import Limits
 from appliance.config import Config, ModelSettings
 from appliance.daemon.upkeep import UpkeepPolicy
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
@@ -84,13 +83,4 @@ def upkeep_policy(config: Config) -> UpkeepPolicy:
         scrub_interval_s=store.scrub_interval_h * 3600,
         scrub_bytes_per_s=store.scrub_bytes_per_s,
         gc_interval_s=store.gc_interval_h * 3600,
-    )
-
-
-def door_limits(config: Config) -> Limits:
-    return Limits(
-        max_body_bytes=config.server.max_body_bytes,
-        heartbeat_s=config.server.heartbeat_s,
-        request_timeout_s=config.server.request_timeout_s,
-        raw_grammar=config.engine.raw_grammar,
     )

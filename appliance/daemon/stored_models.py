@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from appliance.config import Config
+from appliance.config import COMMAND_LINE, Config
 from appliance.daemon.policies import engine_settings, model_specs, placement
-from appliance.errors import InvalidReference
+from appliance.errors import ConfigError, InvalidReference
 from appliance.store.reference import parse_reference
 from appliance.store.serving import ServeSpec
 from appliance.supervisor.names import plain_key
@@ -39,6 +39,17 @@ def all_specs(config: Config, stored: Sequence[ServeSpec], *, preload: Sequence[
             if name_key(spec.name) not in taken
         ),
     ]
+
+
+def require_known(preload: Sequence[str], specs: Sequence[ModelSpec]) -> None:
+    """Raises ConfigError for a model to be preloaded that is not there."""
+    known = {name_key(spec.name) for spec in specs}
+    for name in preload:
+        if name_key(name) not in known:
+            there = ", ".join(spec.name for spec in specs) or "none"
+            raise ConfigError(
+                source=COMMAND_LINE, key="--preload", value=name, expected=f"a model there is: {there}"
+            )
 
 
 def stored_spec(config: Config, spec: ServeSpec, *, preload: bool = False) -> ModelSpec:

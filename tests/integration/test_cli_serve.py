@@ -91,7 +91,7 @@ def test_a_daemon_tells_its_address_is_found_keeps_its_directory_and_leaves_no_t
         assert running.wait(timeout=20) == 0
         assert running.stdout is not None
         assert running.stdout.read() == ""  # the log is on stderr
-    assert sorted(file.name for file in data.iterdir()) == ["daemon.lock"]
+    assert sorted(file.name for file in data.iterdir()) == ["daemon.lock", "store"]
     gone = outpost(tmp_path, "ps", "--data", "data")
     assert gone.returncode == os.EX_UNAVAILABLE
     assert "start one with: outpost serve --data data" in gone.stderr
@@ -138,7 +138,7 @@ def test_a_daemon_whose_output_nobody_reads_serves_and_ends_well(tmp_path: Path,
         (["--data", "/proc/nowhere"], os.EX_CONFIG, "data.dir"),
         (["--config", "missing.toml"], os.EX_NOINPUT, "no such file"),
         (["--model", "x=missing.gguf"], os.EX_NOINPUT, "no such file"),
-        (["--preload", "x"], os.EX_USAGE, "no such model is configured"),
+        (["--preload", "x"], os.EX_CONFIG, "--preload = 'x': expected a model there is: none"),
     ],
 )
 def test_what_cannot_be_served_is_refused_in_one_line(

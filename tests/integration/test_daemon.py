@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from appliance.config import Config, ModelSettings
-from appliance.daemon import model_specs, queue_policy, runner_policy
+from appliance.daemon.policies import model_specs, queue_policy, runner_policy
 from tests.fakes.fake_engine import write_model
 from tests.integration.supervisor.conftest import eventually
 
@@ -86,7 +86,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 def test_the_daemon_imports_no_inference_code() -> None:
     code = (
-        "import sys, appliance.daemon, appliance.cli.serve;"
+        "import sys, appliance.daemon.composition, appliance.cli.serve;"
         "print([m for m in ('llama_cpp', 'numpy', 'jinja2', 'appliance.engine', 'appliance.runner')"
         " if m in sys.modules])"
     )
