@@ -6,6 +6,7 @@ as one more call (`start` … `ready` or `gone`). That is what makes every path 
 
 from __future__ import annotations
 
+import itertools
 from typing import Generic, Protocol, TypeVar
 
 from appliance.errors import (
@@ -22,6 +23,7 @@ from appliance.supervisor.queue import FairQueue, ServiceTime
 from appliance.supervisor.states import RunnerState, advance
 from appliance.wire.messages import ModelFacts
 
+_numbers = itertools.count(1)
 R = TypeVar("R")
 """The runner: opaque here, an identity that is granted and stopped."""
 R_contra = TypeVar("R_contra", contravariant=True)
@@ -67,6 +69,10 @@ class Desk(Generic[R]):
         self.wake_at_s: float | None = None
         """When `tick` wants to be called."""
         self.starts = 0
+        self.number = next(_numbers)
+        """No other desk of this process has it."""
+        self.changes = 0
+        """Counts the calls that may have changed what is shown of it."""
         self.stamp = effects.stamp(spec.path)
         """The file as last looked at."""
         self.facts: ModelFacts | None = None
@@ -81,15 +87,18 @@ class Desk(Generic[R]):
 
     def begin(self, now_s: float) -> None:
         """Once, at the start: a model to be preloaded is started."""
+        self.changes += 1
         self._proceed(now_s)
 
     def let_go(self, now_s: float) -> None:
         """It was held back by a runner that has ended."""
+        self.changes += 1
         self.is_held_back = False
         self._proceed(now_s)
 
     def describe(self, spec: ModelSpec, now_s: float) -> None:
         """The same model with other words around it (`ModelSpec.loads_like`); its runner stays."""
+        self.changes += 1
         self.spec = spec
         self._proceed(now_s)
 
@@ -97,6 +106,7 @@ class Desk(Generic[R]):
 
     def acquire(self, ticket: Waiter[R], now_s: float) -> None:
         """Answered at once, or later when a lease is free."""
+        self.changes += 1
         if self._closing:
             ticket.answer(ShuttingDown())
         elif self.spec.broken is not None:
@@ -113,6 +123,7 @@ class Desk(Generic[R]):
         """The end of a lease, or of the patience of one who waits. Unknown tickets (of a runner that is
         gone) are ignored.
         """
+        self.changes += 1
         if self.waiting.remove(ticket.owner, ticket) or ticket not in self.leases:
             return
         self.leases.discard(ticket)
@@ -128,11 +139,13 @@ class Desk(Generic[R]):
 
     def started(self, runner: R) -> None:
         """Its process exists and loads."""
+        self.changes += 1
         self.runner = runner
         if self.state is not RunnerState.STARTING:
             self._effects.stop_runner(runner, ShuttingDown())
 
     def ready(self, runner: R, facts: ModelFacts, now_s: float) -> None:
+        self.changes += 1
         if runner is self.runner and self.state is RunnerState.STARTING:
             self.facts = facts
             self.state = advance(self.state, RunnerState.READY)
@@ -142,6 +155,7 @@ class Desk(Generic[R]):
         """Its process has ended, or could not be started (`runner` None). `fault` None: it ended because it
         was told to.
         """
+        self.changes += 1
         if runner is not self.runner:
             return
         self.runner = None
@@ -161,12 +175,14 @@ class Desk(Generic[R]):
         """A timer that `wake_at_s` asked for."""
         if self.wake_at_s is not None and now_s >= self.wake_at_s:
             self.wake_at_s = None
+            self.changes += 1
             self._proceed(now_s)
 
     # ── the end ────────────────────────────────────────────────────────────────────────────────────────────
 
     def drain(self, now_s: float) -> None:
         """Refuse what waits and what comes, let what runs finish, then stop. Idempotent."""
+        self.changes += 1
         if self._closing:
             return
         self._closing = True
@@ -183,6 +199,7 @@ class Desk(Generic[R]):
 
     def halt(self) -> None:
         """The drain's deadline has passed: what still runs fails with ShuttingDown."""
+        self.changes += 1
         if self.state is RunnerState.DRAINING and self.runner is not None:
             self.state = advance(self.state, RunnerState.STOPPING)
             self._effects.stop_runner(self.runner, ShuttingDown())

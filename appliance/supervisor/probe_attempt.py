@@ -100,7 +100,14 @@ class Attempt:
             ready = self._load()
             template_error = self._try(ready.facts)
         except OutpostError as error:
-            blamed = self._blamed(error)
+            death = None if self._runner is None else self._runner.death
+            blamed = blame(
+                error,
+                model=self._request.model,
+                death=death,
+                limits=self._limits,
+                available_bytes=self._available_bytes,
+            )
             _log.warning("probe_failed", model=self._request.model, error=blamed.message)
             if blamed is error:
                 raise
@@ -213,27 +220,6 @@ class Attempt:
             )
         return self._stops()
 
-    # ── who is to blame ────────────────────────────────────────────────────────────────────────────────────
-
-    def _blamed(self, error: OutpostError) -> OutpostError:
-        """What a failure of the runner means: the model's fault, unless it is plainly the machine's."""
-        death = None if self._runner is None else self._runner.death
-        if death is not None:
-            if death.startswith("SIGKILL") and self._is_short_of_memory:
-                return InsufficientMemory(
-                    model=self._request.model,
-                    needed_bytes=self._limits.needed_bytes,
-                    available_bytes=self._available_bytes or 0,
-                )
-            return self._invalid(f"the runner that tried it died: {death}")
-        if isinstance(error, (RequestError, EngineFault, RunnerHung)) and not isinstance(error, ClientGone):
-            return self._invalid(error.message)
-        return error
-
-    @property
-    def _is_short_of_memory(self) -> bool:
-        return self._available_bytes is not None and self._available_bytes < self._limits.needed_bytes
-
     def _invalid(self, reason: str) -> ModelInvalid:
         return ModelInvalid(model=self._request.model, reason=reason)
 
@@ -242,6 +228,25 @@ class Attempt:
             self._runner.stop()
             self._runner.kill()
             self._runner.join(_JOIN_S)
+
+
+def blame(
+    error: OutpostError, *, model: str, death: str | None, limits: Limits, available_bytes: int | None
+) -> OutpostError:
+    """What a failure of the runner means: the model's fault, unless it is plainly the machine's. Pure.
+
+    `death`: how its process ended by itself. `available_bytes`: of memory, before it began; None: unknown.
+    """
+    if death is not None:
+        is_short = available_bytes is not None and available_bytes < limits.needed_bytes
+        if death.startswith("SIGKILL") and is_short:
+            return InsufficientMemory(
+                model=model, needed_bytes=limits.needed_bytes, available_bytes=available_bytes or 0
+            )
+        return ModelInvalid(model=model, reason=f"the runner that tried it died: {death}")
+    if isinstance(error, (RequestError, EngineFault, RunnerHung)) and not isinstance(error, ClientGone):
+        return ModelInvalid(model=model, reason=error.message)
+    return error
 
 
 def _rss_bytes(pid: int) -> int:

@@ -51,6 +51,9 @@ class ModelStatus:
 class Published:
     """A desk as it was after an event, with the runner for its live readings."""
 
+    of_desk: int
+    """Which desk, and as of which of its changes."""
+    changes: int
     spec: ModelSpec
     state: RunnerState
     reason: str | None
@@ -67,6 +70,8 @@ class Published:
     @classmethod
     def of(cls, desk: Desk[Runner]) -> Published:
         return cls(
+            of_desk=desk.number,
+            changes=desk.changes,
             spec=desk.spec,
             state=desk.state,
             reason=desk.reason,
@@ -80,6 +85,10 @@ class Published:
             runner=desk.runner,
             facts=desk.facts,
         )
+
+    def is_still(self, desk: Desk[Runner]) -> bool:
+        """Whether it shows `desk`, and nothing has happened there since."""
+        return self.changes == desk.changes and self.of_desk == desk.number
 
     def card(self) -> ModelCard:
         return ModelCard(

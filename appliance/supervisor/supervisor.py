@@ -286,8 +286,15 @@ class Supervisor:
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _publish(self) -> None:
-        """Replace the picture others see; the old one stays whole for whoever reads it."""
-        self._published = {key: Published.of(desk) for key, desk in self._catalog.desks.items()}
+        """Replace the picture others see; the old one stays whole for whoever reads it.
+
+        PERF: after every event, of which most change one desk of hundreds.
+        """
+        before = self._published
+        self._published = {
+            key: before[key] if key in before and before[key].is_still(desk) else Published.of(desk)
+            for key, desk in self._catalog.desks.items()
+        }
         self._in_use = frozenset(
             file for desk in self._catalog if desk.has_process for file in desk.spec.files
         )
