@@ -68,6 +68,7 @@ def collect(layout: Layout, *, dry_run: bool = False, now: float | None = None) 
             quarantined = [file for file in leftovers if _is_in(file, layout.places.quarantine)]
             _remove(layout, layout.places.quarantine, quarantined)
     if not dry_run:
+        layout.make_ready()
         layout.settle()
     return GcReport(
         dry_run=dry_run,

@@ -36,7 +36,7 @@ from appliance.store.names import Entry, Names
 from appliance.store.opened import check_foreign, close_store, open_store
 from appliance.store.places import Places
 from appliance.store.reference import Reference
-from appliance.store.space import Space
+from appliance.store.space import Space, load_ballast, without_ballast
 from appliance.store.transfer import fill
 
 _MAX_AVAILABLE: Final = 50
@@ -84,6 +84,8 @@ class Layout:
         self.blobs = Blobs(self.places, files, verified, read_only=read_only)
         self.graph = Graph(self.blobs)
         self.space = Space(self.places, floor_fraction)
+        if not read_only and not portable:
+            load_ballast(self.places, files)
         self.locks = BlobLocks()
         self.holds = Holds()
         self.index_lock = threading.RLock()
@@ -143,8 +145,9 @@ class Layout:
         self._require_writable()
         with self.index_lock:
             entry = self.names.find(reference)
-            if entry is None or not self.names.drop(reference):
+            if entry is None:
                 raise self._not_found(reference)
+            without_ballast(self.places, self.files, lambda: self.names.drop(reference))
             self._release(entry.descriptor)
 
     def publish(self, reference: Reference, resolved: Resolved) -> None:
@@ -258,6 +261,11 @@ class Layout:
         """Note what is known for the next start; cheap when there is nothing new. Called now and then."""
         if not self.read_only:
             self.blobs.verified.settle(self.files)
+
+    def make_ready(self) -> None:
+        """After room was made: take back the ballast, if it was given up."""
+        if not self.read_only and not self._portable:
+            load_ballast(self.places, self.files)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────
 

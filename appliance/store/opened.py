@@ -15,6 +15,7 @@ from appliance.store.files import Files, status_of
 from appliance.store.lock import StoreLock
 from appliance.store.places import Places
 from appliance.store.recovery import recover, settle_quarantine
+from appliance.store.space import without_ballast
 from appliance.store.verified import Verified
 
 _MAX_LAYOUT_BYTES: Final = 4_096
@@ -32,10 +33,10 @@ def open_store(
     with ExitStack() as undo:
         lock = StoreLock(places, files)
         undo.callback(lock.close)
-        recover(places, files)
+        without_ballast(places, files, lambda: recover(places, files))
         verified = Verified(places, clean=status_of(places.dirty) is None, monotonic=monotonic)
         settle_quarantine(places, files, verified)
-        files.write_aside(places.dirty, b"")
+        without_ballast(places, files, lambda: files.write_aside(places.dirty, b""))
         undo.pop_all()
     return lock, verified
 
@@ -44,7 +45,7 @@ def close_store(places: Places, files: Files, verified: Verified, lock: StoreLoc
     """What is known first, then the marker: a crash between costs hashing, nothing else."""
     try:
         if portable:
-            for path in (places.verified, places.scrub, places.previous_index):
+            for path in (places.verified, places.scrub, places.previous_index, places.ballast):
                 files.unlink(path)
             for directory in (places.ingest, places.quarantine):
                 files.rmdir(directory)

@@ -10,6 +10,7 @@ ingest/*.tmp            what recovery removes
 quarantine/<hex>        what failed, and <hex>.json with the reason
 verified.json           blobs known to be sound
 scrub.json              how far the scrub has come
+ballast                 room that is given up so that a model can be removed from a full disk
 dirty                   there while a process has the store open
 lock                    flock of that process
 """
@@ -61,6 +62,10 @@ class Places:
     @property
     def scrub(self) -> Path:
         return self.root / "scrub.json"
+
+    @property
+    def ballast(self) -> Path:
+        return self.root / "ballast"
 
     @property
     def dirty(self) -> Path:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final, TypeVar
 
 from appliance.errors import InsufficientSpace, StoreFault
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest
-from appliance.store.files import status_of
+from appliance.store.files import Files, status_of
 from appliance.store.places import Places
+
+T = TypeVar("T")
 
 SLACK_BYTES: Final = 1 << 20
 """For manifests, states and the file system's own."""
+BALLAST_BYTES: Final = 512 << 10
+"""More than an index and the file system's own need."""
 
 
 class Space:
@@ -77,3 +81,26 @@ class Space:
     def _is_allocated(self, digest: Digest) -> bool:
         """A part has all its blocks from its first moment."""
         return bool(status_of(self._places.blob(digest)) or status_of(self._places.part_state(digest)))
+
+
+def load_ballast(places: Places, files: Files) -> None:
+    """Have the ballast where there is room for it."""
+    found = status_of(places.ballast)
+    if found and found.st_size == BALLAST_BYTES:
+        return
+    with suppress(InsufficientSpace):
+        descriptor = files.create(places.ballast)
+        try:
+            files.fallocate(descriptor, BALLAST_BYTES)
+        finally:
+            os.close(descriptor)
+
+
+def without_ballast(places: Places, files: Files, action: Callable[[], T]) -> T:
+    """Do it; on a full disk, once more with the room of the ballast. For what makes room in the end."""
+    try:
+        return action()
+    except InsufficientSpace:
+        if not files.unlink(places.ballast):
+            raise
+        return action()
