@@ -8,6 +8,7 @@ from pathlib import Path
 
 from appliance.cli.exits import Exit, Failure
 from appliance.config import load
+from appliance.log import configure
 from appliance.store.verbs import StoreVerbs
 
 
@@ -17,6 +18,7 @@ def own_store(data: Path, config: Path | None) -> Iterator[StoreVerbs]:
     if config is not None and not config.exists():
         raise Failure(Exit.NO_INPUT, f"--config {config}: no such file", code="no_such_file")
     settings = load(config, overrides={"data.dir": data.expanduser().absolute()})
+    configure(level="warning")  # what the daemon would write to its journal is no news here
     from appliance.daemon.model_store import open_store  # noqa: PLC0415 - with all the daemon's parts
 
     with open_store(settings) as store:

@@ -21,6 +21,8 @@ _WINDOW_S: Final = 5.0
 """The rate is that of the last seconds: what an earlier try has left is no speed of this one."""
 _REDRAW_S: Final = 0.1
 _PLAIN_S: Final = 10.0
+_MAX_LIVE: Final = 16
+"""Lines that are drawn again: fewer than the smallest terminal has rows."""
 _BAR_COLUMNS: Final = (10, 40)
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
 
@@ -178,7 +180,8 @@ class Bars:
         """Finished steps at the top stay as they are: a terminal cannot redraw what has scrolled away."""
         steps = self._steps.steps
         for key in list(steps)[:-1]:
-            if steps[key].total is not None and not steps[key].is_complete:
+            is_live = steps[key].total is not None and not steps[key].is_complete
+            if is_live and len(steps) <= _MAX_LIVE:
                 break
             del steps[key]
             self._settled.add(key)

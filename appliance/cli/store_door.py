@@ -94,6 +94,10 @@ class LocalDoor:
             return operations.perform(self._verbs, asked, lambda progress: show(progress_object(progress)))
 
 
+def _as_told(told: Json) -> Json:
+    return told
+
+
 @contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[Door]:
     """The store that the arguments and the environment mean. Raises Failure."""
@@ -109,16 +113,22 @@ def opened(arguments: argparse.Namespace) -> Iterator[Door]:
         yield LocalDoor(verbs)
 
 
-def performed(arguments: argparse.Namespace, operation: Operation) -> Outcome:
-    """Do `operation` with its progress on stdout."""
+def performed(
+    arguments: argparse.Namespace, operation: Operation, *, worded: Callable[[Json], Json] = _as_told
+) -> Outcome:
+    """Do `operation` with its progress on stdout; for people it is put as `worded` says."""
     with opened(arguments) as door:
-        return shown(door, operation, as_json=arguments.json)
+        return shown(door, operation, as_json=arguments.json, worded=worded)
 
 
-def shown(door: Door, operation: Operation, *, as_json: bool) -> Outcome:
+def shown(
+    door: Door, operation: Operation, *, as_json: bool, worded: Callable[[Json], Json] = _as_told
+) -> Outcome:
     progress = progress_on(sys.stdout, as_json=as_json)
     try:
-        outcome = door.perform(operation, progress.show)
+        outcome = door.perform(
+            operation, progress.show if as_json else lambda told: progress.show(worded(told))
+        )
     except KeyboardInterrupt:
         progress.end()
         if isinstance(operation, _RESUMABLE):

@@ -1,0 +1,278 @@
+"""The commands of the store as programs: asked of a door over a fake store, and on a store of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from appliance.api.server import Server
+from appliance.errors import DigestMismatch
+from tests.fakes.fake_store_verbs import TINY, FakeStoreVerbs
+from tests.fakes.fake_terminal import CTRL_C, FakeTerminal
+from tests.fakes.hostile_names import HOSTILE_NAMES
+from tests.integration.api_door import opened
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+
+OUTPOST = [sys.executable, "-m", "appliance"]
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **more}
+
+
+@dataclass
+class Desk:
+    """A daemon's door over a fake store, and the command line that asks it."""
+
+    server: Server
+    store: FakeStoreVerbs
+    home: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        return environment(self.home, OUTPOST_HOST=self.server.url)
+
+    def asked(self) -> tuple[object, ...]:
+        """The last call of the store."""
+        return self.store.calls[-1]
+
+    def outpost(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+        return run(*arguments, env=self.env, cwd=self.home, stdin=stdin)
+
+
+def run(
+    *arguments: str, env: dict[str, str], cwd: Path, stdin: bytes = b""
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*OUTPOST, *arguments],
+        input=stdin,
+        env=env,
+        cwd=cwd,
+        capture_output=True,
+        timeout=40,
+        check=False,
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    store = FakeStoreVerbs()
+    with opened(store=store) as door:
+        yield Desk(door.server, store, tmp_path)
+
+
+# ── asked of a daemon ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_pull_in_a_pipe_is_plain_lines(desk: Desk) -> None:
+    done = desk.outpost("pull", "other")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "pulling manifest"
+    assert lines[-2:] == ["writing manifest", "success"]
+    assert "pulling aaaaaaaaaaaa: 100%  1.0 kB/1.0 kB" in lines
+
+
+def test_a_pull_with_json_is_a_line_for_each_news_and_last_the_outcome(desk: Desk) -> None:
+    done = desk.outpost("pull", "other", "--json")
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[0] == {"status": "pulling manifest"}
+    assert lines[-1] == {"status": "success", "name": "other:latest"}
+
+
+def test_a_pull_on_a_terminal_has_bars(desk: Desk) -> None:
+    with FakeTerminal([*OUTPOST, "pull", "other"], env=desk.env) as terminal:
+        terminal.wait_for("success")
+        assert terminal.wait() == 0
+        assert "pulling aaaaaaaaaaaa: 100% ▕█" in terminal.screen
+
+
+def test_ctrl_c_cancels_the_daemons_work_and_says_that_nothing_is_lost(desk: Desk) -> None:
+    desk.store.hold = threading.Event()
+    with FakeTerminal([*OUTPOST, "pull", "other"], env=desk.env) as terminal:
+        terminal.wait_for("pulling manifest")
+        terminal.press(CTRL_C)
+        terminal.wait_for("the next try goes on from there")
+        assert terminal.wait() == 130
+    assert desk.store.was_cancelled.wait(5)
+
+
+def test_a_killed_command_cancels_too(desk: Desk) -> None:
+    desk.store.hold = threading.Event()
+    command = subprocess.Popen([*OUTPOST, "pull", "other"], env=desk.env, stdout=subprocess.PIPE)
+    assert command.stdout is not None
+    command.stdout.readline()
+    command.send_signal(signal.SIGKILL)
+    command.wait(5)
+    command.stdout.close()
+    assert desk.store.was_cancelled.wait(5)
+
+
+def test_a_fault_in_mid_work_is_one_line_and_an_exit_code(desk: Desk) -> None:
+    desk.store.fault = DigestMismatch(what="blob", expected="sha256:a", actual="sha256:b")
+    done = desk.outpost("pull", "other")
+    assert done.returncode == 65
+    assert done.stderr.startswith("outpost: blob is not what its digest says")
+    assert done.stderr.count("\n") == 1
+    told = desk.outpost("pull", "other", "--json")
+    assert json.loads(told.stdout.splitlines()[-1])["error"]["code"] == "digest_mismatch"
+
+
+def test_the_list_the_copy_and_the_removal(desk: Desk) -> None:
+    listed = desk.outpost("ls")
+    assert listed.stdout.splitlines()[0].split() == ["NAME", "ID", "SIZE", "UNIQUE", "MODIFIED"]
+    assert TINY.id in listed.stdout
+    assert desk.outpost("cp", "tiny", "b").stdout == "copied 'tiny' to 'b'\n"
+    assert desk.outpost("rm", "tiny").stdout == "deleted 'tiny'\n"
+    missing = desk.outpost("rm", "tiny")
+    assert missing.returncode == 66
+    assert "outpost pull" in missing.stderr
+    empty = desk.outpost("list")
+    assert "the store is empty" in empty.stdout
+
+
+def test_paths_go_to_the_daemon_whole(desk: Desk) -> None:
+    (desk.home / "b.gguf").write_bytes(b"GGUF")
+    done = desk.outpost("import", "b.gguf", "--link")
+    assert done.stdout.splitlines()[-1] == "imported 'b:latest'"
+    assert desk.asked() == ("import", "b", desk.home / "b.gguf", True)
+    assert desk.outpost("export", "tiny", "out.tar").returncode == 0
+    assert desk.asked() == ("export", "tiny", desk.home / "out.tar")
+    assert desk.outpost("import", "none.gguf").returncode == 66
+
+
+def test_a_modelfile_goes_with_its_directory(desk: Desk) -> None:
+    (desk.home / "sub").mkdir()
+    (desk.home / "sub" / "Modelfile").write_text("FROM ./b.gguf\n")
+    assert desk.outpost("create", "b", "-f", "sub/Modelfile", "-q", "q4_K_M").returncode == 0
+    assert desk.asked() == ("create", "b", "FROM ./b.gguf\n", desk.home / "sub", "q4_K_M")
+    assert desk.outpost("create", "b", "-f", "-", stdin=b"FROM tiny\n").returncode == 0
+    assert desk.asked() == ("create", "b", "FROM tiny\n", desk.home, None)
+
+
+def test_show_prints_whole_parts_and_json(desk: Desk) -> None:
+    assert desk.outpost("show", "tiny").stdout.startswith("  Model\n")
+    assert desk.outpost("show", "tiny", "--system").stdout == "You are kind.\n"
+    assert json.loads(desk.outpost("show", "tiny", "--json").stdout)["name"] == "tiny:latest"
+
+
+def test_verify_ends_with_65_when_something_is_broken(desk: Desk) -> None:
+    assert desk.outpost("verify").returncode == 0
+    desk.store.broken = (("tiny:latest", "its weights are zeroed"),)
+    done = desk.outpost("verify")
+    assert (done.returncode, "tiny:latest: its weights are zeroed" in done.stdout) == (65, True)
+
+
+def test_gc_says_what_it_freed_or_would(desk: Desk) -> None:
+    assert desk.outpost("gc", "--dry-run").stdout == "would free 3.0 MB in 2 blobs\n"
+    assert desk.outpost("gc").stdout == "freed 3.0 MB in 2 blobs\n"
+
+
+def test_run_of_a_missing_model_says_how_to_get_it(desk: Desk) -> None:
+    done = desk.outpost("run", "nothing", "hi")
+    assert done.returncode == 66
+    assert "outpost pull NAME" in done.stderr
+    assert "outpost import FILE" in done.stderr
+
+
+# ── on a store of its own ───────────────────────────────────────────────────────────────────────────────────
+
+
+def alone(home: Path, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+    return run(*arguments, "--data", str(home / "data"), env=environment(home), cwd=home, stdin=stdin)
+
+
+def test_without_a_daemon_the_store_is_opened_and_a_model_goes_all_ways(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    (tmp_path / "data").mkdir()
+    assert "imported 'tiny:latest'" in _done(alone(tmp_path, "import", str(tiny_model), "tiny"))
+    _done(alone(tmp_path, "create", "kind", "-f", "-", stdin=b"FROM tiny\nSYSTEM Be kind.\n"))
+    assert _done(alone(tmp_path, "show", "kind", "--system")) == "Be kind.\n"
+    _done(alone(tmp_path, "cp", "kind", "team/kind:v1"))
+    names = [model["name"] for model in json.loads(_done(alone(tmp_path, "list", "--json")))["models"]]
+    assert sorted(names) == ["kind:latest", "team/kind:v1", "tiny:latest"]
+    for target in ("stick", "kind.tar"):
+        _done(alone(tmp_path, "export", "kind", target))
+    _done(alone(tmp_path, "rm", "kind", "team/kind:v1"))
+    assert "imported 'kind:latest'" in _done(alone(tmp_path, "import", "stick"))
+    _done(alone(tmp_path, "rm", "kind"))
+    assert "imported 'kind:latest'" in _done(alone(tmp_path, "import", "kind.tar"))
+    assert _done(alone(tmp_path, "verify")).splitlines()[-1].endswith("read")
+    assert "freed" in _done(alone(tmp_path, "gc"))
+
+
+def test_what_is_no_model_is_refused_and_not_listed(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "bad.gguf").write_bytes(b"GGUF" + bytes(1000))
+    refused = alone(tmp_path, "import", "bad.gguf", "bad")
+    assert refused.returncode == 65
+    assert refused.stderr.count("\n") == 1
+    assert json.loads(_done(alone(tmp_path, "list", "--json"))) == {"models": []}
+
+
+def test_an_unnamed_host_is_not_called(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    refused = alone(tmp_path, "pull", "registry.example/a/b")
+    assert refused.returncode == 77
+    assert "[store] hosts" in refused.stderr
+
+
+def test_a_store_that_another_process_has_is_told(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, str(tmp_path / "data" / "store")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"open\n"
+    refused = alone(tmp_path, "list")
+    holder.communicate()
+    assert refused.returncode == 75
+    assert "another process" in refused.stderr
+    assert _done(alone(tmp_path, "list"))
+
+
+_HOLD = """
+import sys
+from pathlib import Path
+from appliance.store.files import Files
+from appliance.store.layout import Layout
+with Layout(Path(sys.argv[1]), files=Files()):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_hostile_names_leave_nothing_outside_the_store(tmp_path: Path, tiny_model: Path) -> None:
+    """A sample through the real program; all of them go through the same parser in the unit tests."""
+    (tmp_path / "data").mkdir()
+    _done(alone(tmp_path, "import", str(tiny_model), "tiny"))
+    sample = [name for name in HOSTILE_NAMES if "\0" not in name and name.isprintable() and name][::40]
+    before = _outside(tmp_path)
+    for name in sample:
+        done = alone(tmp_path, "cp", "tiny", f"--={name}" if name.startswith("-") else name)
+        assert done.returncode in {64, 65}, (name, done.stderr)
+    assert _outside(tmp_path) == before
+
+
+def _outside(home: Path) -> set[str]:
+    """All but the store's own files, which a start may touch."""
+    return {str(path) for path in home.rglob("*") if home / "data" / "store" not in path.parents}
+
+
+def _done(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
