@@ -40,8 +40,9 @@ class Probe:
         self._is_closed = threading.Event()
 
     def __call__(self, request: ProbeRequest, *, gone: Callable[[], bool] | None = None) -> ProbeResult:
-        """Try it. Raises ModelInvalid when the model is at fault; InsufficientMemory, RunnerStartFailed when
-        this machine is; ShuttingDown after `close`; ClientGone when `gone` says so.
+        """Try it. Raises ModelInvalid when the weights are at fault, TemplateInvalid when only the template
+        that was given is; InsufficientMemory, RunnerStartFailed when this machine is; ShuttingDown after
+        `close`; ClientGone when `gone` says so.
         """
         size_bytes = size_of(request)
         limits = Limits.of(request, size_bytes)

@@ -22,6 +22,7 @@ from appliance.errors import (
     RequestError,
     RunnerHung,
     ShuttingDown,
+    TemplateInvalid,
 )
 from appliance.hardware import meminfo
 from appliance.log import logger
@@ -149,7 +150,7 @@ class Attempt:
         if template_error is None:
             template_error = self._render()
         if template_error is not None and self._request.template is not None:
-            raise self._invalid(f"its chat template: {template_error}")
+            raise TemplateInvalid(reason=template_error)
         self._generate()
         return template_error
 
