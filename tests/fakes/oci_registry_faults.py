@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -56,16 +57,19 @@ class Knobs:
 class FaultyRegistry:
     """Owned by the test; its server threads only read what the test sets, and append to `asked`."""
 
-    def __init__(self, address: str = "127.0.0.1") -> None:
+    def __init__(self, address: str = "127.0.0.1", *, tls: ssl.SSLContext | None = None) -> None:
         self.knobs = Knobs()
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
         self.blobs: dict[str, bytes] = {}
         self.asked: list[Asked] = []
         self.sent_bytes = 0
+        self.connections = 0
         self.stopping = threading.Event()
         self._overrides: list[tuple[re.Pattern[str], Callable[[Exchange], None]]] = []
         self._uploads: dict[str, bytearray] = {}
         self._server = _server(self, address)
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="fake-registry")
         self.port = self._server.server_address[1]
         self.host = f"{address}:{self.port}"
@@ -202,6 +206,10 @@ class Exchange(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     registry: FaultyRegistry
 
+    def setup(self) -> None:
+        super().setup()
+        self.registry.connections += 1
+
     def do_GET(self) -> None:
         self._unread = int(self.headers.get("Content-Length", 0))
         try:
@@ -267,4 +275,5 @@ def _server(registry: FaultyRegistry, address: str) -> ThreadingHTTPServer:
     handler = type("BoundExchange", (Exchange,), {"registry": registry})
     server = ThreadingHTTPServer((address, 0), handler)
     server.daemon_threads = False
+    server.handle_error = lambda *_: None  # type: ignore[method-assign] # clients that hang up are the point
     return server

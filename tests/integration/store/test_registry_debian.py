@@ -109,6 +109,18 @@ def test_a_pull_killed_ten_times_finishes_and_fetches_little_twice(
         assert layout.path(model.weight.digest).read_bytes() == model.weights
 
 
+def test_a_pull_takes_little_memory(tmp_path: Path, registry: DebianRegistry) -> None:
+    model = make_model(BIG)
+    name = parse_reference(f"{registry.host}/alice/big:q4")
+    with door_to(registry) as door, opened(tmp_path / "a") as layout:
+        _fill(layout, name.name, model)
+        copy(layout, name, RegistryTarget(door, name))
+    command = [sys.executable, "-m", "tests.fakes.pulling_process", name.name, str(tmp_path / "b")]
+    told = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    print(f"memory grew by {int(told[1]) / 1e6:.1f} MB")
+    assert int(told[1]) < 50_000_000
+
+
 def _pull_killed_after(seconds: float | None, name: str, directory: Path) -> bool:
     """Whether it was killed before it was done. The time counts from the moment it begins to pull."""
     process = subprocess.Popen(
