@@ -199,8 +199,10 @@ def _metadata(cursor: Cursor, count: int, limits: Limits) -> tuple[dict[str, Val
             raise Malformed(f"metadata key {key!r} is there twice")
         kind = _value_type(cursor, key)
         types[key] = kind
-        read = _array if kind is ValueType.ARRAY else _scalar
-        metadata[key] = read(cursor, key, kind, limits)
+        if kind is ValueType.ARRAY:
+            metadata[key] = _array(cursor, key, limits)
+        else:
+            metadata[key] = _scalar(cursor, key, kind, limits)
     return metadata, types
 
 
@@ -235,7 +237,7 @@ def _truth(value: float, what: str) -> bool:
     return bool(value)
 
 
-def _array(cursor: Cursor, key: str, kind: ValueType, limits: Limits) -> Value:
+def _array(cursor: Cursor, key: str, limits: Limits) -> Value:
     what = f"metadata array {key!r}"
     kind = _value_type(cursor, key)
     if kind is ValueType.ARRAY:
@@ -248,7 +250,7 @@ def _array(cursor: Cursor, key: str, kind: ValueType, limits: Limits) -> Value:
         return cursor.strings(count, longest, what)
     items = array(CODES[kind])
     items.frombytes(cursor.take(count * items.itemsize, what))
-    if sys.byteorder == "big":
+    if sys.byteorder == "big":  # pragma: no cover - the boards we know are little-endian
         items.byteswap()
     if kind is ValueType.BOOL and count and max(items) > 1:
         raise Malformed(f"{what} holds more than true and false")

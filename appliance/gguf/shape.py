@@ -84,7 +84,7 @@ def read_shape(header: Header) -> ModelShape:
         n_head_kv=(0,) * n_layer if recurrent else keys.per_layer("attention.head_count_kv", n_layer, n_head),
         n_embd_head_k=key_width,
         n_embd_head_v=keys.integer("attention.value_length") or width,
-        kv_lora_rank=keys.integer("attention.kv_lora_rank"),
+        kv_lora_rank=keys.integer("attention.kv_lora_rank") or None,
         n_rot=keys.integer("rope.dimension_count") or key_width,
         rope_freq_base=keys.number("rope.freq_base") or _DEFAULT_ROPE_BASE,
         rope_scaling=header.text(f"{keys.architecture}.rope.scaling.type"),

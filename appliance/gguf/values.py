@@ -113,10 +113,6 @@ class StringArray(Sequence[bytes]):
         (length,) = _LENGTH.unpack_from(self._content, start - _LENGTH.size)
         return self._content[start : start + length]
 
-    def longest(self) -> int:
-        """Bytes of the longest string."""
-        return max(map(len, self), default=0)
-
 
 Array = NumberArray | StringArray
 Value = int | float | bool | str | NumberArray | StringArray

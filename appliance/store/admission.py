@@ -105,11 +105,12 @@ class GgufFacts:
     shape: ModelShape | None
     """None for companions."""
     notes: tuple[str, ...]
-    """What a person should know and nothing refuses: `(field, advice)` as one sentence each."""
+    """What a person should know of a file that is admitted all the same; a sentence each."""
 
 
-def check(paths: Sequence[Path], *, model: str) -> GgufFacts:
-    """Facts of a GGUF, or of all splits of one in order. Raises ModelInvalid with the first rule that fails.
+def check(paths: Sequence[Path], *, model: str, kind: GgufKind | None = None) -> GgufFacts:
+    """Facts of a GGUF, or of all splits of one in order. Raises ModelInvalid with the first rule that fails;
+    also for another kind of file than `kind`.
 
     Reads the headers only (a few megabytes each), blocks for 0.1 s with a vocabulary of 50,000 tokens.
     """
@@ -121,9 +122,11 @@ def check(paths: Sequence[Path], *, model: str) -> GgufFacts:
     if reason is not None:
         raise ModelInvalid(model=model, reason=reason)
     whole = _joined(headers)
-    kind = kind_of(whole)
-    _apply(RULES[kind], whole, model=model, where="")
-    return _facts(whole, kind)
+    found = kind_of(whole)
+    if kind is not None and found is not kind:
+        raise ModelInvalid(model=model, reason=f"it is a GGUF of the kind '{found}', not '{kind}'")
+    _apply(RULES[found], whole, model=model, where="")
+    return _facts(whole, found)
 
 
 def kind_of(header: Header) -> GgufKind:

@@ -18,8 +18,8 @@ _LEAST_CONTEXT: Final = 32
 _BLOCK: Final = re.compile(r"blk\.(\d{1,9})\.")
 _PARTIAL: Final = frozenset({"deci", "eagle3", "dflash"})
 """Architectures with layers that have no tensors, or drafters that bring only some layers."""
-_OWN_BLOCKS: Final = frozenset({"t5", "t5encoder", "wavtokenizer-dec"})
-"""Architectures whose layers have other names than `blk.N`."""
+_OWN_BLOCKS: Final = frozenset({"t5", "t5encoder", "wavtokenizer-dec", "qwen3tts", "pockettts", "hrm_text"})
+"""Architectures whose layers have other names than `blk.N`, or several stacks of them."""
 _EPSILONS: Final = (
     "attention.layer_norm_epsilon",
     "attention.layer_norm_rms_epsilon",
@@ -54,7 +54,7 @@ _BOUNDS: Final = (
     _Bound("attention.value_length_mla", 1, 2**14),
     _Bound("attention.key_length_swa", 1, 2**14),
     _Bound("attention.value_length_swa", 1, 2**14),
-    _Bound("attention.kv_lora_rank", 1, 2**15),
+    _Bound("attention.kv_lora_rank", 0, 2**15),
     _Bound("attention.q_lora_rank", 0, 2**15),
     _Bound("attention.sliding_window", 0, 2**31 - 1),
     _Bound("rope.dimension_count", 0, 2**14),

@@ -233,6 +233,21 @@ def items(found: Sequence[Any] | None) -> list[Any]:
     return list(found)
 
 
+def test_empty_arrays_are_empty(tmp_path: Path) -> None:
+    raw = RawGguf().add_array("a", ValueType.STRING, []).add_array("b", ValueType.BOOL, [])
+    header = read_header(write(tmp_path / "empty.gguf", raw))
+    assert items(header.strings("a")) == items(header.numbers("b")) == []
+
+
+def test_arrays_tell_the_type_of_their_items(tmp_path: Path) -> None:
+    raw = RawGguf().add_array("a", ValueType.STRING, ["x"]).add_array("b", ValueType.UINT8, [1])
+    header = read_header(write(tmp_path / "types.gguf", raw))
+    assert [one.item_type for one in (header.strings("a"), header.numbers("b")) if one is not None] == [
+        ValueType.STRING,
+        ValueType.UINT8,
+    ]
+
+
 def test_numbers_of_an_array_are_found_by_number(tmp_path: Path) -> None:
     raw = RawGguf().add_array("test.numbers", ValueType.INT16, [3, -4, 5])
     numbers = read_header(write(tmp_path / "numbers.gguf", raw)).numbers("test.numbers")

@@ -66,6 +66,13 @@ def test_facts_say_what_the_file_is(path: Path) -> None:
     assert facts.shape.n_vocab == 354
 
 
+def test_another_kind_of_file_than_expected_is_refused(path: Path) -> None:
+    path.write_bytes(seeds.adapter().render())
+    with pytest.raises(ModelInvalid, match="it is a GGUF of the kind 'adapter', not 'model'"):
+        check([path], model="lora", kind=GgufKind.MODEL)
+    assert check([path], model="lora", kind=GgufKind.ADAPTER).kind is GgufKind.ADAPTER
+
+
 def test_companions_have_no_shape(path: Path) -> None:
     path.write_bytes(seeds.adapter().render())
     facts = check([path], model="lora")
@@ -117,6 +124,24 @@ def test_companions_have_no_shape(path: Path) -> None:
             "llama.attention.layer_norm_rms_epsilon is 0.5, not one of 1e-12 to 0.1",
         ),
         (lambda raw: raw.add("llama.expert_used_count", U32, 1), "it has no experts and uses some"),
+        (
+            lambda raw: raw.set("llama.block_count", STRING, "many"),
+            "llama.block_count is missing or no number",
+        ),
+        (
+            lambda raw: raw.set("llama.attention.head_count", U32, 64).set(
+                "llama.attention.head_count_kv", U32, 1
+            ),
+            "it has 64 heads in 32 dimensions",
+        ),
+        (
+            lambda raw: raw.set("llama.attention.head_count_kv", U32, 5000),
+            "llama.attention.head_count_kv is 5000, not one of 0 to 4096",
+        ),
+        (
+            lambda raw: raw.set_array("tokenizer.ggml.token_type", I32, [7] * 354),
+            "tokenizer.ggml.token_type holds other numbers than 0 to 6",
+        ),
         (
             lambda raw: raw.add_array("llama.expert_count", F32, [1.0]),
             "llama.expert_count is no number",
