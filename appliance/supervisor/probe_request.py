@@ -34,7 +34,7 @@ class ProbeRequest:
     adapters: tuple[Path, ...] = ()
     draft: Path | None = None
     template: str | None = None
-    """Jinja that replaces the GGUF's own; its fault is TemplateInvalid. None: the GGUF's; its fault is told."""
+    """Jinja that replaces the GGUF's own; at fault: TemplateInvalid. None: the GGUF's; its fault is told."""
     timeout_s: float | None = None
     """None: 30 s and 1 s for each 100 MB."""
     memory_limit_bytes: int | None = None
