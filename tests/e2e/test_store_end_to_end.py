@@ -1,0 +1,135 @@
+"""Models in and out of real daemons: import, run, serve to another Outpost and to skopeo, change, remove."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.daemon import STARTER, Daemon
+
+OUTPOST = Path(sys.executable).parent / "outpost"
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """With the starter model in its store."""
+    with Daemon(tmp_path_factory.mktemp("first"), models={}) as daemon:
+        told = outpost(daemon, "import", str(STARTER), "smollm2")
+        assert told.splitlines()[-1] == "imported 'smollm2:latest'"
+        yield daemon
+
+
+@pytest.fixture
+def second(first: Daemon, tmp_path: Path) -> Iterator[Daemon]:
+    """May call the first one."""
+    host, port = first.address
+    config = f'[store.hosts]\n"{host}:{port}" = {{ insecure = true }}\n'
+    with Daemon(tmp_path, models={}, config=config) as daemon:
+        yield daemon
+
+
+def command(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.environ["PATH"], "HOME": str(daemon.data), "LANG": "C.UTF-8"}
+    told = [str(OUTPOST), arguments[0], "--data", str(daemon.data), *arguments[1:]]
+    return subprocess.run(told, env=env, capture_output=True, text=True, timeout=120, check=False)
+
+
+def outpost(daemon: Daemon, *arguments: str) -> str:
+    done = command(daemon, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr + daemon.log()[-2000:]
+    return done.stdout
+
+
+def names(daemon: Daemon) -> list[str]:
+    return sorted(model["name"] for model in json.loads(outpost(daemon, "list", "--json"))["models"])
+
+
+def address_of(daemon: Daemon) -> str:
+    host, port = daemon.address
+    return f"{host}:{port}"
+
+
+def test_a_stored_model_is_listed_shown_and_run_by_its_name(first: Daemon) -> None:
+    (model,) = json.loads(outpost(first, "list", "smol", "--json"))["models"]
+    assert (model["name"], model["broken"]) == ("smollm2:latest", None)
+    assert model["size_bytes"] >= STARTER.stat().st_size
+    shown = json.loads(outpost(first, "show", "smollm2", "--json"))
+    assert (shown["architecture"], shown["quantization"], shown["context_length"]) == ("llama", "Q4_1", 8192)
+    assert "completion" in shown["capabilities"]
+    assert shown["tensors"]
+    answer = outpost(first, "run", "smollm2", "Say hello.", "--max-tokens", "8", "--temperature", "0")
+    assert answer.strip()
+    again = outpost(first, "run", "smollm2:latest", "Say hello.", "--max-tokens", "8", "--temperature", "0")
+    assert again == answer
+
+
+def test_another_outpost_pulls_it_and_serves_it(first: Daemon, second: Daemon) -> None:
+    told = outpost(second, "pull", f"{address_of(first)}/library/smollm2", "--as", "mine")
+    assert told.splitlines()[-1] == "success"
+    assert names(second) == ["mine:latest"]
+    digests = [json.loads(outpost(daemon, "list", "--json"))["models"] for daemon in (first, second)]
+    assert digests[1][0]["digest"] in {model["digest"] for model in digests[0]}
+    assert outpost(second, "run", "mine", "Hi", "--max-tokens", "4").strip()
+    assert outpost(second, "verify").count("\n") >= 2
+
+
+def test_skopeo_pulls_it_from_a_daemon(first: Daemon, tmp_path: Path) -> None:
+    source = f"docker://{address_of(first)}/library/smollm2:latest"
+    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
+    copy = ["skopeo", "copy", "-q", "--src-tls-verify=false", source, f"oci:{tmp_path}/out:tag"]
+    subprocess.run(copy, check=True, timeout=60, env=env)
+    with STARTER.open("rb") as file:
+        weights = hashlib.file_digest(file, "sha256").hexdigest()
+    assert (tmp_path / "out/blobs/sha256" / weights).stat().st_size == STARTER.stat().st_size
+
+
+def test_a_change_costs_only_its_new_layers_and_takes_effect(first: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "Modelfile").write_text("FROM smollm2\nSYSTEM Answer in one word.\nPARAMETER num_predict 3\n")
+    told = outpost(first, "create", "brief", "-f", str(tmp_path / "Modelfile"))
+    assert "using existing layer" in told
+    (brief,) = json.loads(outpost(first, "list", "brief", "--json"))["models"]
+    assert brief["unique_bytes"] < 64 * 1024
+    assert outpost(first, "show", "brief", "--system") == "Answer in one word.\n"
+    body = {"model": "brief", "messages": [{"role": "user", "content": "Tell me a story."}]}
+    answer = httpx.post(f"{first.url}/v1/chat/completions", json=body, timeout=120, trust_env=False).json()
+    assert answer["usage"]["completion_tokens"] <= 3
+    outpost(first, "rm", "brief")
+    assert "brief:latest" not in names(first)
+
+
+def test_export_and_import_carry_a_model_to_another_outpost(
+    first: Daemon, second: Daemon, tmp_path: Path
+) -> None:
+    for target in (tmp_path / "stick", tmp_path / "model.tar"):
+        outpost(first, "export", "smollm2", str(target))
+        assert "imported 'smollm2:latest'" in outpost(second, "import", str(target))
+        outpost(second, "rm", "smollm2")
+    assert names(second) == []
+    assert "freed" in outpost(second, "gc")
+
+
+def test_a_missing_model_says_how_to_get_it(first: Daemon) -> None:
+    done = command(first, "run", "nothing", "Hi")
+    assert done.returncode == 66
+    assert "outpost pull" in done.stderr
+
+
+def test_a_host_that_is_not_configured_is_not_called(first: Daemon) -> None:
+    done = command(first, "pull", "registry.example/library/smollm2")
+    assert (done.returncode, "[store] hosts" in done.stderr) == (77, True)
+
+
+def test_what_is_no_model_is_quarantined_with_its_reason(first: Daemon, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.gguf"
+    bad.write_bytes(STARTER.read_bytes()[: 1 << 20])
+    done = command(first, "import", str(bad), "bad")
+    assert done.returncode == 65
+    assert "bad" not in " ".join(names(first))
