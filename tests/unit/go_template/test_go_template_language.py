@@ -81,8 +81,8 @@ def test_any_string_comes_out_as_it_is(text: str) -> None:
         ("{{ and 1 0 2 }}{{ or 0 3 }}{{ not 1 }}{{ eq 1 2 1 }}{{ ne 1 1 }}", "03falsetruefalse"),
         ('{{ define "a" }}<{{ . }}>{{ end }}{{ template "a" "x" }}{{ template "a" }}', "<x><>"),
         (
-            "{{ range 5 }}{{ if eq . 1 }}{{ continue }}{{ end }}"
-            "{{ if gt . 2 }}{{ break }}{{ end }}{{ . }}{{ end }}",
+            ("{{ range 5 }}{{ if eq . 1 }}{{ continue }}{{ end }}"
+            "{{ if gt . 2 }}{{ break }}{{ end }}{{ . }}{{ end }}"),
             "02",
         ),
         ("{{ (index .Messages 0).Content }}{{ index .Messages 0 | json | len }}", "refused"),
