@@ -157,12 +157,18 @@ def _json(arguments: Values, line: int) -> Value:
 def _print(arguments: Values, line: int) -> Value:
     pieces: list[str] = []
     for previous, value in zip((None, *arguments), arguments, strict=False):
-        if previous is not None and STRING not in {previous.shape, value.shape}:
-            if JSON in {previous.shape, value.shape}:
-                raise invalid(line, "print of values whose types are not known is not supported")
-            pieces.append("' '")
+        if previous is not None:
+            pieces.append(_between(previous, value))
         pieces.append(_text(value, line))
     return _concatenated(pieces)
+
+
+def _between(left: Value, right: Value) -> str:
+    """Go's `print` puts a blank between neighbours of which neither is a string."""
+    if STRING in {left.shape, right.shape}:
+        return _EMPTY
+    unknown = [f"{value.code} is string" for value in (left, right) if value.shape is JSON]
+    return f"('' if {' or '.join(unknown)} else ' ')" if unknown else "' '"
 
 
 def _println(arguments: Values, line: int) -> Value:

@@ -175,6 +175,10 @@ class Printer:
         if self._loops > _MAX_LOOPS:
             raise invalid(statement.line, f"more than {_MAX_LOOPS} ranges stand in one another")
         value = self._value(statement.value)
+        if statement.orelse:
+            # Not Jinja's `for … else`: that one takes a loop left by `break` for an empty one.
+            value = self._kept(value)
+            self._write(f"{{% if {value.code}{' > 0' if value.shape is NUMBER else ''} %}}")
         number = self._next()
         index, element = f"go_i{number}", f"go_e{number}"
         self._write(self._loop_head(value, index, element, statement.line))
@@ -186,9 +190,11 @@ class Printer:
             if name:
                 names[name] = self._kept(given, name) if name in self._template.assigned else given
         self._inside(statement.body, dot, names)
-        self._orelse(statement.orelse)
         self._write("{% endfor %}")
         self._loops -= 1
+        if statement.orelse:
+            self._orelse(statement.orelse)
+            self._write("{% endif %}")
 
     def _loop_head(self, value: Value, index: str, element: str, line: int) -> str:
         if value.shape.entry:
