@@ -20,7 +20,7 @@ from appliance.store.model import Message, ParameterValue, StoredModel, Template
 from appliance.store.sources import Base
 
 _GO_ACTION: Final = re.compile(
-    r"\{\{-?\s*(?:[.$]|/\*|(?:if|range|with|end|else|define|template|block|break|continue|json)\b)"
+    r"\{\{-?\s*(?:[.$]|/\*|(?:if|range|with|end|else|define|template|block|break|continue)\b|[a-z]\w*\s+[.$])"
 )
 _JINJA_ACTION: Final = re.compile(r"\{[{%#]")
 

@@ -15,7 +15,6 @@ from appliance.store.content import Report
 from appliance.store.content import Source as ContentSource
 from appliance.store.copy import copy
 from appliance.store.descriptor import Descriptor, Resolved
-from appliance.store.files import Files
 from appliance.store.gate import Gate
 from appliance.store.layout import Layout
 from appliance.store.local_files import name_for
@@ -58,11 +57,13 @@ class Exchange:
         """Returns the names it has now. Raises InvalidRequest, ModelNotFound, ContentError,
         InsufficientSpace.
         """
+        if not path.exists():
+            raise InvalidRequest(reason=f"{path}: no such file or directory")
         if _is_layout(path):
-            with Layout(path, files=Files(), read_only=True) as source:
+            with Layout(path, files=self._layout.files, read_only=True) as source:
                 return self._import_layout(source, path, name, report)
         if _is_tar(path):
-            with TarSource(path, files=Files()) as tar:
+            with TarSource(path, files=self._layout.files) as tar:
                 return self._import_layout(tar, path, name, report)
         reference = name or name_for(path.name)
         recipe = Modelfile(from_=(Source(text=str(path.absolute())),))
@@ -97,12 +98,12 @@ class Exchange:
         descriptor = self._layout.lookup(reference)
         with self._layout.hold(list(self._layout.closure(descriptor))):
             if target.suffix.lower() == ".tar":
-                with TarTarget(target, files=Files()) as tar:
+                with TarTarget(target, files=self._layout.files) as tar:
                     copy(self._layout, reference, tar, report=report)
                 return
             if target.resolve() == self._layout.root.resolve():
                 raise InvalidRequest(reason=f"{target} is the store itself")
-            with Layout(target, files=Files(), floor_fraction=0.0, portable=True) as directory:
+            with Layout(target, files=self._layout.files, floor_fraction=0.0, portable=True) as directory:
                 copy(self._layout, reference, directory, report=report)
 
 

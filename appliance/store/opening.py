@@ -8,6 +8,7 @@ from typing import Final
 
 from appliance.config import StoreSettings
 from appliance.store.build import Quantize
+from appliance.store.files import Files
 from appliance.store.gate import Probe
 from appliance.store.settings import policy_of
 from appliance.store.store import ModelStore
@@ -24,6 +25,7 @@ def open_store(
     quantize: Quantize | None = None,
     available_bytes: Callable[[], int | None] = lambda: None,
     on_change: Callable[[], None] = lambda: None,
+    files: Files = Files(),  # noqa: B008 - stateless
 ) -> ModelStore:
     """To be closed by the caller. Raises StoreInUse, StoreFault, ManifestInvalid."""
     return ModelStore(
@@ -33,4 +35,5 @@ def open_store(
         quantize=quantize,
         available_bytes=available_bytes,
         on_change=on_change,
+        files=files,
     )

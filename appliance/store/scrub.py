@@ -18,6 +18,7 @@ from appliance.store.content import Progress, Report, unreported
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest, hex_of
 from appliance.store.examine import Examination
+from appliance.store.files import read_small
 from appliance.store.layout import Layout
 from appliance.store.places import digest_in
 from appliance.store.recovery import blob_digests
@@ -117,7 +118,7 @@ class Scrubber:
         if finished:
             self._after = ""
         self._layout.settle()
-        if self._after != self._saved:
+        if finished or self._after != self._saved:  # the end of a round is remembered by the file's time
             content = msgspec.json.encode(_Cursor(after=self._after))
             self._layout.files.write_aside(self._layout.places.scrub, content)
             self._saved = self._after
@@ -208,9 +209,9 @@ def _needing(layout: Layout) -> dict[Digest, list[tuple[Descriptor, Reference]]]
 
 
 def _read_cursor(layout: Layout) -> str:
+    content = read_small(layout.places.scrub, _MAX_CURSOR_BYTES)
     try:
-        with layout.places.scrub.open("rb") as file:
-            after = msgspec.json.decode(file.read(_MAX_CURSOR_BYTES), type=_Cursor).after
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        after = msgspec.json.decode(content, type=_Cursor).after if content else ""
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return ""
     return after if digest_in(after) else ""

@@ -62,11 +62,12 @@ class ModelStore:
         quantize: Quantize | None = None,
         available_bytes: Callable[[], int | None] = lambda: None,
         on_change: Callable[[], None] = _nothing,
+        files: Files = Files(),  # noqa: B008 - stateless
     ) -> None:
         """`on_change` is called on the thread of the verb that changed which models there are, before the
         verb returns. Raises StoreInUse, StoreFault, ManifestInvalid.
         """
-        self.layout = Layout(root, files=Files(), floor_fraction=policy.floor_fraction)
+        self.layout = Layout(root, files=files, floor_fraction=policy.floor_fraction)
         self._reader = ModelReader(self.layout)
         self._on_change = on_change
         gate = Gate(self.layout, self._reader, probe=probe)

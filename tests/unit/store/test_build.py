@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from appliance.config import StoreSettings
+from appliance.errors import (
+    InvalidRequest,
+    ModelfileInvalid,
+    ModelNotFound,
+    NotAllowed,
+    TemplateInvalid,
+    Unsupported,
+)
+from appliance.store.admission import GgufKind
+from appliance.store.amend import is_jinja
+from appliance.store.content import unreported
+from appliance.store.descriptor import Descriptor
+from appliance.store.digest import digest_of
+from appliance.store.local_files import gguf_files, name_for
+from appliance.store.opening import open_store
+from appliance.store.sources import Gguf, joined
+from appliance.store.store import ModelStore
+from tests.fakes import tiny_gguf
+from tests.fakes.model_files import FakeProbe, Told, UnsyncedFiles, adapter, generator, make_store
+
+GO = "{{ range .Messages }}<|{{ .Role }}|>{{ .Content }}{{ end }}<|assistant|>"
+JINJA = "{% for message in messages %}{{ message.content }}{% endfor %}"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[ModelStore]:
+    made = make_store(tmp_path / "data")
+    made.import_file(generator(), "tiny", unreported)
+    yield made
+    made.close()
+
+
+def weights_of(store: ModelStore, name: str) -> list[Path]:
+    return [path for spec in store.serve_specs() if spec.name == name for path in spec.paths]
+
+
+# ── from ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_model_of_a_named_one_costs_only_what_is_new(store: ModelStore) -> None:
+    assert store.create("brief", "FROM tiny\nSYSTEM be brief", unreported) == "brief:latest"
+    (row,) = store.list("brief")
+    assert row.unique_bytes < 2000
+    assert weights_of(store, "brief:latest") == weights_of(store, "tiny:latest")
+
+
+def test_a_path_is_relative_to_the_modelfile(store: ModelStore, tmp_path: Path) -> None:
+    (tmp_path / "w.gguf").write_bytes(generator(seed=2).read_bytes())
+    store.create("mine", "FROM ./w.gguf", unreported, base_dir=tmp_path)
+    assert store.show("mine").listed.architecture == "llama"
+
+
+def test_a_word_is_a_file_where_there_is_one_and_a_name_elsewhere(store: ModelStore, tmp_path: Path) -> None:
+    (tmp_path / "tiny").write_bytes(generator(seed=2).read_bytes())
+    store.create("file", "FROM tiny", unreported, base_dir=tmp_path)
+    store.create("name", "FROM tiny", unreported)
+    assert weights_of(store, "file:latest") != weights_of(store, "tiny:latest")
+    assert weights_of(store, "name:latest") == weights_of(store, "tiny:latest")
+
+
+@pytest.mark.parametrize("path", ["/etc/hostname", "./w.gguf", "../w.gguf", "~/w.gguf", "/proc/self/mem"])
+@pytest.mark.parametrize("instruction", ["FROM", "FROM tiny\nADAPTER", "FROM tiny\nDRAFT"])
+def test_another_machine_may_name_no_path(store: ModelStore, path: str, instruction: str) -> None:
+    with pytest.raises((NotAllowed, ModelfileInvalid), match=r"\(line [12]\)"):
+        store.create("x", f"{instruction} {path}", unreported)
+
+
+def test_a_word_of_another_machine_is_never_looked_up_as_a_file(store: ModelStore) -> None:
+    with pytest.raises(ModelNotFound):
+        store.create("x", "FROM README.md", unreported)
+
+
+def test_another_machine_names_blobs_by_digest(store: ModelStore) -> None:
+    digest = f"sha256:{weights_of(store, 'tiny:latest')[0].name}"
+    for number, spelt in enumerate((digest, f"@{digest}", digest.replace(":", "-"))):
+        store.create(f"x{number}", f"FROM {spelt}", unreported)
+    assert weights_of(store, "x2:latest") == weights_of(store, "tiny:latest")
+
+
+def test_a_digest_that_is_not_there_is_not_found(store: ModelStore) -> None:
+    with pytest.raises(ModelNotFound):
+        store.create("x", f"FROM sha256:{'0' * 64}", unreported)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("FROM tiny\nFROM ./w.gguf", "more than one model"),
+        ("FROM ./w.gguf\nFROM ./v.gguf", "more than one model"),
+        ("FROM ./lora.gguf", "gives no model"),
+        ("FROM tiny\nADAPTER ./w.gguf", "no GGUF of one adapter"),
+        ("FROM tiny\nADAPTER ./none.gguf", "there is no file"),
+        ("FROM tiny\nDRAFT ./lora.gguf", "no GGUF of one model"),
+        ("FROM ..bad..", "FROM:"),
+    ],
+)
+def test_what_makes_no_model_is_refused(store: ModelStore, tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "w.gguf").write_bytes(generator(seed=2).read_bytes())
+    (tmp_path / "v.gguf").write_bytes(generator(seed=3).read_bytes())
+    (tmp_path / "lora.gguf").write_bytes(adapter().read_bytes())
+    with pytest.raises(ModelfileInvalid, match=told):
+        store.create("x", text, unreported, base_dir=tmp_path)
+    assert len(store.list()) == 1
+
+
+def test_an_adapter_and_a_draft_become_part_of_the_model(store: ModelStore) -> None:
+    store.create(
+        "legal", f"FROM tiny\nADAPTER {adapter()}\nDRAFT {generator(seed=5)}", unreported, base_dir=Path("/")
+    )
+    (spec,) = [spec for spec in store.serve_specs() if spec.name == "legal:latest"]
+    assert len(spec.adapters) == 1
+    assert spec.draft is not None
+    assert store.show("legal").modelfile.count("sha256:") == 3
+
+
+def test_a_directory_gives_its_only_gguf(store: ModelStore, tmp_path: Path) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir/w.gguf").write_bytes(generator(seed=2).read_bytes())
+    (tmp_path / "dir/README.md").write_text("hello")
+    store.create("mine", "FROM ./dir", unreported, base_dir=tmp_path)
+    assert len(weights_of(store, "mine:latest")) == 1
+
+
+# ── the rest of a Modelfile ─────────────────────────────────────────────────────────────────────────
+
+
+def test_instructions_replace_and_licences_add_up(store: ModelStore) -> None:
+    store.create(
+        "a",
+        "FROM tiny\nSYSTEM one\nPARAMETER temperature 0.5\nPARAMETER stop A\nLICENSE first\n"
+        "MESSAGE user hi\nMESSAGE assistant hello",
+        unreported,
+    )
+    store.create("b", "FROM a\nSYSTEM two\nPARAMETER stop B\nLICENSE second", unreported)
+    shown = store.show("b")
+    assert shown.system == "two"
+    assert shown.parameters == {"temperature": 0.5, "stop": ("B",)}
+    assert shown.licences == ("first", "second")
+    assert shown.messages == (("user", "hi"), ("assistant", "hello"))
+
+
+def test_an_empty_text_takes_away_what_the_base_has(store: ModelStore) -> None:
+    store.create("a", f"FROM tiny\nSYSTEM one\nTEMPLATE {JINJA}", unreported)
+    store.create("b", 'FROM a\nSYSTEM ""\nTEMPLATE ""', unreported)
+    assert store.show("b").system is None
+    assert store.show("b").template == tiny_gguf.CHATML
+
+
+def test_the_modelfile_that_show_prints_makes_the_same_model(store: ModelStore) -> None:
+    store.create(
+        "a", f'FROM tiny\nSYSTEM """two\nlines"""\nTEMPLATE {JINJA}\nPARAMETER top_k 3\nLICENSE x', unreported
+    )
+    store.create("b", store.show("a").modelfile, unreported)
+    first, second = store.show("a"), store.show("b")
+    assert (first.system, first.template, first.parameters) == (
+        second.system,
+        second.template,
+        second.parameters,
+    )
+    assert weights_of(store, "a:latest") == weights_of(store, "b:latest")
+
+
+def test_jinja_is_kept_and_go_is_converted(store: ModelStore) -> None:
+    store.create("jinja", f"FROM tiny\nTEMPLATE {JINJA}", unreported)
+    store.create("go", f'FROM tiny\nTEMPLATE """{GO}"""', unreported)
+    assert store.show("jinja").template == JINJA
+    converted = store.show("go").template
+    assert converted is not None
+    assert "{%" in converted
+
+
+def test_go_that_cannot_be_converted_is_refused(store: ModelStore) -> None:
+    with pytest.raises(TemplateInvalid):
+        store.create("x", "FROM tiny\nTEMPLATE {{ call .Function }}", unreported)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (GO, False),
+        (JINJA, True),
+        ("{{ .Prompt }}", False),
+        ("{{- if .System }}x{{ end }}", False),
+        ("{{ messages[0].content }}", True),
+        ("{{- bos_token }}{% if x %}{% endif %}", True),
+        ("{# only a comment #}", True),
+        ("plain text", False),
+        ("{{/* go comment */}}", False),
+        ("{{ $x := .Messages }}", False),
+    ],
+)
+def test_the_two_template_languages_are_told_apart(text: str, expected: bool) -> None:
+    assert is_jinja(text) is expected
+
+
+def test_what_has_no_effect_is_told(store: ModelStore) -> None:
+    told = Told()
+    store.create("x", "FROM tiny\nPARAMETER num_keep 4", told)
+    assert any(status.startswith("warning: parameter 'num_keep'") for status in told.statuses)
+
+
+def test_a_bad_modelfile_names_its_line(store: ModelStore) -> None:
+    with pytest.raises(ModelfileInvalid, match=r"\(line 2\)"):
+        store.create("x", "FROM tiny\nPARAMETER nonsense 1", unreported)
+
+
+# ── quantising ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class FakeQuantizer:
+    """Writes another small model, whatever is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, str]] = []
+
+    def check(self, kind: str) -> str:
+        if kind.lower() != "q8_0":
+            raise InvalidRequest(reason=f"{kind!r} is not one of Q8_0", param="quantize")
+        return "Q8_0"
+
+    def __call__(
+        self, sources: Sequence[Path], target: Path, kind: str, *, model: str, report: Callable[[float], None]
+    ) -> None:
+        self.asked.append((len(sources), kind))
+        assert model
+        report(0.5)
+        target.write_bytes(generator(seed=9).read_bytes())
+
+
+def test_quantising_replaces_the_weights_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    quantizer = FakeQuantizer()
+    settings = StoreSettings(floor_fraction=0.0)
+    store = open_store(tmp_path, settings, probe=FakeProbe(), quantize=quantizer, files=UnsyncedFiles())
+    told = Told()
+    store.create("q", f"FROM {generator()}\nSYSTEM hi", told, base_dir=tmp_path, quantize="q8_0")
+    assert quantizer.asked == [(1, "Q8_0")]
+    assert "quantizing F32 model to Q8_0" in told.statuses
+    assert store.show("q").system == "hi"
+    assert not list(store.layout.places.ingest.iterdir())
+    with pytest.raises(InvalidRequest, match="not one of"):
+        store.create("q", f"FROM {generator(seed=4)}", unreported, base_dir=tmp_path, quantize="q1")
+    store.close()
+
+
+def test_a_process_without_a_quantiser_says_so(store: ModelStore) -> None:
+    with pytest.raises(Unsupported):
+        store.create("x", "FROM tiny", unreported, quantize="q8_0")
+
+
+# ── files of this machine ───────────────────────────────────────────────────────────────────────────
+
+
+def split(directory: Path, numbers: Sequence[int] = (1, 2, 3)) -> list[Path]:
+    paths = [directory / f"m-{number:05d}-of-00003.gguf" for number in numbers]
+    for path in paths:
+        path.write_bytes(b"x")
+    return paths
+
+
+def test_one_part_of_a_split_model_stands_for_all(tmp_path: Path) -> None:
+    paths = split(tmp_path)
+    assert gguf_files(paths[1]) == [tuple(paths)]
+    assert gguf_files(tmp_path) == [tuple(paths)]
+
+
+def test_a_split_model_with_a_part_missing_is_refused(tmp_path: Path) -> None:
+    split(tmp_path, (1, 3))
+    with pytest.raises(InvalidRequest, match="3 parts, of which 2 are there"):
+        gguf_files(tmp_path)
+
+
+def test_a_link_that_leads_out_of_its_directory_is_refused(tmp_path: Path) -> None:
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    (tmp_path / "secret.gguf").write_bytes(b"x")
+    (inside / "m.gguf").symlink_to(tmp_path / "secret.gguf")
+    with pytest.raises(InvalidRequest, match="leads out"):
+        gguf_files(inside)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_other_formats_are_refused_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(Unsupported, match="GGUF"):
+        gguf_files(tmp_path)
+    with pytest.raises(Unsupported, match="GGUF"):
+        gguf_files(tmp_path / name)
+
+
+def test_what_is_neither_file_nor_directory_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="neither"):
+        gguf_files(Path("/dev/null"))
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("SmolLM2-135M-Instruct-Q4_1.gguf", "smollm2-135m-instruct-q4_1:latest"),
+        ("m-00001-of-00003.gguf", "m:latest"),
+        ("a  b (1).gguf", "a-b-1:latest"),
+        ("..--x__.y.gguf", "x-y:latest"),
+        ("ü.ö-z.gguf", "z:latest"),
+        ("x" * 300 + ".gguf", "x" * 80 + ":latest"),
+    ],
+)
+def test_a_file_name_becomes_a_name(file: str, name: str) -> None:
+    assert name_for(file).display == name
+
+
+def part(number: int | None) -> Gguf:
+    blob = Descriptor(media_type="x/y", digest=digest_of(str(number).encode()), size=1)
+    return Gguf(kind=GgufKind.MODEL, blobs=(blob,), split=number)
+
+
+def test_parts_named_one_by_one_become_one_model_in_order() -> None:
+    whole = part(None)
+    found = joined([part(2), whole, part(0), part(1)])
+    assert found[0] == whole
+    assert found[1].blobs == (*part(0).blobs, *part(1).blobs, *part(2).blobs)
+    assert joined([whole]) == (whole,)
