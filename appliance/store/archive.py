@@ -26,7 +26,7 @@ from appliance.errors import (
 from appliance.store.content import Report, Source
 from appliance.store.descriptor import Descriptor, Resolved
 from appliance.store.digest import Digest, digest_of, hex_of
-from appliance.store.files import TEMPORARY, Files
+from appliance.store.files import TEMPORARY, Files, iter_bytes
 from appliance.store.names import MAX_INDEX_BYTES, Entry, entries_of, entry_for, parse_index, render
 from appliance.store.opened import check_version
 from appliance.store.recovery import OCI_LAYOUT
@@ -36,7 +36,6 @@ from appliance.store.tar_format import TRAILER, Member, members, padding, render
 from appliance.store.transfer import fill
 
 MAX_SMALL_BYTES: Final = 16 << 20
-_CHUNK_BYTES: Final = 1 << 20
 _MAX_LAYOUT_BYTES: Final = 4_096
 
 
@@ -101,7 +100,7 @@ class TarSource:
     ) -> Iterator[Iterator[bytes]]:
         member = self._member(descriptor)
         stop = member.size if end is None else min(end, member.size)
-        yield self._chunks(member.offset + start, member.offset + stop)
+        yield iter_bytes(self._fd, member.offset + start, member.offset + stop)
 
     def _member(self, descriptor: Descriptor) -> Member:
         member = self._members.get(f"blobs/sha256/{hex_of(descriptor.digest)}")
@@ -120,19 +119,8 @@ class TarSource:
             raise ManifestInvalid(what=str(self._path), reason=f"{name} has {member.size} bytes")
         return self._read(member.offset, member.size)
 
-    def _chunks(self, start: int, end: int) -> Iterator[bytes]:
-        while start < end:
-            chunk = self._read(start, min(_CHUNK_BYTES, end - start))
-            if not chunk:
-                return
-            yield chunk
-            start += len(chunk)
-
     def _read(self, offset: int, length: int) -> bytes:
-        try:
-            return os.pread(self._fd, length, offset)
-        except OSError as error:
-            raise StoreFault(path=str(self._path), reason=error.strerror or str(error)) from error
+        return b"".join(iter_bytes(self._fd, offset, offset + length))
 
 
 class TarTarget:

@@ -15,18 +15,17 @@ from typing import Final
 
 import msgspec
 
-from appliance.errors import ManifestInvalid, ModelBroken, ModelNotFound, StoreFault
+from appliance.errors import ManifestInvalid, ModelBroken, ModelNotFound
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest, digest_of
 from appliance.store.examine import Examination
-from appliance.store.files import Files, status_of
+from appliance.store.files import Files, iter_bytes, read_small, status_of
 from appliance.store.places import Places
 from appliance.store.verified import Verified
 
 MAX_SMALL_BYTES: Final = 16 << 20
 """What `fetch` reads into memory: manifests, configs, templates, licences."""
 
-_CHUNK_BYTES: Final = 1 << 20
 _MAX_REASON_BYTES: Final = 64 << 10
 _MAX_REASON_CHARS: Final = 4_000
 
@@ -84,7 +83,7 @@ class Blobs:
         if self.status(descriptor.digest) is None:
             raise self._absent(descriptor.digest)
         with self._opened(self._places.blob(descriptor.digest)) as fd:
-            content = b"".join(_chunks(fd, 0, descriptor.size + 1))
+            content = b"".join(iter_bytes(fd, 0, descriptor.size + 1))
         if digest_of(content) != descriptor.digest:
             self.verified.forget(descriptor.digest)
             self.path(descriptor.digest)
@@ -98,7 +97,7 @@ class Blobs:
             raise self._absent(descriptor.digest)
         stop = descriptor.size if end is None else min(end, descriptor.size)
         with self._opened(self._places.blob(descriptor.digest)) as fd:
-            yield _chunks(fd, start, stop)
+            yield iter_bytes(fd, start, stop)
 
     # ── quarantine ──────────────────────────────────────────────────────────────────────────────────
 
@@ -115,12 +114,12 @@ class Blobs:
             self._files.fsync_dir(self._places.blobs)
 
     def quarantine_reason(self, digest: Digest) -> str | None:
-        try:
-            with self._places.quarantine_reason(digest).open("rb") as file:
-                return msgspec.json.decode(file.read(_MAX_REASON_BYTES), type=_Reason).reason
-        except FileNotFoundError:
+        content = read_small(self._places.quarantine_reason(digest), _MAX_REASON_BYTES)
+        if content is None:
             return None
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        try:
+            return msgspec.json.decode(content, type=_Reason).reason
+        except (msgspec.MsgspecError, UnicodeDecodeError):
             return f"blob {digest} is in quarantine; its reason cannot be read"
 
     def welcome(self, digest: Digest) -> None:
@@ -158,15 +157,3 @@ class Blobs:
             yield fd
         finally:
             os.close(fd)
-
-
-def _chunks(fd: int, start: int, end: int) -> Iterator[bytes]:
-    while start < end:
-        try:
-            chunk = os.pread(fd, min(_CHUNK_BYTES, end - start), start)
-        except OSError as error:
-            raise StoreFault(path=f"(file {fd})", reason=error.strerror or str(error)) from error
-        if not chunk:
-            return
-        yield chunk
-        start += len(chunk)

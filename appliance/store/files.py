@@ -46,6 +46,8 @@ _REASONS: Final = {
     errno.ELOOP: "it is a symbolic link, which the store does not follow",
 }
 
+_BLOCK_BYTES: Final = 1 << 20
+
 FICLONE: Final = 0x40049409
 """ioctl of linux/fs.h: share all extents of another file (btrfs, xfs, bcachefs)."""
 
@@ -219,6 +221,30 @@ def status_of(path: Path) -> os.stat_result | None:
             return path.lstat()
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+
+def read_small(path: Path, limit_bytes: int) -> bytes | None:
+    """A plain file, at most one byte more than the limit; None: nothing there. A link, a device or a pipe in
+    its place (a stick may hold anything) is a StoreFault, and is never waited for.
+    """
+    if status_of(path) is None:
+        return None
+    descriptor = Files().open_existing(path)
+    try:
+        return b"".join(iter_bytes(descriptor, 0, limit_bytes + 1))
+    finally:
+        os.close(descriptor)
+
+
+def iter_bytes(descriptor: int, start: int, end: int) -> Iterator[bytes]:
+    """Blocks of a file, to `end` or where it ends."""
+    while start < end:
+        with _faults(descriptor):
+            block = os.pread(descriptor, min(_BLOCK_BYTES, end - start), start)
+        if not block:
+            return
+        yield block
+        start += len(block)
 
 
 @contextmanager

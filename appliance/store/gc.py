@@ -59,7 +59,7 @@ def collect(layout: Layout, *, dry_run: bool = False, now: float | None = None) 
         blobs = [] if withheld else _unneeded(layout, reachable, clock)
         leftovers = [*_old_parts(layout, clock), *_old_quarantine(layout, reachable, clock)]
         if not dry_run:
-            _remove(layout, layout.places.blobs, blobs)
+            blobs = _remove_blobs(layout, blobs)
             _remove(
                 layout,
                 layout.places.ingest,
@@ -92,17 +92,27 @@ def _reachable(layout: Layout) -> tuple[frozenset[Digest], list[str]]:
 
 
 def _unneeded(layout: Layout, reachable: frozenset[Digest], clock: float) -> list[_File]:
-    kept = reachable | layout.holds.held() | layout.locks.busy()
-    hour_ago = layout.monotonic() - PROTECTED_S
-    recent = {digest for digest, at in layout.touched.copy().items() if at > hour_ago}
+    _forget_old_touches(layout)
     unneeded = []
     for digest in blob_digests(layout.places):
-        if digest in kept or digest in recent:
+        if digest in reachable or not _is_free(layout, digest):
             continue
         file = _file(digest, layout.places.blob(digest))
         if file and (digest in layout.released or _age_s(file.path, clock) >= PROTECTED_S):
             unneeded.append(file)
     return unneeded
+
+
+def _forget_old_touches(layout: Layout) -> None:
+    hour_ago = layout.monotonic() - PROTECTED_S
+    with layout.touch_lock:
+        for digest in [digest for digest, at in layout.touched.items() if at <= hour_ago]:
+            del layout.touched[digest]
+
+
+def _is_free(layout: Layout, digest: Digest) -> bool:
+    """Rules 2 and 3."""
+    return not (digest in layout.touched or digest in layout.holds.held() or digest in layout.locks.busy())
 
 
 def _old_parts(layout: Layout, clock: float) -> list[_File]:
@@ -129,13 +139,24 @@ def _old(directory: Path, kept: frozenset[Digest], clock: float) -> Iterable[_Fi
             yield file
 
 
+def _remove_blobs(layout: Layout, files: list[_File]) -> list[_File]:
+    """Those that went. One at a time, so that no copy is told of a blob that goes a moment later."""
+    gone = []
+    for file in files:
+        with layout.touch_lock:
+            if _is_free(layout, file.digest):
+                layout.files.unlink(file.path)
+                layout.released.discard(file.digest)
+                gone.append(file)
+        layout.blobs.verified.forget(file.digest)
+    if gone:
+        layout.files.fsync_dir(layout.places.blobs)
+    return gone
+
+
 def _remove(layout: Layout, directory: Path, files: list[_File]) -> None:
     for file in files:
         layout.files.unlink(file.path)
-        if directory == layout.places.blobs:
-            layout.blobs.verified.forget(file.digest)
-            layout.released.discard(file.digest)
-            layout.touched.pop(file.digest, None)
     if files:
         layout.files.fsync_dir(directory)
 

@@ -21,7 +21,7 @@ import msgspec
 
 from appliance.errors import DigestMismatch, StoreFault
 from appliance.store.descriptor import Descriptor
-from appliance.store.files import Files
+from appliance.store.files import Files, read_small
 from appliance.store.places import Places
 from appliance.store.ranges import Ranges
 
@@ -223,14 +223,13 @@ class Ingest:
 
 def read_state(path: Path, size: int | None = None) -> list[tuple[int, int]] | None:
     """The durable ranges of a part; None when there is no state, or none that fits the size."""
-    try:
-        with path.open("rb") as file:
-            state = msgspec.json.decode(file.read(_MAX_STATE_BYTES), type=_State)
-    except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    content = read_small(path, _MAX_STATE_BYTES)
+    if content is None:
         return None
-    except OSError as error:
-        # Not an absence: what has come must not be thrown away because it cannot be read just now.
-        raise StoreFault(path=str(path), reason=error.strerror or str(error)) from error
+    try:
+        state = msgspec.json.decode(content, type=_State)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
     if size is not None and state.size != size:
         return None
     if any(not 0 <= start < end <= state.size for start, end in state.durable):

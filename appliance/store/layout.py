@@ -89,6 +89,7 @@ class Layout:
         self.locks = BlobLocks()
         self.holds = Holds()
         self.index_lock = threading.RLock()
+        self.touch_lock = threading.Lock()
         self.touched: dict[Digest, float] = {}
         self.released: set[Digest] = set()
         self._arriving: dict[Digest, Ingest] = {}
@@ -221,6 +222,7 @@ class Layout:
     def take(self, descriptor: Descriptor, source: Source, report: Report) -> None:
         """A second taker of one blob waits, is told of its progress, and finds it done."""
         self._require_writable()
+        self._touch(descriptor.digest)
         with self.locks.alone(descriptor.digest, lambda: self._tell_arriving(descriptor, report)):
             if self.blobs.is_sound(descriptor):
                 report(_pulling(descriptor, descriptor.size))
@@ -308,6 +310,7 @@ class Layout:
 
     def _put(self, descriptor: Descriptor, content: bytes) -> None:
         self._require_writable()
+        self._touch(descriptor.digest)
         with self.locks.alone(descriptor.digest):
             if not self.blobs.is_sound(descriptor):
                 self.space.require(len(content))
@@ -327,8 +330,12 @@ class Layout:
         self._touch(descriptor.digest)
 
     def _touch(self, digest: Digest) -> None:
-        self.touched[digest] = self.monotonic()
-        self.released.discard(digest)
+        """From now on for an hour gc leaves it alone; what gc has removed a moment ago is then seen to be
+        gone.
+        """
+        with self.touch_lock:
+            self.touched[digest] = self.monotonic()
+            self.released.discard(digest)
 
     def _release(self, top: Descriptor) -> None:
         """A name has let go of these: what no other name needs may be collected at once. The index lock is
@@ -338,9 +345,10 @@ class Layout:
             below = self.graph.closure(top)
         except OutpostError:
             return  # its blobs are collected by age
-        for digest in below:
-            self.touched.pop(digest, None)
-            self.released.add(digest)
+        with self.touch_lock:
+            for digest in below:
+                self.touched.pop(digest, None)
+                self.released.add(digest)
 
     def _require_writable(self) -> None:
         if self.read_only:

@@ -19,7 +19,7 @@ import msgspec
 from appliance.errors import InvalidReference, ManifestInvalid, StoreFault
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import parse_digest
-from appliance.store.files import Files
+from appliance.store.files import Files, read_small, status_of
 from appliance.store.media_types import OCI_INDEX, REF_NAME
 from appliance.store.places import Places
 from appliance.store.reference import Reference, parse_reference
@@ -69,10 +69,9 @@ class Names:
     def entries(self) -> tuple[Entry, ...]:
         """Read again only when the file is another one."""
         with self._lock:
-            try:
-                found = self._places.index.stat()
-            except OSError as error:
-                raise StoreFault(path=str(self._places.index), reason=error.strerror or str(error)) from error
+            found = status_of(self._places.index)
+            if found is None:
+                raise StoreFault(path=str(self._places.index), reason="it is gone")
             identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
             if identity != self._identity:
                 self._entries = entries_of(read_index(self._places.index))
@@ -121,11 +120,9 @@ def render(manifests: Sequence[_Descriptor]) -> bytes:
 
 def read_index(path: Path) -> list[_Descriptor]:
     """Raises ManifestInvalid, StoreFault."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_INDEX_BYTES + 1)
-    except OSError as error:
-        raise StoreFault(path=str(path), reason=error.strerror or str(error)) from error
+    content = read_small(path, MAX_INDEX_BYTES)
+    if content is None:
+        raise ManifestInvalid(what=str(path), reason="it is not there")
     return parse_index(content, what=str(path))
 
 

@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-from appliance.errors import ManifestInvalid, StoreFault
-from appliance.store.files import Files, status_of
+from appliance.errors import ManifestInvalid
+from appliance.store.files import Files, read_small, status_of
 from appliance.store.lock import StoreLock
 from appliance.store.places import Places
 from appliance.store.recovery import recover, settle_quarantine
@@ -66,13 +66,9 @@ def check_foreign(places: Places) -> None:
             raise ManifestInvalid(
                 what=str(places.root), reason=f"{directory.name}/ is no directory: no OCI layout"
             )
-    try:
-        with places.layout.open("rb") as file:
-            content = file.read(_MAX_LAYOUT_BYTES)
-    except FileNotFoundError as error:
-        raise ManifestInvalid(what=str(places.root), reason="it has no file oci-layout") from error
-    except OSError as error:
-        raise StoreFault(path=str(places.layout), reason=error.strerror or str(error)) from error
+    content = read_small(places.layout, _MAX_LAYOUT_BYTES)
+    if content is None:
+        raise ManifestInvalid(what=str(places.root), reason="it has no file oci-layout")
     check_version(content, what=str(places.root))
 
 

@@ -16,7 +16,7 @@ from typing import Final
 from appliance.errors import ManifestInvalid, OutpostError, StoreFault
 from appliance.store.descriptor import Descriptor, ImageIndex, Manifest
 from appliance.store.digest import Digest, digest_of, hex_of
-from appliance.store.files import Files
+from appliance.store.files import Files, read_small, status_of
 from appliance.store.lock import StoreLock
 from appliance.store.manifest import MAX_BYTES, parse_manifest
 from appliance.store.names import Entry, entries_of, entry_for, read_index, render
@@ -34,7 +34,7 @@ def recover_index(root: Path, *, files: Files) -> list[str]:
         manifests = _manifests(places)
         named = [entry for entry in _remembered(places) if entry.descriptor.digest in manifests]
         entries = [*named, *_nameless(manifests, named)]
-        if places.index.exists():
+        if status_of(places.index):
             files.mkdir(places.quarantine)
             files.rename(places.index, places.quarantine / _DAMAGED)
             files.fsync_dir(places.quarantine)
@@ -55,11 +55,8 @@ def _manifests(places: Places) -> dict[Digest, tuple[Descriptor, Manifest | Imag
     """Small sound blobs that can be read as one."""
     found = {}
     for digest in blob_digests(places):
-        path = places.blob(digest)
-        if path.is_symlink() or path.stat().st_size > MAX_BYTES:
-            continue
-        content = path.read_bytes()
         try:
+            content = read_small(places.blob(digest), MAX_BYTES) or b""
             manifest = parse_manifest(content, what=digest)
         except OutpostError:
             continue

@@ -19,8 +19,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from appliance.errors import StoreFault
 from appliance.store.digest import Digest, hex_of
-from appliance.store.files import Files
+from appliance.store.files import Files, read_small
 from appliance.store.places import Places
 
 SETTLED_AFTER_S: Final = 600.0
@@ -111,10 +112,8 @@ def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
 
 
 def _read(path: Path | None) -> dict[str, _Entry]:
-    if path is None:
-        return {}
     try:
-        with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_MAX_BYTES), type=_Document).blobs
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        content = read_small(path, _MAX_BYTES) if path else None
+        return msgspec.json.decode(content, type=_Document).blobs if content else {}
+    except (StoreFault, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}
