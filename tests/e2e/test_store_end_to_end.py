@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,8 +12,7 @@ import httpx
 import pytest
 
 from tests.daemon import STARTER, Daemon
-
-OUTPOST = Path(sys.executable).parent / "outpost"
+from tests.e2e.store_commands import command, environment, models, outpost
 
 
 @pytest.fixture(scope="module")
@@ -34,22 +31,6 @@ def second(first: Daemon, tmp_path: Path) -> Iterator[Daemon]:
     config = f'[store.hosts]\n"{host}:{port}" = {{ insecure = true }}\n'
     with Daemon(tmp_path, models={}, config=config) as daemon:
         yield daemon
-
-
-def command(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {"PATH": os.environ["PATH"], "HOME": str(daemon.data), "LANG": "C.UTF-8"}
-    told = [str(OUTPOST), arguments[0], "--data", str(daemon.data), *arguments[1:]]
-    return subprocess.run(told, env=env, capture_output=True, text=True, timeout=120, check=False)
-
-
-def outpost(daemon: Daemon, *arguments: str) -> str:
-    done = command(daemon, *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr + daemon.log()[-2000:]
-    return done.stdout
-
-
-def names(daemon: Daemon) -> list[str]:
-    return sorted(model["name"] for model in json.loads(outpost(daemon, "list", "--json"))["models"])
 
 
 def address_of(daemon: Daemon) -> str:
@@ -74,18 +55,16 @@ def test_a_stored_model_is_listed_shown_and_run_by_its_name(first: Daemon) -> No
 def test_another_outpost_pulls_it_and_serves_it(first: Daemon, second: Daemon) -> None:
     told = outpost(second, "pull", f"{address_of(first)}/library/smollm2", "--as", "mine")
     assert told.splitlines()[-1] == "success"
-    assert names(second) == ["mine:latest"]
-    digests = [json.loads(outpost(daemon, "list", "--json"))["models"] for daemon in (first, second)]
-    assert digests[1][0]["digest"] in {model["digest"] for model in digests[0]}
+    assert list(models(second)) == ["mine:latest"]
+    assert models(second)["mine:latest"]["digest"] == models(first)["smollm2:latest"]["digest"]
     assert outpost(second, "run", "mine", "Hi", "--max-tokens", "4").strip()
     assert outpost(second, "verify").count("\n") >= 2
 
 
 def test_skopeo_pulls_it_from_a_daemon(first: Daemon, tmp_path: Path) -> None:
     source = f"docker://{address_of(first)}/library/smollm2:latest"
-    env = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
     copy = ["skopeo", "copy", "-q", "--src-tls-verify=false", source, f"oci:{tmp_path}/out:tag"]
-    subprocess.run(copy, check=True, timeout=60, env=env)
+    subprocess.run(copy, check=True, timeout=60, env=environment(tmp_path))
     with STARTER.open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
     assert (tmp_path / "out/blobs/sha256" / weights).stat().st_size == STARTER.stat().st_size
@@ -102,7 +81,7 @@ def test_a_change_costs_only_its_new_layers_and_takes_effect(first: Daemon, tmp_
     answer = httpx.post(f"{first.url}/v1/chat/completions", json=body, timeout=120, trust_env=False).json()
     assert answer["usage"]["completion_tokens"] <= 3
     outpost(first, "rm", "brief")
-    assert "brief:latest" not in names(first)
+    assert "brief:latest" not in models(first)
 
 
 def test_export_and_import_carry_a_model_to_another_outpost(
@@ -112,7 +91,7 @@ def test_export_and_import_carry_a_model_to_another_outpost(
         outpost(first, "export", "smollm2", str(target))
         assert "imported 'smollm2:latest'" in outpost(second, "import", str(target))
         outpost(second, "rm", "smollm2")
-    assert names(second) == []
+    assert not models(second)
     assert "freed" in outpost(second, "gc")
 
 
@@ -132,4 +111,4 @@ def test_what_is_no_model_is_quarantined_with_its_reason(first: Daemon, tmp_path
     bad.write_bytes(STARTER.read_bytes()[: 1 << 20])
     done = command(first, "import", str(bad), "bad")
     assert done.returncode == 65
-    assert "bad" not in " ".join(names(first))
+    assert "bad" not in " ".join(models(first))
