@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from appliance.errors import ManifestInvalid, ModelBroken, ModelNotFound
+from appliance.errors import DigestMismatch, ManifestInvalid, ModelBroken, ModelNotFound
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest, digest_of
 from appliance.store.examine import Examination
@@ -92,9 +92,13 @@ class Blobs:
 
     @contextmanager
     def chunks(self, descriptor: Descriptor, start: int, end: int | None) -> Iterator[Iterator[bytes]]:
-        """As they are, not verified."""
-        if self.status(descriptor.digest) is None:
+        """As they are, not verified; but of the declared size."""
+        found = self.status(descriptor.digest)
+        if found is None:
             raise self._absent(descriptor.digest)
+        if found.st_size != descriptor.size:
+            expected, actual = f"{descriptor.size} bytes", f"{found.st_size} bytes"
+            raise DigestMismatch(what=f"blob {descriptor.digest}", expected=expected, actual=actual)
         stop = descriptor.size if end is None else min(end, descriptor.size)
         with self._opened(self._places.blob(descriptor.digest)) as fd:
             yield iter_bytes(fd, start, stop)
