@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.engine.template_format import ToolFormat
-from appliance.modelfile.compatibility import SPOKEN, precedence
+from appliance.modelfile.compatibility import OLLAMA_VERSION, SPOKEN, precedence
 from appliance.modelfile.parameters import PARAMETERS, Use, check_options, engine_settings
 from appliance.wire.messages import Generate, Placement, SamplingParams
 
@@ -108,3 +109,8 @@ def test_versions_are_ordered_as_semver_orders_them() -> None:
 @pytest.mark.parametrize("text", ["", "v", "1.", "01.2.3", "1.2.3-", "1.2.3.4", "1.2-rc", "x", "9" * 100])
 def test_what_is_no_version_has_no_rank(text: str) -> None:
     assert precedence(text) is None
+
+
+def test_the_manual_names_every_parameter_and_every_spoken_name() -> None:
+    manual = (Path(__file__).parents[3] / "docs/modelfile.md").read_text(encoding="utf-8")
+    assert [name for name in (*PARAMETERS, *SPOKEN, OLLAMA_VERSION) if name not in manual] == []
