@@ -18,7 +18,7 @@ lock                    flock of that process
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +30,11 @@ _HEX: Final = re.compile(r"[0-9a-f]{64}")
 @dataclass(frozen=True, slots=True)
 class Places:
     root: Path
+    blobs: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        # Made once: a list of models asks for the paths of hundreds of blobs.
+        object.__setattr__(self, "blobs", self.root / "blobs" / "sha256")
 
     @property
     def layout(self) -> Path:
@@ -42,10 +47,6 @@ class Places:
     @property
     def previous_index(self) -> Path:
         return self.root / "index.json.previous"
-
-    @property
-    def blobs(self) -> Path:
-        return self.root / "blobs" / "sha256"
 
     @property
     def ingest(self) -> Path:
