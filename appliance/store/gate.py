@@ -11,12 +11,13 @@ model that has a name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import ModelInvalid
+from appliance.errors import ModelInvalid, OutpostError
 from appliance.store import admission
 from appliance.store.content import Progress, Report
 from appliance.store.descriptor import Descriptor, Manifest
@@ -63,21 +64,23 @@ class Gate:
         """Returns when the model may have its name. Raises ModelInvalid, ManifestInvalid, ModelNotFound."""
         stored = read_model(manifest, self._layout.fetch)  # 1
         settings_of(stored.params, model=model)
-        named = [known for known in self._named() if known is not None]
-        if any(_likeness(known) == _likeness(stored) for known in named):  # 2
+        if any(_likeness(known) == _likeness(stored) for known in self._named()):  # 2
             return
         report(Progress(status=VALIDATING))
         try:
             self._check(stored, model)  # 3
             self._try(stored, model)  # 4
         except ModelInvalid as fault:
-            self._quarantine(stored, named, fault)
+            self._quarantine(stored, fault)
             raise
 
-    def _named(self) -> Iterable[StoredModel | None]:
+    def _named(self) -> Iterator[StoredModel]:
+        """Sound models that have a name."""
         for _, descriptor in self._layout.references():
-            if self._layout.broken(descriptor) is None:
-                yield self._reader.model(descriptor)
+            with contextlib.suppress(OutpostError):
+                model = self._reader.model(descriptor)
+                if self._layout.broken(descriptor) is None:
+                    yield model
 
     def _check(self, stored: StoredModel, model: str) -> None:
         admission.check(self._paths(stored.weights), model=model)
@@ -99,8 +102,8 @@ class Gate:
             )
         )
 
-    def _quarantine(self, stored: StoredModel, named: Iterable[StoredModel], fault: ModelInvalid) -> None:
-        kept = {blob.digest for known in named for blob in known.files}
+    def _quarantine(self, stored: StoredModel, fault: ModelInvalid) -> None:
+        kept = {blob.digest for known in self._named() for blob in known.files}
         for digest in {blob.digest for blob in stored.files} - kept:
             self._layout.quarantine(digest, str(fault.fields["reason"]))
 

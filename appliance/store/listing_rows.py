@@ -67,7 +67,7 @@ def _row(
 
 def _described(reader: ModelReader, descriptor: Descriptor, row: ListedModel) -> ListedModel:
     try:
-        facts = reader.model(descriptor).facts
+        facts = reader.config(descriptor)
     except OutpostError as error:
         return replace(row, broken=reason_of(error))
     return replace(

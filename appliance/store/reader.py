@@ -7,10 +7,13 @@ from collections.abc import Callable, Collection
 from typing import Final, Generic, Protocol, TypeVar
 
 from appliance.errors import ManifestInvalid
+from appliance.store.config_reader import read_config
 from appliance.store.descriptor import Descriptor, Manifest
 from appliance.store.digest import Digest
 from appliance.store.manifest import parse_manifest
 from appliance.store.model import StoredModel, read_model
+from appliance.store.model_config import ModelConfig
+from appliance.store.model_layers import Part, in_order, parts_of
 
 _MAX_REMEMBERED: Final = 1024
 
@@ -31,6 +34,7 @@ class ModelReader:
         self._source = source
         self._manifests: _Remembered[Manifest] = _Remembered()
         self._models: _Remembered[StoredModel] = _Remembered()
+        self._configs: _Remembered[ModelConfig] = _Remembered()
 
     def manifest(self, descriptor: Descriptor) -> Manifest:
         """Raises ManifestInvalid, also for an index: under a name of the store stands one model."""
@@ -42,16 +46,27 @@ class ModelReader:
             descriptor.digest, lambda: read_model(self.manifest(descriptor), self._source.fetch)
         )
 
+    def config(self, descriptor: Descriptor) -> ModelConfig:
+        """What it says of itself, for a list: without its small layers. Raises ManifestInvalid."""
+        return self._configs.get(descriptor.digest, lambda: self._read_config(descriptor))
+
     def keep_only(self, digests: Collection[Digest]) -> None:
         """Forget the rest."""
         self._manifests.keep_only(digests)
         self._models.keep_only(digests)
+        self._configs.keep_only(digests)
 
     def _read_manifest(self, descriptor: Descriptor) -> Manifest:
         manifest = parse_manifest(self._source.fetch(descriptor), what=str(descriptor.digest))
         if not isinstance(manifest, Manifest):
             raise ManifestInvalid(what=str(descriptor.digest), reason="it is an index of several models")
         return manifest
+
+    def _read_config(self, descriptor: Descriptor) -> ModelConfig:
+        manifest = self.manifest(descriptor)
+        what = str(descriptor.digest)
+        in_order(parts_of(manifest, what=what)[Part.WEIGHTS], what=what)
+        return read_config(manifest.config, self._source.fetch, what=what).facts
 
 
 class _Remembered(Generic[T]):

@@ -317,23 +317,3 @@ def test_progress_is_told_in_ollamas_words(store: ModelStore) -> None:
     assert told.statuses[0] == "parsing GGUF"
     assert told.statuses[-1] == "writing manifest"
     assert any(status.startswith("using existing layer sha256:") for status in told.statuses)
-
-
-def test_two_hundred_models_are_listed_in_a_moment(tmp_path: Path) -> None:
-    store = make_store(tmp_path)
-    store.import_file(generator(), "tiny", unreported)
-    for number in range(200):
-        store.create(f"m{number}", f"FROM tiny\nSYSTEM number {number}", unreported)
-    store.close()
-    store = make_store(tmp_path)
-    began = time.perf_counter()
-    first = store.list()
-    cold_s = time.perf_counter() - began
-    began = time.perf_counter()
-    store.list()
-    warm_s = time.perf_counter() - began
-    print(f"cold {cold_s:.3f} s, warm {warm_s:.3f} s")
-    assert len(first) == 201
-    assert cold_s < 0.5
-    assert warm_s < 0.5
-    store.close()
