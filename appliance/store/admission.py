@@ -25,6 +25,7 @@ from appliance.gguf.architectures import PROJECTOR
 from appliance.gguf.header import Header, read_header
 from appliance.gguf.quantization import quantization_of
 from appliance.gguf.shape import ModelShape, parameter_count, read_shape, weight_bytes
+from appliance.store import admission_asserts as asserts
 from appliance.store import admission_companions as companions
 from appliance.store import admission_container as container
 from appliance.store import admission_dialect as dialect
@@ -54,6 +55,11 @@ MODEL_RULES: Final[tuple[Rule, ...]] = (
     shape.rope,
     shape.epsilons,
     shape.experts,
+    asserts.widths,
+    asserts.experts,
+    asserts.sections,
+    asserts.states,
+    asserts.least,
     tokenizer.model,
     tokenizer.tokens,
     tokenizer.token_types,
