@@ -9,7 +9,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -20,10 +20,14 @@ import pytest
 
 from appliance.access.keys import KeyRing, generate
 from appliance.api.registry import MAX_STREAMS
+from appliance.store.content import unreported
 from appliance.store.descriptor import Descriptor, Manifest
 from appliance.store.files import Files
 from appliance.store.layout import Layout
 from appliance.store.manifest import parse_manifest
+from appliance.store.outbound import HostSettings, Outbound
+from appliance.store.settings import StorePolicy
+from appliance.store.store import ModelStore
 from tests.fakes.hostile_names import HOSTILE_DIGESTS, HOSTILE_NAMES
 from tests.fakes.stored_models import store_model
 from tests.integration.api_door import Door, opened, wait_for
@@ -100,6 +104,22 @@ def test_skopeo_sends_a_key_as_a_password(stored: Stored, tmp_path: Path) -> Non
         )
     assert without.returncode != 0
     assert told.stdout == stored.layout.fetch(stored.manifest)
+
+
+@pytest.mark.parametrize("secret", ["{key}", "anybody:{key}"])
+def test_our_own_pull_takes_a_model_from_it_also_behind_keys(
+    tiny_model: Path, tmp_path: Path, secret: str
+) -> None:
+    key = generate()
+    with Layout(tmp_path / "theirs", files=Files()) as layout:
+        descriptor = store_model(layout, "tiny", tiny_model, system="Be kind.")
+        with opened(layout=layout, keys=KeyRing({key.key_id: key.sha256})) as door:
+            host = door.url.removeprefix("http://")
+            settings = HostSettings(insecure=True, token=secret.format(key=key.text), redirects_to=())
+            policy = StorePolicy(outbound=Outbound(hosts={host: settings}), hub=None, floor_fraction=0.0)
+            with closing(ModelStore(tmp_path / "ours", policy)) as ours:
+                assert ours.pull(f"{host}/library/tiny", unreported, as_name="mine") == "mine:latest"
+                assert [model.digest for model in ours.list()] == [descriptor.digest]
 
 
 def test_a_greeting_in_tls_is_turned_away_at_once(door: Door) -> None:
