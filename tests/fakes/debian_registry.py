@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import subprocess
 import threading
@@ -38,9 +39,11 @@ class DebianRegistry:
             self._process = subprocess.Popen(
                 ["docker-registry", "serve", self._config], stdout=log, stderr=log
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 30
         while not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
+                self._process.kill()
+                self._process.wait()
                 raise AssertionError(f"docker-registry did not start: {self.log.read_text()[-1000:]}")
             time.sleep(0.05)
         return self
@@ -97,17 +100,16 @@ class SlowWire:
                 thread.start()
 
     def _pass(self, source: socket.socket, target: socket.socket, is_slow: bool) -> None:
-        source.settimeout(0.2)
         with source:
             while not self._stopping.is_set():
                 try:
+                    if not select.select([source], [], [], 0.2)[0]:
+                        continue
                     content = source.recv(64 * 1024)
                     if is_slow:
                         self._wait_for(len(content))
                     target.sendall(content)
-                except TimeoutError:
-                    continue
-                except OSError:
+                except (OSError, ValueError):  # the other direction has closed it
                     break
                 if not content:
                     break

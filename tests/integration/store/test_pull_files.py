@@ -10,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import DigestMismatch, ManifestInvalid, ModelNotFound, OutboundRefused, RemoteRefused
+from appliance.errors import (
+    DigestMismatch,
+    ManifestInvalid,
+    ModelNotFound,
+    OutboundRefused,
+    OutpostError,
+    RemoteRefused,
+)
 from appliance.store import retry
 from appliance.store.content import Progress
 from appliance.store.copy import copy
@@ -19,6 +26,7 @@ from appliance.store.hub import remote_source
 from appliance.store.manifest import parse_manifest
 from appliance.store.model import read_model
 from appliance.store.reference import parse_reference
+from appliance.store.registry import RegistrySource
 from appliance.store.remote_file import download
 from tests.fakes.oci_registry_faults import Exchange, FaultyRegistry
 from tests.integration.store.network import door_to, make_model, opened
@@ -182,6 +190,64 @@ def test_a_repository_that_is_not_there_is_told_so(server: FaultyRegistry) -> No
     name = parse_reference("hf.co/alice/nothing")
     with door_to(server) as door, pytest.raises(ModelNotFound):
         remote_source(door, name, hub=server.url).resolve(name)
+
+
+@pytest.mark.parametrize(
+    ("listing", "error"),
+    [
+        (b"no JSON", ManifestInvalid),
+        (b'{"siblings": 5}', ManifestInvalid),
+        (
+            b'{"siblings": [{"rfilename": "a-Q4_0.gguf", "lfs": {"sha256": "../..", "size": 1}}]}',
+            ManifestInvalid,
+        ),
+        (
+            b'{"siblings": [{"rfilename": "a-Q4_0.gguf", "lfs": {"sha256": "x", "size": -1}}]}',
+            ManifestInvalid,
+        ),
+        (b'{"siblings": [{"rfilename": "a-Q4_0.gguf"}]}', ModelNotFound),
+        (b'{"siblings": []}', ModelNotFound),
+        (b'{"siblings": [' + b" " * 9_000_000, RemoteRefused),
+    ],
+    ids=["no JSON", "no list", "a path as digest", "a negative size", "no sizes", "empty", "too long"],
+)
+def test_a_hostile_list_of_files_is_a_typed_error(
+    server: FaultyRegistry, listing: bytes, error: type[OutpostError]
+) -> None:
+    server.answer_with("/api/models/", lambda exchange: exchange.send(200, listing))
+    name = parse_reference("hf.co/alice/Smol-GGUF")
+    with door_to(server) as door, pytest.raises(error):
+        remote_source(door, name, hub=server.url).resolve(name)
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500])
+def test_a_hub_that_refuses_as_a_registry_is_not_asked_for_files(server: FaultyRegistry, status: int) -> None:
+    server.answer_with("/v2/", lambda exchange: exchange.send(status, b""))
+    name = parse_reference("hf.co/alice/Smol-GGUF")
+    with door_to(server) as door, pytest.raises(RemoteRefused, match=str(status)):
+        remote_source(door, name, hub=server.url).resolve(name)
+    assert server.asked_for("/api/") == []
+
+
+@pytest.mark.parametrize(
+    ("file", "content"), [("params", b"[1]"), ("params", b'{"a": {}}'), ("system", b"\xff\xfe")]
+)
+def test_a_text_beside_the_files_that_cannot_be_read_is_a_typed_error(
+    server: FaultyRegistry, file: str, content: bytes
+) -> None:
+    _serve_hub(server, FILES, {file: content})
+    name = parse_reference("hf.co/alice/Smol-GGUF")
+    with door_to(server) as door, pytest.raises(ManifestInvalid):
+        remote_source(door, name, hub=server.url).resolve(name)
+
+
+def test_other_names_and_unnamed_hubs_are_registries_or_nothing(server: FaultyRegistry) -> None:
+    with door_to(server) as door:
+        assert isinstance(
+            remote_source(door, parse_reference(f"{server.host}/a/b"), hub=server.url), RegistrySource
+        )
+        with pytest.raises(OutboundRefused):
+            remote_source(door, parse_reference("hf.co/a/b"))
 
 
 def test_a_split_model_with_a_part_missing_is_refused(server: FaultyRegistry) -> None:

@@ -89,6 +89,30 @@ def test_a_token_that_is_never_good_enough_ends_in_a_refusal_not_in_a_loop() -> 
 
 
 @pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (403, b"no"),
+        (200, b"no JSON"),
+        (200, b"{}"),
+        (200, b'{"token": "with\\nnewline"}'),
+        (200, b'{"token": 5}'),
+        (200, b"[" * 50_000),
+        (200, b'{"token": "' + b"x" * 100_000 + b'"}'),
+        (302, b""),
+    ],
+    ids=["refused", "no JSON", "none", "a newline", "a number", "deep", "too long", "a redirect"],
+)
+def test_a_realm_that_gives_no_good_token_is_a_refusal(status: int, answer: bytes) -> None:
+    with FaultyRegistry() as registry:
+        name = _add(registry)
+        registry.knobs.token_realm = f"{registry.url}/token?account=x"
+        registry.answer_with("^/token", lambda exchange: exchange.send(status, answer))
+        with door_to(registry) as door, pytest.raises(RemoteRefused):
+            RegistrySource(door, name).resolve(name)
+        assert len(registry.asked_for("^/token")) == 1
+
+
+@pytest.mark.parametrize(
     "realm", ["http://127.0.0.1:1/token", "http://metadata.example/token", "file:///etc"]
 )
 def test_a_realm_elsewhere_is_not_asked(realm: str) -> None:
