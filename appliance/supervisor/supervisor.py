@@ -57,6 +57,7 @@ from appliance.wire.messages import Accepted, Generate, Ready, Request, Result, 
 
 _log = logger("supervisor")
 
+_SETTLE_S = 5.0
 _MAX_NAME = 256
 """Characters of an unknown name that an answer repeats."""
 
@@ -153,21 +154,34 @@ class Supervisor:
         Raises what `resolve` raises. Requests that come after this call meet the new set.
         """
         self._check_names(specs)
-        self._post(lambda now_s: self._catalog.set_models(specs, now_s))
+        self._change(lambda now_s: self._catalog.set_models(specs, now_s))
 
     def add_model(self, spec: ModelSpec) -> None:
         """A new model, or another state of one that is there (its runner is drained, if it must be)."""
         self._check_names([spec])
-        self._post(lambda now_s: self._catalog.add(spec, now_s))
+        self._change(lambda now_s: self._catalog.add(spec, now_s))
 
     def remove_model(self, name: str) -> None:
         """No request starts it any more; what runs finishes, then its runner ends."""
         self._resolve(name)
-        self._post(lambda now_s: self._catalog.remove(name, now_s))
+        self._change(lambda now_s: self._catalog.remove(name, now_s))
 
     def paths_in_use(self) -> frozenset[str]:
         """The files of all models that have a runner, also of those that leave."""
         return self._in_use
+
+    def _change(self, event: Event) -> None:
+        """Done on the loop thread and seen by `find` when this returns, or after `_SETTLE_S` in any case."""
+        is_done = threading.Event()
+
+        def change(now_s: float) -> None:
+            event(now_s)
+            self._publish()
+            is_done.set()
+
+        self._post(change)
+        if self._thread.is_alive():
+            is_done.wait(_SETTLE_S)
 
     def _check_names(self, specs: Sequence[ModelSpec]) -> None:
         for spec in specs:

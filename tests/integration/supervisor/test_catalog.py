@@ -93,6 +93,16 @@ def test_many_models_that_come_and_go_leave_no_runner(supervise: MakeSupervisor,
     eventually(lambda: supervisor.paths_in_use() == frozenset())
 
 
+def test_what_was_changed_is_seen_at_once(supervise: MakeSupervisor, model: Model) -> None:
+    supervisor, one = supervise(), spec(model())
+    for _ in range(200):
+        supervisor.add_model(one)
+        assert supervisor.find("m").name == "m"
+        supervisor.remove_model("m")
+        with pytest.raises(ModelNotFound):
+            supervisor.find("m")
+
+
 def test_a_drain_without_models_is_over_at_once(supervise: MakeSupervisor) -> None:
     supervisor = supervise()
     assert supervisor.beat(1.0)
