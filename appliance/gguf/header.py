@@ -46,7 +46,7 @@ class Limits:
     260,000 tokens and 520,000 merges in 20 MB.
     """
 
-    header_bytes: int = 64 * 1024 * 1024
+    header_bytes: int = 48 * 1024 * 1024
     tensors: int = 10_000
     pairs: int = 1_000
     key_bytes: int = 256
@@ -55,6 +55,9 @@ class Limits:
     string_bytes: int = 1024 * 1024
     token_bytes: int = 4096
     items: int = 1_000_000
+    """In one array."""
+    strings: int = 1_500_000
+    """In all arrays together: each is a step of a loop."""
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -193,6 +196,7 @@ def _count(cursor: Cursor, limit: int, what: str) -> int:
 def _metadata(cursor: Cursor, count: int, limits: Limits) -> tuple[dict[str, Value], dict[str, ValueType]]:
     metadata: dict[str, Value] = {}
     types: dict[str, ValueType] = {}
+    strings = 0
     for index in range(count):
         key = _key(cursor, limits, index)
         if key in metadata:
@@ -200,9 +204,12 @@ def _metadata(cursor: Cursor, count: int, limits: Limits) -> tuple[dict[str, Val
         kind = _value_type(cursor, key)
         types[key] = kind
         if kind is ValueType.ARRAY:
-            metadata[key] = _array(cursor, key, limits)
+            metadata[key] = found = _array(cursor, key, limits)
+            strings += len(found) if isinstance(found, StringArray) else 0
         else:
             metadata[key] = _scalar(cursor, key, kind, limits)
+        if strings > limits.strings:
+            raise Malformed(f"its arrays hold more than {limits.strings} strings")
     return metadata, types
 
 

@@ -99,16 +99,13 @@ def tokens(header: Header) -> str | None:
     found = header.strings(f"{_PREFIX}tokens")
     if found is None or not len(found):
         return "its vocabulary has no tokens"
-    texts = list(found)
-    distinct = set(texts)
-    if len(distinct) == len(texts) and b"" not in distinct:
-        return None
-    empty = [index for index, text in enumerate(texts) if not text]
+    distinct = set(found)
+    empty = [index for index, text in enumerate(found) if not text] if b"" in distinct else []
     if len(empty) > _MOST_EMPTY:
         return f"{len(empty)} tokens of its vocabulary are empty"
-    for index in empty:
-        texts[index] = b"[EMPTY_%d]" % index
-    missing = len(texts) - len(set(texts))
+    distinct.discard(b"")
+    distinct.update(b"[EMPTY_%d]" % index for index in empty)
+    missing = len(found) - len(distinct)
     return f"{missing} tokens of its vocabulary are there twice" if missing else None
 
 

@@ -175,6 +175,7 @@ def test_a_string_array_across_many_reads_is_whole(tmp_path: Path) -> None:
         (Limits(string_bytes=4), "bytes, more than 4"),
         (Limits(token_bytes=4), "bytes, more than 4"),
         (Limits(items=100), "354 items, more than 100"),
+        (Limits(strings=100), "its arrays hold more than 100 strings"),
     ],
 )
 def test_limits_hold(limits: Limits, expected: str, tmp_path: Path) -> None:
