@@ -14,13 +14,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.daemon import STARTER, Daemon
+from tests.daemon import Daemon
 from tests.e2e.store_commands import argv, command, environment, models, outpost
+from tests.fakes import tiny_gguf
 from tests.fakes.debian_registry import DebianRegistry, SlowWire
 from tests.fakes.hostile_names import HOSTILE_NAMES
 
 OPERATIONS = "/outpost/v1/operations"
-WIRE_BYTES_PER_S = 20_000_000
+WIRE_BYTES_PER_S = 2_000_000
+SHAPE = tiny_gguf.Shape(n_layer=2, n_embd=256, n_head=8, n_head_kv=8, n_ff=1024, n_ctx_train=2048)
+"""8 MB: four seconds on the wire."""
 
 
 @pytest.fixture(scope="module")
@@ -37,14 +40,22 @@ def wire(registry: DebianRegistry) -> Iterator[SlowWire]:
 
 
 @pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_gguf.write_generator(tmp_path_factory.mktemp("model") / "tiny.gguf", shape=SHAPE)
+
+
+@pytest.fixture(scope="module")
 def daemon(
-    registry: DebianRegistry, wire: SlowWire, tmp_path_factory: pytest.TempPathFactory
+    registry: DebianRegistry,
+    wire: SlowWire,
+    model_file: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Daemon]:
-    """With the starter model, which is in the registry too."""
+    """With a model, which is in the registry too."""
     config = calling(registry.host, wire.host)
     with Daemon(tmp_path_factory.mktemp("daemon"), models={}, config=config) as running:
-        outpost(running, "import", str(STARTER), "smollm2")
-        outpost(running, "push", "smollm2", f"{registry.host}/library/smollm2")
+        outpost(running, "import", str(model_file), "tiny")
+        outpost(running, "push", "tiny", f"{registry.host}/library/tiny")
         yield running
 
 
@@ -67,8 +78,10 @@ def blob_of(daemon: Daemon) -> Path:
     return max(blobs, key=lambda path: path.stat().st_size)
 
 
-def test_a_pull_that_is_broken_off_again_and_again_goes_on(fresh: Daemon, wire: SlowWire) -> None:
-    name = f"{wire.host}/library/smollm2"
+def test_a_pull_that_is_broken_off_again_and_again_goes_on(
+    fresh: Daemon, wire: SlowWire, model_file: Path
+) -> None:
+    name = f"{wire.host}/library/tiny"
     before = wire.bytes
     for _ in range(3):
         pulling = subprocess.Popen(
@@ -78,7 +91,7 @@ def test_a_pull_that_is_broken_off_again_and_again_goes_on(fresh: Daemon, wire: 
             stderr=subprocess.PIPE,
             text=True,
         )
-        time.sleep(2.0)
+        time.sleep(1.5)
         pulling.send_signal(signal.SIGINT)
         _, told = pulling.communicate(timeout=30)
         assert pulling.returncode == 130
@@ -86,11 +99,11 @@ def test_a_pull_that_is_broken_off_again_and_again_goes_on(fresh: Daemon, wire: 
         assert not models(fresh)
     outpost(fresh, "pull", name)
     assert len(models(fresh)) == 1
-    assert wire.bytes - before < 1.3 * STARTER.stat().st_size
+    assert wire.bytes - before < 1.3 * model_file.stat().st_size
 
 
-def test_two_pulls_at_once_share_the_work(fresh: Daemon, wire: SlowWire) -> None:
-    name, before = f"{wire.host}/library/smollm2", wire.bytes
+def test_two_pulls_at_once_share_the_work(fresh: Daemon, wire: SlowWire, model_file: Path) -> None:
+    name, before = f"{wire.host}/library/tiny", wire.bytes
     pulls = [
         subprocess.Popen(
             argv(fresh, "pull", name, "--as", f"copy-{number}"),
@@ -101,11 +114,11 @@ def test_two_pulls_at_once_share_the_work(fresh: Daemon, wire: SlowWire) -> None
     ]
     assert [pull.wait(60) for pull in pulls] == [0, 0]
     assert sorted(models(fresh)) == ["copy-0:latest", "copy-1:latest"]
-    assert wire.bytes - before < 1.3 * STARTER.stat().st_size
+    assert wire.bytes - before < 1.3 * model_file.stat().st_size
 
 
 def test_a_daemon_stops_at_once_in_mid_pull_and_the_next_one_goes_on(fresh: Daemon, wire: SlowWire) -> None:
-    name = f"{wire.host}/library/smollm2"
+    name = f"{wire.host}/library/tiny"
     pulling = subprocess.Popen(
         argv(fresh, "pull", name), env=environment(fresh.data), stdout=subprocess.DEVNULL
     )
@@ -123,29 +136,29 @@ def test_a_daemon_stops_at_once_in_mid_pull_and_the_next_one_goes_on(fresh: Daem
 def test_zeroed_weights_are_found_told_never_served_and_repaired(
     fresh: Daemon, registry: DebianRegistry
 ) -> None:
-    name = f"{registry.host}/library/smollm2"
-    outpost(fresh, "pull", name, "--as", "smollm2")
+    name = f"{registry.host}/library/tiny"
+    outpost(fresh, "pull", name, "--as", "tiny")
     weights = blob_of(fresh)
     weights.chmod(0o644)
     with weights.open("r+b") as file:
-        file.seek(1 << 20)
+        file.seek(4 << 20)
         file.write(bytes(4096))
     found = command(fresh, "verify")
-    assert (found.returncode, "smollm2" in found.stdout) == (65, True)
+    assert (found.returncode, "tiny" in found.stdout) == (65, True)
     (broken,) = models(fresh).values()
     assert broken["broken"]
-    refused = command(fresh, "run", "smollm2", "Hi", "--max-tokens", "2")
+    refused = command(fresh, "run", "tiny", "Hi", "--max-tokens", "2")
     assert (refused.returncode, "broken" in refused.stderr) == (65, True)
     digest = f"sha256:{weights.name}"
-    served = httpx.get(f"{fresh.url}/v2/library/smollm2/blobs/{digest}", trust_env=False)
+    served = httpx.get(f"{fresh.url}/v2/library/tiny/blobs/{digest}", trust_env=False)
     assert served.status_code in {404, 503}
-    outpost(fresh, "pull", name, "--as", "smollm2")
-    assert outpost(fresh, "run", "smollm2", "Hi", "--max-tokens", "2").strip()
+    outpost(fresh, "pull", name, "--as", "tiny")
+    assert outpost(fresh, "run", "tiny", "Hi", "--max-tokens", "2").strip()
     assert command(fresh, "verify").returncode == 0
 
 
 def test_a_model_can_be_removed_while_it_answers(daemon: Daemon) -> None:
-    outpost(daemon, "cp", "smollm2", "short-lived")
+    outpost(daemon, "cp", "tiny", "short-lived")
     body = {
         "model": "short-lived",
         "messages": [{"role": "user", "content": "Count."}],
@@ -165,12 +178,12 @@ def test_a_model_can_be_removed_while_it_answers(daemon: Daemon) -> None:
     # It answers to its end, or says with a typed error why not: never a cut stream.
     assert rest[-1] == "data: [DONE]" or "error" in ended[-1]
     outpost(daemon, "gc")
-    assert outpost(daemon, "run", "smollm2", "Hi", "--max-tokens", "2").strip()
+    assert outpost(daemon, "run", "tiny", "Hi", "--max-tokens", "2").strip()
     with contextlib.suppress(AssertionError):
         outpost(daemon, "rm", "short-lived")
 
 
-def test_hostile_names_change_nothing_through_any_verb(daemon: Daemon) -> None:
+def test_hostile_names_change_nothing_through_any_verb(daemon: Daemon, model_file: Path) -> None:
     before = _tree(daemon.data.parent)
     with httpx.Client(base_url=daemon.url, timeout=30, trust_env=False) as client:
         for name in HOSTILE_NAMES:
@@ -178,12 +191,12 @@ def test_hostile_names_change_nothing_through_any_verb(daemon: Daemon) -> None:
                 continue
             for body in (
                 {"verb": "pull", "name": name},
-                {"verb": "push", "name": "smollm2", "target": name},
-                {"verb": "create", "name": name, "modelfile": "FROM smollm2"},
+                {"verb": "push", "name": "tiny", "target": name},
+                {"verb": "create", "name": name, "modelfile": "FROM tiny"},
                 {"verb": "create", "name": "evil", "modelfile": f"FROM {name}"},
-                {"verb": "import", "path": str(STARTER), "name": name},
+                {"verb": "import", "path": str(model_file), "name": name},
                 {"verb": "export", "name": name, "path": str(daemon.data / "out")},
-                {"verb": "copy", "source": "smollm2", "destination": name},
+                {"verb": "copy", "source": "tiny", "destination": name},
                 {"verb": "remove", "name": name},
                 {"verb": "verify", "name": name},
             ):
@@ -191,7 +204,7 @@ def test_hostile_names_change_nothing_through_any_verb(daemon: Daemon) -> None:
                 last = json.loads(answer.text.splitlines()[-1])
                 assert 400 <= answer.status_code < 500 or "error" in last, (body, answer.text)
     assert _tree(daemon.data.parent) == before
-    assert list(models(daemon)) == ["smollm2:latest"]
+    assert list(models(daemon)) == ["tiny:latest"]
 
 
 def _encodable(name: str) -> bool:
@@ -203,14 +216,18 @@ def _encodable(name: str) -> bool:
 
 
 def _tree(directory: Path) -> set[str]:
-    """All files; logs and what a store notes for itself may grow."""
-    return {str(path) for path in directory.rglob("*") if "ingest" not in path.parts}
+    """All files but what is arriving and the store's own notes (`scrub.json` …), which upkeep may write."""
+    return {
+        str(path)
+        for path in directory.rglob("*")
+        if "ingest" not in path.parts and not (path.parent.name == "store" and path.suffix == ".json")
+    }
 
 
 def test_many_lists_during_a_pull_are_answered(fresh: Daemon, wire: SlowWire) -> None:
     """The store's locks keep nobody out who only looks."""
     pulling = subprocess.Popen(
-        argv(fresh, "pull", f"{wire.host}/library/smollm2"),
+        argv(fresh, "pull", f"{wire.host}/library/tiny"),
         env=environment(fresh.data),
         stdout=subprocess.DEVNULL,
     )
