@@ -1,0 +1,159 @@
+"""The daemon with its store: what comes in is served by its name at once, and what goes is not."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.daemon import Daemon
+from tests.fakes import tiny_gguf
+from tests.fakes.model_files import adapter, generator
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    with Daemon(tmp_path / "one", models={}) as running:
+        yield running
+
+
+def ask(daemon: Daemon, method: str, path: str, /, **body: Any) -> httpx.Response:
+    return httpx.request(method, daemon.url + path, json=body or None, timeout=60.0, trust_env=False)
+
+
+def operate(daemon: Daemon, verb: str, **arguments: Any) -> dict[str, Any]:
+    """The last line of the operation's answer."""
+    answer = ask(daemon, "POST", "/outpost/v1/operations", verb=verb, **arguments)
+    last: dict[str, Any] = json.loads(answer.text.strip().splitlines()[-1])
+    return last
+
+
+def succeeds(daemon: Daemon, verb: str, **arguments: Any) -> None:
+    last = operate(daemon, verb, **arguments)
+    assert last.get("status") == "success", (last, daemon.log()[-2000:])
+
+
+def chat(daemon: Daemon, model: str, **more: Any) -> httpx.Response:
+    messages = [{"role": "user", "content": "hello"}]
+    return ask(daemon, "POST", "/v1/chat/completions", model=model, messages=messages, **more)
+
+
+def served(daemon: Daemon) -> set[str]:
+    return {model["id"] for model in ask(daemon, "GET", "/v1/models").json()["data"]}
+
+
+def health(daemon: Daemon) -> dict[str, Any]:
+    told: dict[str, Any] = ask(daemon, "GET", "/healthz").json()
+    return told
+
+
+def test_a_model_is_served_from_its_import_to_its_removal(daemon: Daemon) -> None:
+    assert not served(daemon)
+    assert not health(daemon)["ready"]
+    succeeds(daemon, "import", path=str(generator()), name="tiny")
+    assert served(daemon) == {"tiny:latest"}
+    assert chat(daemon, "tiny", max_tokens=4).status_code == 200
+    assert chat(daemon, "TINY:latest", max_tokens=4).status_code == 200
+    succeeds(daemon, "copy", source="tiny", destination="alice/other:v1")
+    assert chat(daemon, "alice/other:v1", max_tokens=4).status_code == 200
+    succeeds(daemon, "remove", name="tiny")
+    assert served(daemon) == {"alice/other:v1"}
+    assert chat(daemon, "tiny", max_tokens=4).status_code == 404
+
+
+def test_what_a_modelfile_says_counts_where_a_request_says_nothing(daemon: Daemon) -> None:
+    succeeds(daemon, "import", path=str(generator()), name="tiny")
+    recipe = f"FROM tiny\nADAPTER {adapter()}\nPARAMETER num_predict 3\nPARAMETER temperature 0\nSYSTEM hi"
+    succeeds(daemon, "create", name="tuned", modelfile=recipe, base_dir="/")
+    answer = chat(daemon, "tuned").json()
+    assert answer["usage"]["completion_tokens"] == 3
+    assert (
+        answer["usage"]["prompt_tokens"] > chat(daemon, "tiny", max_tokens=1).json()["usage"]["prompt_tokens"]
+    )
+    assert chat(daemon, "tuned", max_tokens=2).json()["usage"]["completion_tokens"] == 2
+
+
+def test_the_store_outlives_the_daemon_and_its_sudden_death(daemon: Daemon) -> None:
+    succeeds(daemon, "import", path=str(generator()), name="tiny")
+    daemon.stop()
+    daemon.start()
+    assert chat(daemon, "tiny", max_tokens=2).status_code == 200
+    daemon.kill()
+    daemon.start()
+    deadline = time.monotonic() + 20
+    while chat(daemon, "tiny", max_tokens=2).status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_model_of_the_configuration_wins_over_one_of_the_store(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "one", models={}) as first:
+        succeeds(first, "import", path=str(generator()), name="tiny")
+        succeeds(first, "copy", source="tiny", destination="other")
+    with Daemon(tmp_path / "one", models={"Tiny": generator(seed=2)}) as second:
+        assert served(second) == {"Tiny", "other:latest"}
+
+
+def test_one_outpost_pulls_from_another_and_only_from_those_it_may(tmp_path: Path) -> None:
+    with Daemon(tmp_path / "one", models={}) as first:
+        succeeds(first, "import", path=str(generator()), name="tiny")
+        host = first.url.removeprefix("http://")
+        config = f'[store.hosts]\n"{host}" = {{ insecure = true }}\n'
+        with Daemon(tmp_path / "two", models={}, config=config) as second:
+            succeeds(second, "pull", name=f"{host}/library/tiny", as_name="mine")
+            assert chat(second, "mine", max_tokens=2).status_code == 200
+            assert (
+                ask(second, "POST", "/outpost/v1/operations", verb="pull", name="elsewhere").status_code
+                == 403
+            )
+            digests = {
+                row["digest"]
+                for daemon in (first, second)
+                for row in ask(daemon, "GET", "/outpost/v1/models").json()["models"]
+            }
+            assert len(digests) == 1
+
+
+def test_a_model_that_would_kill_a_runner_gets_no_name(daemon: Daemon, tmp_path: Path) -> None:
+    path = tmp_path / "loops.gguf"
+    tiny_gguf.write_generator(path, chat_template="{% for x in range(10**9) %}{% endfor %}")
+    content = bytearray(path.read_bytes())
+    content[-4096:] = b"\xff" * 4096
+    path.write_bytes(bytes(content))
+    last = operate(daemon, "import", path=str(path), name="bad")
+    assert "error" in last, last
+    assert not served(daemon)
+    assert health(daemon)["live"]
+
+
+def test_a_broken_model_is_told_refused_and_repaired(daemon: Daemon) -> None:
+    succeeds(daemon, "import", path=str(generator()), name="tiny")
+    blobs = daemon.data / "store/blobs/sha256"
+    largest = max(blobs.iterdir(), key=lambda path: path.stat().st_size)
+    content = largest.read_bytes()
+    largest.unlink()
+    largest.write_bytes(bytes(len(content)))
+    operate(daemon, "verify")
+    (broken,) = health(daemon)["store"]["broken"]
+    assert broken["name"] == "tiny:latest"
+    assert chat(daemon, "tiny", max_tokens=2).status_code >= 400
+    succeeds(daemon, "import", path=str(generator()), name="tiny")
+    assert not health(daemon)["store"]["broken"]
+    assert chat(daemon, "tiny", max_tokens=2).status_code == 200
+
+
+def test_removed_bytes_are_gone_soon(daemon: Daemon) -> None:
+    succeeds(daemon, "import", path=str(generator()), name="tiny")
+    succeeds(daemon, "remove", name="tiny")
+    blobs = daemon.data / "store/blobs/sha256"
+    deadline = time.monotonic() + 10
+    while any(blobs.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
