@@ -204,6 +204,7 @@ class Exchange(BaseHTTPRequestHandler):
     """One request; in a thread of the server."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     registry: FaultyRegistry
 
     def setup(self) -> None:

@@ -25,6 +25,7 @@ from appliance.store.http import Door, Patience
 from appliance.store.outbound import Outbound
 from appliance.store.reference import Reference, parse_reference
 from appliance.store.registry import RegistrySource
+from tests.fakes.hostile_names import HOSTILE_DIGESTS
 from tests.fakes.oci_registry_faults import Exchange, FaultyRegistry
 from tests.integration.store.network import IMPATIENT, Model, door_to, make_model, opened
 
@@ -160,6 +161,22 @@ def test_a_hostile_blob_is_a_typed_error_and_no_blob(
     assert not (tmp_path / "store" / "blobs" / "sha256" / digest).exists()
     with opened(tmp_path / "store") as layout:
         assert layout.references() == []
+
+
+def test_no_digest_of_a_manifest_leads_out_of_the_store(tmp_path: Path) -> None:
+    before = {path for path in tmp_path.rglob("*") if "store" not in path.parts}
+    with FaultyRegistry() as registry, door_to(registry) as door, opened(tmp_path / "store") as layout:
+        reference = _reference(registry)
+        for digest in HOSTILE_DIGESTS:
+            good = {"mediaType": "application/x", "digest": str(digest_of(b"x")), "size": 1}
+            bad = {**good, "digest": digest}
+            for config, layer in ((good, bad), (bad, good)):
+                manifest = json.dumps({"schemaVersion": 2, "config": config, "layers": [layer]}).encode()
+                registry.manifests[NAME, "q4"] = ("application/json", manifest)
+                with pytest.raises(ManifestInvalid):
+                    copy(RegistrySource(door, reference), reference, layout)
+        assert registry.asked_for("/blobs/") == []
+    assert {path for path in tmp_path.rglob("*") if "store" not in path.parts} == before
 
 
 def test_an_endless_body_ends_at_the_declared_size(tmp_path: Path) -> None:

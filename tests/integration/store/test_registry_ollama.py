@@ -16,7 +16,7 @@ from appliance.store.outbound import HostSettings
 from appliance.store.reference import parse_reference
 from appliance.store.registry import RegistrySource
 from appliance.store.registry_push import RegistryTarget
-from tests.fakes.oci_registry_faults import FaultyRegistry
+from tests.fakes.oci_registry_faults import Exchange, FaultyRegistry
 from tests.fakes.ollama_registry import DOCKER_MANIFEST, OllamaRegistry
 from tests.integration.store.network import door_to, make_model, opened
 
@@ -69,6 +69,36 @@ def test_blobs_at_another_host_are_fetched_there_in_several_streams(tmp_path: Pa
         assert len(registry.asked_for(str(digest_of(WEIGHTS)))) == 1
         assert len(cdn.asked_for(str(digest_of(WEIGHTS)))) >= 3
         assert registry.asked_for("/manifests/135m")[0].headers["Accept"].count(DOCKER_MANIFEST) == 1
+
+
+def test_a_signed_address_that_runs_out_is_asked_for_again(tmp_path: Path) -> None:
+    uses: dict[str, int] = {}
+
+    def lead(exchange: Exchange) -> None:
+        uses[f"{len(uses)}"] = 0
+        digest = exchange.path.rpartition("/")[2]
+        signed = f"http://localhost:{cdn.port}/cdn/{digest}?signature={len(uses) - 1}"
+        exchange.send(307, b"", {"Location": signed})
+
+    def check(exchange: Exchange) -> None:
+        signature = exchange.path.rpartition("=")[2]
+        uses[signature] += 1
+        if uses[signature] > 2:
+            exchange.send(403, b"Request has expired")
+        else:
+            cdn.route(exchange)
+
+    with FaultyRegistry() as cdn, OllamaRegistry(cdn=cdn) as registry:
+        registry.add("library/smollm2", "135m", MANIFEST, BLOBS)
+        registry.answer_with("/blobs/", lead)
+        cdn.answer_with("/cdn/", check)
+        name = parse_reference(f"{registry.host}/library/smollm2:135m")
+        there = f"localhost:{cdn.port}"
+        own = {there: HostSettings(insecure=True)}
+        with door_to(registry, redirects_to=(there,), more=own) as door, opened(tmp_path) as layout:
+            copy(RegistrySource(door, name), name, layout)
+            assert layout.path(digest_of(WEIGHTS)).read_bytes() == WEIGHTS
+        assert len(registry.asked_for(str(digest_of(WEIGHTS)))) >= 2
 
 
 def test_a_host_that_is_not_allowed_is_not_followed(tmp_path: Path) -> None:
