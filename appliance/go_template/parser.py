@@ -130,8 +130,7 @@ class _Parser(ExpressionParser):
             if word == "if":
                 branches.append((self._head()[1], self._scoped(line)))
             elif word:
-                orelse = (self._nested(word, next_line),)
-                break
+                raise invalid(next_line, f"else {word} cannot follow if")
             else:
                 orelse = self._scoped(line)
                 self._close("else")
@@ -144,7 +143,7 @@ class _Parser(ExpressionParser):
     def _with(self, line: int) -> Statement:
         name, value = self._head()
         body = self._scoped(line)
-        return With(value, name, body, self._orelse(line), line)
+        return With(value, name, body, self._orelse(line, "with"), line)
 
     def _range(self, line: int) -> Statement:
         names, value = self._range_head()
@@ -154,16 +153,16 @@ class _Parser(ExpressionParser):
         body = self._scoped(line)
         self._loops -= 1
         index, element = names if len(names) == 2 else (None, *names) if names else (None, None)
-        return Range(value, index, element, body, self._orelse(line), line)
+        return Range(value, index, element, body, self._orelse(line, "range"), line)
 
-    def _orelse(self, line: int) -> Body:
+    def _orelse(self, line: int, of: str) -> Body:
         if self._closes() == "end":
             self._close("end")
             return ()
         next_line = self._line
         if word := self._else():
-            if word != "with":
-                raise invalid(next_line, f"else {word} cannot follow here")
+            if word != of:
+                raise invalid(next_line, f"else {word} cannot follow {of}")
             return (self._nested("with", next_line),)
         orelse = self._scoped(line)
         self._close("else")

@@ -16,9 +16,7 @@ from appliance.go_template.tree import (
     Access,
     Body,
     Break,
-    Call,
     Constant,
-    Continue,
     Dot,
     Expression,
     If,
@@ -97,7 +95,7 @@ class Printer:
                 self._include(statement)
             case Break():
                 self._write("{% break %}")
-            case Continue():
+            case _:  # Continue
                 self._write("{% continue %}")
 
     def _inside(self, body: Body, dot: Value, names: dict[str, Value] | None = None) -> None:
@@ -243,8 +241,8 @@ class Printer:
                 return self._field(self._value(of), name, line)
             case Constant(value):
                 return constant(value)
-            case Call(function, arguments, line):
-                return self._call(function, arguments, line)
+            case _:
+                return self._call(expression.function, expression.arguments, expression.line)
 
     def _field(self, value: Value, name: str, line: int) -> Value:
         if value.shape is JSON:

@@ -89,6 +89,9 @@ def test_any_string_comes_out_as_it_is(text: str) -> None:
             "{{ if gt . 2 }}{{ break }}{{ end }}{{ . }}{{ end }}"),
             "02",
         ),
+        ("{{ print currentDate (currentDate) }}", "2026-11-222026-11-22"),
+        ("{{ range .Messages }}{{ continue }}{{ end }}{{ with index .Messages 0 }}y{{ end }}", "y"),
+        ("{{ if index .Messages 0 }}y{{ end }}{{ toTypeScriptType .System }}", "yany"),
         ("{{ (index .Messages 0).Content }}{{ index .Messages 0 | json | len }}", "refused"),
     ],
 )  # fmt: skip
@@ -98,6 +101,44 @@ def test_what_go_would_print(go: str, shown: str) -> None:
             to_jinja(go)
     else:
         assert inside(go) == shown
+
+
+def test_json_values_are_reached_by_field_index_and_key() -> None:
+    call = {"function": {"name": "f", "arguments": {"a": {"b": [5, "six"]}, "n": None}}}
+    go = (
+        '{{ range .Messages }}{{ range .ToolCalls }}{{ $a := .Function.Arguments }}{{ $a.a.b }} '
+        '{{ index $a "a" "b" 1 }} {{ index $a.a.b 0 }} {{ len $a }} {{ $a.n }}{{ $a.missing.too }}'
+        "{{ range $i, $e := $a.a.b }}<{{ $i }}={{ $e }}>{{ end }}{{ end }}{{ end }}"
+    )  # fmt: skip
+    variables = {"messages": [{"role": "assistant", "content": "", "tool_calls": [call]}]}
+    shown = ChatTemplate(to_jinja(go), "", "")._render_bounded(variables)
+    assert shown == '[5,"six"] six 5 2 <0=5><1=six>'
+
+
+def test_properties_are_reached_by_name() -> None:
+    go = (
+        "{{ range .Tools }}{{ with .Function.Parameters.Properties }}{{ .city.Description }}"
+        '{{ (index . "city").Type }}{{ .none.Description }}{{ end }}{{ end }}{{ with .Messages }}{{ end }}'
+    )
+    properties = {"city": {"type": "string", "description": "Where "}}
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"properties": properties}}}
+    compiled = ChatTemplate(to_jinja(go), "", "")
+    assert compiled._render_bounded({"messages": HELLO, "tools": [tool]}) == "Where string"
+
+
+def test_the_last_answer_is_cut_wherever_it_stands() -> None:
+    chat = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "b"},
+        {"role": "user", "content": "c"},
+    ]
+    for go in (
+        "{{ .Prompt }}>{{ if $p := .Prompt }}{{ .Response }}{{ $p }}{{ end }};",
+        '{{ .Prompt }}>{{ if .Prompt }}{{ printf "%s" .Response }}{{ .Prompt }}{{ end }};',
+        "{{ .Prompt }}>{{ range 1 }}{{ $.Prompt }}{{ end }}{{ .Response }}{{ .Prompt }};",
+    ):
+        whole = "a>aba;c>c" if "range" in go else "a>ba;c>"
+        assert rendered(go, chat) == whole
 
 
 @pytest.mark.parametrize(
@@ -166,7 +207,28 @@ def test_a_tool_message_knows_the_name_of_what_was_called() -> None:
         ("{{ printf .Prompt }}", "line 1: printf takes a format that is written out"),
         ('{{ printf "%s" }}', "line 1: printf has fewer values than its format names"),
         ('{{ printf "" 1 }}', "line 1: printf has more values than its format names"),
-        ("{{ not }}", "line 1: wrong number of arguments for not"),
+        *(
+            (f"{{{{ {name} }}}}", f"line 1: wrong number of arguments for {name}")
+            for name in ("not", "and", "or", "eq", "len", "index", "slice", "json", "toTypeScriptType")
+        ),
+        ("{{ lt 1 }}", "line 1: wrong number of arguments for <"),
+        ("{{ len 5 }}", "line 1: len of a number is not supported"),
+        ("{{ slice 5 }}", "line 1: slice of a number is not supported"),
+        ("{{ if 1 }}{{ else with 1 }}{{ end }}", "line 1: else with cannot follow if"),
+        ("{{ range 1 }}{{ else with 1 }}{{ end }}", "line 1: else with cannot follow range"),
+        ("{{ with 1 }}{{ else if 1 }}{{ end }}", "line 1: else if cannot follow with"),
+        (
+            "{{ $i := 1 }}{{ range $i = .Messages }}{{ end }}",
+            "line 1: range into variables that exist already",
+        ),
+        ("{{ eq end 1 }}", "line 1: end cannot stand here"),
+        ('{{ "a".Role }}', "line 1: a constant has no fields"),
+        ("{{ template .x }}", "line 1: string was expected, not 'x'"),
+        ("{{ 'ab' }}", 'line 1: "\'" cannot stand in an action'),
+        ("{{ '\\u00' }}", "line 1: a string holds an escape that Go does not know"),
+        ("{{ '\\x41\\x' }}", 'line 1: "\'" cannot stand in an action'),
+        ("{{ 0o99 }}", "line 1: '0' cannot stand in an action"),
+        ("{{ 1__2 }}", "line 1: 1__2 is no number"),
         ('{{ template "x" . }}', "line 1: template 'x' is not defined"),
         ('{{ if 1 }}{{ define "x" }}{{ end }}{{ end }}', "line 1: define stands inside of another block"),
         ("{{ $x := .System }}{{ $x = .Tools }}", "line 1: $x was a JSON value and becomes the tools"),

@@ -145,6 +145,7 @@ def test_the_last_value_wins_and_stop_accumulates() -> None:
     )
     assert modelfile.system == "b"
     assert modelfile.parameters == (("seed", 7), ("top_k", 2), ("stop", "a"), ("stop", "b"))
+    assert parse("FROM x").options == {}
     assert modelfile.options == {"seed": 7, "top_k": 2, "stop": ["a", "b"]}
 
 
