@@ -221,6 +221,7 @@ def test_a_tool_message_knows_the_name_of_what_was_called() -> None:
             "{{ $i := 1 }}{{ range $i = .Messages }}{{ end }}",
             "line 1: range into variables that exist already",
         ),
+        (r"{{ '\nab' }}", r"line 1: '\nab' is no character"),
         ("{{ eq end 1 }}", "line 1: end cannot stand here"),
         ('{{ "a".Role }}', "line 1: a constant has no fields"),
         ("{{ template .x }}", "line 1: string was expected, not 'x'"),
