@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -52,4 +53,22 @@ def progress_object(progress: Progress) -> dict[str, Any]:
 
 
 def _plain(facts: Mapping[str, object]) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in facts.items()}
+    return {_text(name): _value(value) for name, value in facts.items()}
+
+
+def _value(value: object) -> Any:
+    """As JSON can say it: a GGUF's texts are whatever bytes somebody wrote, its numbers may be none."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, tuple | list):
+        return [_value(item) for item in value]
+    return value
+
+
+def _text(text: str) -> str:
+    """Without lone surrogates, which no encoder takes."""
+    return text.encode("utf-8", "replace").decode("utf-8")

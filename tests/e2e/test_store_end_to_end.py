@@ -45,7 +45,9 @@ def test_a_stored_model_is_listed_shown_and_run_by_its_name(first: Daemon) -> No
     shown = json.loads(outpost(first, "show", "smollm2", "--json"))
     assert (shown["architecture"], shown["quantization"], shown["context_length"]) == ("llama", "Q4_1", 8192)
     assert "completion" in shown["capabilities"]
+    assert shown["metadata"]["general.languages"] == ["en"]
     assert shown["tensors"]
+    assert "general.languages" in outpost(first, "show", "smollm2", "-v")
     answer = outpost(first, "run", "smollm2", "Say hello.", "--max-tokens", "8", "--temperature", "0")
     assert answer.strip()
     again = outpost(first, "run", "smollm2:latest", "Say hello.", "--max-tokens", "8", "--temperature", "0")

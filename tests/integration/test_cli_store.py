@@ -200,6 +200,12 @@ def test_without_a_daemon_the_store_is_opened_and_a_model_goes_all_ways(
     assert "imported 'tiny:latest'" in _done(alone(tmp_path, "import", str(tiny_model), "tiny"))
     _done(alone(tmp_path, "create", "kind", "-f", "-", stdin=b"FROM tiny\nSYSTEM Be kind.\n"))
     assert _done(alone(tmp_path, "show", "kind", "--system")) == "Be kind.\n"
+    assert json.loads(_done(alone(tmp_path, "show", "kind", "--json")))["metadata"]
+    assert "  Tensors\n" in _done(alone(tmp_path, "show", "kind", "-v"))
+    (tmp_path / "Modelfile").write_text(_done(alone(tmp_path, "show", "kind", "--modelfile")))
+    _done(alone(tmp_path, "create", "again"))
+    assert _done(alone(tmp_path, "show", "again", "--system")) == "Be kind.\n"
+    _done(alone(tmp_path, "rm", "again"))
     _done(alone(tmp_path, "cp", "kind", "team/kind:v1"))
     names = [model["name"] for model in json.loads(_done(alone(tmp_path, "list", "--json")))["models"]]
     assert sorted(names) == ["kind:latest", "team/kind:v1", "tiny:latest"]
