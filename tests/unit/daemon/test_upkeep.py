@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from appliance.daemon.store_health import store_health
+from appliance.daemon.upkeep import STEP_S, Agenda, Upkeep, UpkeepPolicy, first_agenda
+from appliance.errors import StoreFault
+from appliance.store.content import unreported
+from appliance.store.digest import digest_of
+from appliance.store.reference import parse_reference
+from appliance.store.scrub import Broken, ScrubReport
+from appliance.store.verbs import Collected
+from tests.fakes.model_files import generator, make_store
+
+HOUR = 3600.0
+POLICY = UpkeepPolicy(scrub_interval_s=168 * HOUR, scrub_bytes_per_s=1000, gc_interval_s=24 * HOUR)
+NEVER = UpkeepPolicy(scrub_interval_s=0, scrub_bytes_per_s=1000, gc_interval_s=0)
+
+
+# ── when what is due ────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_round_that_was_broken_off_goes_on_soon() -> None:
+    assert first_agenda(POLICY, now_s=100, scrub_age_s=None).scrub_at_s == 100 + STEP_S
+
+
+def test_a_round_that_is_fresh_waits_for_the_rest_of_its_interval() -> None:
+    assert first_agenda(POLICY, now_s=100, scrub_age_s=100 * HOUR).scrub_at_s == 100 + 68 * HOUR
+
+
+def test_a_round_that_is_overdue_begins_soon() -> None:
+    assert first_agenda(POLICY, now_s=100, scrub_age_s=1000 * HOUR).scrub_at_s == 100 + STEP_S
+
+
+def test_what_is_switched_off_never_comes() -> None:
+    agenda = first_agenda(NEVER, now_s=100, scrub_age_s=None)
+    assert agenda == Agenda(scrub_at_s=None, gc_at_s=None)
+    assert agenda.wait_s(100) is None
+
+
+def test_the_nearer_of_both_is_waited_for_and_never_less_than_nothing() -> None:
+    assert Agenda(scrub_at_s=110, gc_at_s=105).wait_s(100) == 5
+    assert Agenda(scrub_at_s=110, gc_at_s=None).wait_s(120) == 0
+
+
+# ── the thread ──────────────────────────────────────────────────────────────────────────────────────
+
+
+class FakeStore:
+    """Tells when it was asked; `broken` is what the next scrub finds."""
+
+    def __init__(self) -> None:
+        self.collected = threading.Event()
+        self.scrubbed = threading.Event()
+        self.fault: StoreFault | None = None
+
+    def scrub_age_s(self) -> float | None:
+        return None
+
+    def scrub_step(self, budget_bytes: int) -> ScrubReport:
+        assert budget_bytes == 1000 * STEP_S
+        self.scrubbed.set()
+        broken = Broken(digest=digest_of(b"x"), reason="flipped", models=(parse_reference("tiny"),))
+        return ScrubReport(read_bytes=1, blobs=1, broken=(broken,), round_finished=True)
+
+    def gc(self, *, dry_run: bool = False) -> Collected:
+        assert not dry_run
+        self.collected.set()
+        if self.fault is not None:
+            raise self.fault
+        return Collected(blobs=1, size_bytes=10)
+
+
+@pytest.fixture
+def store() -> FakeStore:
+    return FakeStore()
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[[Upkeep], Upkeep]]:
+    running: list[Upkeep] = []
+
+    def start(upkeep: Upkeep) -> Upkeep:
+        upkeep.start()
+        running.append(upkeep)
+        return upkeep
+
+    yield start
+    for upkeep in running:
+        upkeep.stop()
+
+
+def nothing() -> None:
+    pass
+
+
+def test_what_was_released_is_collected_at_once(
+    store: FakeStore, started: Callable[[Upkeep], Upkeep]
+) -> None:
+    begun = threading.Event()
+    upkeep = started(Upkeep(store, POLICY, begin=begun.set, on_broken=nothing))
+    assert begun.wait(5)
+    assert not store.collected.is_set()
+    upkeep.released()
+    assert store.collected.wait(5)
+
+
+def test_nothing_is_collected_where_collection_is_switched_off(
+    store: FakeStore, started: Callable[[Upkeep], Upkeep]
+) -> None:
+    begun = threading.Event()
+    upkeep = started(Upkeep(store, NEVER, begin=begun.set, on_broken=nothing))
+    assert begun.wait(5)
+    upkeep.released()
+    upkeep.stop()
+    assert not store.collected.is_set()
+
+
+def test_a_fault_of_the_disk_does_not_end_the_thread(
+    store: FakeStore, started: Callable[[Upkeep], Upkeep]
+) -> None:
+    store.fault = StoreFault(path="/x", reason="input/output error")
+    upkeep = started(Upkeep(store, POLICY, begin=nothing, on_broken=nothing))
+    upkeep.released()
+    assert store.collected.wait(5)
+    store.collected.clear()
+    store.fault = None
+    upkeep.released()
+    assert store.collected.wait(5)
+
+
+def test_a_beginning_that_fails_is_logged_and_the_rest_goes_on(
+    store: FakeStore, started: Callable[[Upkeep], Upkeep]
+) -> None:
+    def fail() -> None:
+        raise StoreFault(path="/x", reason="read-only")
+
+    upkeep = started(Upkeep(store, POLICY, begin=fail, on_broken=nothing))
+    upkeep.released()
+    assert store.collected.wait(5)
+
+
+# ── health ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_health_of_a_store_names_its_broken_models_and_its_room(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    store.import_file(generator(), "tiny", unreported)
+    well = store_health(store)
+    assert (well.models, well.broken, well.floor_bytes) == (1, (), 0)
+    assert well.free_bytes
+    weights = max(store.layout.places.blobs.iterdir(), key=lambda path: path.stat().st_size)
+    store.layout.quarantine(digest_of(weights.read_bytes()), "it is zeroed")
+    (broken,) = store_health(store).broken
+    assert broken.name == "tiny:latest"
+    assert "zeroed" in broken.reason
+    store.close()
