@@ -101,7 +101,13 @@ class Parameter:
 
 
 def _sampling(
-    name: str, kind: type[int | float], low: float, high: float, **more: bool | frozenset[int]
+    name: str,
+    kind: type[int | float],
+    low: float,
+    high: float,
+    *,
+    above_low: bool = False,
+    unset: frozenset[int] = frozenset(),
 ) -> Parameter:
     return Parameter(
         name=name,
@@ -110,8 +116,8 @@ def _sampling(
         field=name,
         low=low,
         high=high,
-        above_low=bool(more.get("above_low")),
-        unset=unset if isinstance(unset := more.get("unset"), frozenset) else frozenset(),
+        above_low=above_low,
+        unset=unset,
     )
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from appliance.errors import ModelfileInvalid
 from appliance.modelfile import Message, Modelfile, Source, SourceForm, parse
+from tests.fakes.hostile_names import HOSTILE_DIGESTS, HOSTILE_NAMES
 
 WHOLE = """\
 # a comment
@@ -88,7 +89,7 @@ def test_a_source_knows_its_line() -> None:
         ("llama3.2:1b", SourceForm.OPEN, None),
         ("a.gguf", SourceForm.OPEN, None),
         ("sha256:" + "0a" * 32, SourceForm.DIGEST, "sha256:" + "0a" * 32),
-        ("@sha256-" + "0a" * 32, SourceForm.DIGEST, "sha256:" + "0a" * 32),
+        ("@sha256:" + "0a" * 32, SourceForm.OPEN, None),
         ("sha256:" + "0A" * 32, SourceForm.OPEN, None),
         ("sha256:../../etc/passwd", SourceForm.OPEN, None),
     ],
@@ -224,6 +225,16 @@ def test_a_megabyte_of_open_quotes_is_read_once() -> None:
     lines = ('x"y\n' * 9_998).rstrip()
     assert "no line ends with" in fault('FROM x\nSYSTEM """' + lines)
     assert parse('FROM x\nSYSTEM """' + "y" * 1_000_000 + '"""').system == "y" * 1_000_000
+
+
+@pytest.mark.parametrize("name", [*HOSTILE_NAMES, *HOSTILE_DIGESTS])
+def test_a_hostile_name_is_refused_or_kept_as_text_and_is_no_digest(name: str) -> None:
+    try:
+        (found,) = parse(f'FROM """{name}"""').from_
+    except ModelfileInvalid:
+        return
+    assert found.text == name
+    assert found.digest is None
 
 
 @given(st.text() | st.binary() | st.text(alphabet='FROMfrom "\n\r\t#aPARAMETER"SYSTEM', max_size=200))
