@@ -9,7 +9,7 @@ from typing import Final
 
 ParameterValue = str | int | float | bool
 
-_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_DIGEST: Final = re.compile(r"@?sha256[:-]([0-9a-f]{64})")
 _PATH_STARTS: Final = ("/", "./", "../", "~")
 
 
@@ -37,8 +37,9 @@ class Source:
 
     @property
     def digest(self) -> str | None:
-        """`sha256:` and 64 hex digits, if that is what it points to."""
-        return self.text if _DIGEST.fullmatch(self.text) else None
+        """`sha256:` and 64 hex digits, however the Modelfile spelt it (`sha256-…`, `@sha256:…`)."""
+        found = _DIGEST.fullmatch(self.text)
+        return f"sha256:{found[1]}" if found else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
