@@ -71,10 +71,8 @@ class Daemon:
         self._children = Children(config)
         self._store = make_store(config, self._children, on_change=self._tell_models)
         self._telling = threading.Lock()
-        specs = self._specs(only_known=True)
-        require_known(preload, specs)
         self._supervisor = Supervisor(
-            specs,
+            self._first_specs(),
             queue=queue_policy(config),
             runners=runner_policy(config),
             spawner=self._spawner,
@@ -147,6 +145,15 @@ class Daemon:
         self._spawner.stop()
 
     # ── models of the store ────────────────────────────────────────────────────────────────────────────────
+
+    def _first_specs(self) -> list[ModelSpec]:
+        try:
+            specs = self._specs(only_known=True)
+            require_known(self._preload, specs)
+        except BaseException:
+            self._store.close()
+            raise
+        return specs
 
     def _specs(self, *, only_known: bool = False) -> list[ModelSpec]:
         stored = self._store.serve_specs(only_known=only_known)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from appliance import log
 from appliance.config import Config
 from appliance.daemon.policies import runner_policy
 from appliance.hardware import meminfo
@@ -70,7 +71,8 @@ def make_store(
 
 @contextmanager
 def open_store(config: Config) -> Iterator[ModelStore]:
-    """For one command of a process that serves nothing."""
+    """For one command of a process that serves nothing: what goes wrong is its error, not its log."""
+    log.configure(level="error", form=config.log.format)
     children = Children(config)
     store = make_store(config, children)
     try:

@@ -14,6 +14,7 @@ from appliance.errors import (
     TemplateInvalid,
     Unsupported,
 )
+from appliance.gguf.values import ValueType
 from appliance.store.admission import GgufKind
 from appliance.store.amend import is_jinja
 from appliance.store.content import unreported
@@ -24,6 +25,8 @@ from appliance.store.opening import open_store
 from appliance.store.sources import Gguf, joined
 from appliance.store.store import ModelStore
 from tests.fakes import tiny_gguf
+from tests.fakes.gguf_corpus import seeds
+from tests.fakes.gguf_corpus.raw import RawGguf
 from tests.fakes.model_files import FakeProbe, Told, UnsyncedFiles, adapter, generator, make_store
 
 GO = "{{ range .Messages }}<|{{ .Role }}|>{{ .Content }}{{ end }}<|assistant|>"
@@ -313,6 +316,30 @@ def test_what_is_neither_file_nor_directory_is_refused() -> None:
 )
 def test_a_file_name_becomes_a_name(file: str, name: str) -> None:
     assert name_for(file).display == name
+
+
+def write_split(directory: Path) -> list[Path]:
+    """The seed in two: metadata in the first, tensors in both."""
+    whole = seeds.generator()
+    parts = [whole.copy(), RawGguf()]
+    parts[0].tensors, parts[1].tensors = whole.tensors[:4], whole.tensors[4:]
+    paths = []
+    for number, part in enumerate(parts):
+        part.add("split.no", ValueType.UINT16, number).add("split.count", ValueType.UINT16, 2)
+        part.add("split.tensors.count", ValueType.INT32, len(whole.tensors))
+        paths.append(directory / f"big-{number + 1:05d}-of-00002.gguf")
+        paths[-1].write_bytes(part.render())
+    return paths
+
+
+def test_a_split_model_is_one_model_and_its_modelfile_says_so(store: ModelStore, tmp_path: Path) -> None:
+    paths = write_split(tmp_path)
+    assert store.import_file(paths[1], None, unreported) == ["big:latest"]
+    whole = weights_of(store, "big:latest")
+    assert [path.read_bytes() for path in whole] == [path.read_bytes() for path in paths]
+    assert len(store.show("big").tensors) == len(seeds.generator().tensors)
+    store.create("again", store.show("big").modelfile, unreported)
+    assert weights_of(store, "again:latest") == whole
 
 
 def part(number: int | None) -> Gguf:
