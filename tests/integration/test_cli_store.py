@@ -21,7 +21,7 @@ from tests.fakes.fake_terminal import CTRL_C, FakeTerminal
 from tests.fakes.hostile_names import HOSTILE_NAMES
 from tests.integration.api_door import opened
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 OUTPOST = [sys.executable, "-m", "appliance"]
 
