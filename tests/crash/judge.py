@@ -117,7 +117,10 @@ def _space(root: Path) -> list[str]:
     loose = sum(
         path.stat().st_size
         for path in root.rglob("*")
-        if path.is_file() and path.parent.name != "sha256" and path.suffix != ".part"
+        if path.is_file()
+        and path.parent.name != "sha256"
+        and path.suffix != ".part"
+        and path.name != "ballast"
     )
     parts = list((root / "ingest").glob("*.part"))
     found = [f"I9: {loose} bytes beside the blobs"] if loose > _MOST_SMALL_BYTES + BLOB_BYTES else []
