@@ -142,6 +142,11 @@ class Door:
         self._pools.pool_classes_by_scheme = {"http": _PlainPool, "https": _SecurePool}
 
     def close(self) -> None:
+        """Now, not when the garbage collector comes to it: an error that is kept would keep connections."""
+        keys = self._pools.pools.keys()
+        for key in keys:
+            if (pool := self._pools.pools.get(key)) is not None:
+                pool.close()
         self._pools.clear()
 
     @contextmanager
