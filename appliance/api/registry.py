@@ -16,29 +16,26 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote
 
 import falcon
 
-from appliance import log
+from appliance.api.blob_stream import BlobStream
 from appliance.api.byte_range import ByteRange, Unsatisfiable, parse_range
 from appliance.api.exchange import Exchange, exchange_of
 from appliance.api.openai.endpoint import reply
+from appliance.api.registry_names import tags_of
 from appliance.errors import InvalidReference, ModelNotFound, Overloaded
 from appliance.store.descriptor import Descriptor, ImageIndex, Manifest
 from appliance.store.digest import Digest, parse_digest
 from appliance.store.manifest import parse_manifest
-from appliance.store.reference import DEFAULT_HOST, DEFAULT_NAMESPACE, Reference
-
-_log = log.logger("api")
+from appliance.store.reference import Reference
 
 MAX_STREAMS: Final = 32
 """Blobs sent at once: each holds a thread."""
-CHUNK_BYTES: Final = 256 * 1024
-"""Waitress holds as much again for a reader that is slow."""
 _PAGE_TAGS: Final = 1000
 _RETRY_S: Final = 5.0
 _NAME: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
@@ -194,11 +191,16 @@ class Registry:
         if req.method != "HEAD":
             resp.stream = self._stream(path, span, exchange_of(req))
 
-    def _stream(self, path: Path, span: ByteRange, exchange: Exchange) -> _BlobStream:
+    def _stream(self, path: Path, span: ByteRange, exchange: Exchange) -> BlobStream:
         if not self._places.acquire(blocking=False):
             raise Overloaded(waiting=MAX_STREAMS, limit=MAX_STREAMS, retry_after_s=_RETRY_S)
+        try:
+            stream = BlobStream(path, span, exchange, self._places)
+        except OSError as error:
+            self._places.release()
+            raise _Unknown("BLOB_UNKNOWN", "the blob is gone") from error
         exchange.is_stream = True
-        return _BlobStream(path, span, exchange, self._places)
+        return stream
 
     def _blob_of(self, tags: dict[str, Descriptor], digest: Digest) -> Descriptor:
         """Only what belongs to this name: a digest alone opens nothing else."""
@@ -213,74 +215,6 @@ class Registry:
                 if blob.digest == digest:
                     return blob
         raise _Unknown("BLOB_UNKNOWN", f"{digest} belongs to no model of this name")
-
-
-class _BlobStream:
-    """A part of a file in chunks. Owned by the waitress thread that iterates and closes it; a file that is
-    removed meanwhile is still sent to its end.
-    """
-
-    def __init__(
-        self, path: Path, span: ByteRange, exchange: Exchange, places: threading.BoundedSemaphore
-    ) -> None:
-        self._span = span
-        self._exchange = exchange
-        self._places: threading.BoundedSemaphore | None = places
-        try:
-            self._file = path.open("rb", buffering=0)
-        except OSError as error:
-            places.release()
-            raise _Unknown("BLOB_UNKNOWN", "the blob is gone") from error
-
-    def __iter__(self) -> Iterator[bytes]:
-        self._file.seek(self._span.start)
-        left = self._span.end - self._span.start
-        while left > 0:
-            chunk = self._read(min(CHUNK_BYTES, left))
-            if not chunk:
-                return  # waitress closes the connection short of the promised length
-            left -= len(chunk)
-            yield chunk
-
-    def _read(self, size: int) -> bytes:
-        """Empty: the file has become shorter, or the disk fails."""
-        try:
-            return self._file.read(size)
-        except OSError as error:
-            _log.error("blob_read_failed", request_id=self._exchange.request_id, exc_info=error)
-            return b""
-
-    def close(self) -> None:
-        """Called by waitress in every case. Idempotent."""
-        self._file.close()
-        places, self._places = self._places, None
-        if places is not None:
-            places.release()
-        self._exchange.end()
-
-
-def tags_of(name: str, references: Sequence[tuple[Reference, Descriptor]]) -> dict[str, Descriptor]:
-    """What is stored under `name`, by tag. Where two models claim one tag, the one of the default host wins,
-    then the first host in order. Pure.
-    """
-    claims = [
-        (rank, reference.host, reference.tag, descriptor)
-        for reference, descriptor in references
-        if (rank := _rank(name, reference)) is not None
-    ]
-    best: dict[str, Descriptor] = {}
-    for _, _, tag, descriptor in sorted(claims, key=lambda claim: claim[:3]):
-        best.setdefault(tag, descriptor)
-    return best
-
-
-def _rank(name: str, reference: Reference) -> int | None:
-    if reference.host.lower() == DEFAULT_HOST:
-        short = reference.model.lower() if reference.namespace == DEFAULT_NAMESPACE else None
-        return 0 if name in {reference.repository, short} else None
-    if name == f"{reference.host.lower()}/{reference.repository}":
-        return 1
-    return 2 if name == reference.repository else None
 
 
 def _digest(text: str) -> Digest:

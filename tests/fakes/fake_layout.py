@@ -1,4 +1,4 @@
-"""A `ReadableLayout` of files in a directory: models with as many tags, variants and layers as a test wants."""
+"""A `ReadableLayout` of files in a directory: models with the tags, variants and layers a test wants."""
 
 from __future__ import annotations
 
