@@ -22,6 +22,8 @@ _log = log.logger("upkeep")
 
 STEP_S: Final = 5.0
 """Between two pieces of a round; each is as large as the configured rate allows in that time."""
+SETTLE_S: Final = 600.0
+"""What came in this time before a power cut is hashed again at its next use."""
 _RETRY_S: Final = 600.0
 """After a fault of the disk."""
 _JOIN_S: Final = 10.0
@@ -36,6 +38,9 @@ class Kept(Protocol):
         """Since the last full round; None: one is under way, or there was none."""
 
     def gc(self, *, dry_run: bool = False) -> Collected: ...
+
+    def settle(self) -> None:
+        """Make durable what is known of the blobs; cheap, and nothing is written without news."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +58,11 @@ class Agenda:
 
     scrub_at_s: float | None
     gc_at_s: float | None
+    settle_at_s: float
 
-    def wait_s(self, now_s: float) -> float | None:
-        times = [at for at in (self.scrub_at_s, self.gc_at_s) if at is not None]
-        return max(0.0, min(times) - now_s) if times else None
+    def wait_s(self, now_s: float) -> float:
+        times = [at for at in (self.scrub_at_s, self.gc_at_s, self.settle_at_s) if at is not None]
+        return max(0.0, min(times) - now_s)
 
 
 def first_agenda(policy: UpkeepPolicy, *, now_s: float, scrub_age_s: float | None) -> Agenda:
@@ -65,6 +71,7 @@ def first_agenda(policy: UpkeepPolicy, *, now_s: float, scrub_age_s: float | Non
     return Agenda(
         scrub_at_s=now_s + max(STEP_S, left_s) if policy.scrub_interval_s else None,
         gc_at_s=now_s + policy.gc_interval_s if policy.gc_interval_s else None,
+        settle_at_s=now_s + SETTLE_S,
     )
 
 
@@ -142,6 +149,9 @@ class Upkeep:
             return replace(agenda, gc_at_s=now_s + self._policy.gc_interval_s)
         if agenda.scrub_at_s is not None and now_s >= agenda.scrub_at_s:
             return replace(agenda, scrub_at_s=now_s + self._scrub())
+        if now_s >= agenda.settle_at_s:
+            self._kept.settle()
+            return replace(agenda, settle_at_s=now_s + SETTLE_S)
         return agenda
 
     def _later(self, agenda: Agenda) -> Agenda:
@@ -150,6 +160,7 @@ class Upkeep:
         return Agenda(
             scrub_at_s=None if agenda.scrub_at_s is None else max(agenda.scrub_at_s, at_s),
             gc_at_s=None if agenda.gc_at_s is None else max(agenda.gc_at_s, at_s),
+            settle_at_s=max(agenda.settle_at_s, at_s),
         )
 
     def _collect(self) -> None:

@@ -194,6 +194,10 @@ class ModelStore:
         freed = gc.collect(self.layout, dry_run=dry_run)
         return Collected(blobs=len(freed.blobs) + len(freed.leftovers), size_bytes=freed.freed_bytes)
 
+    def settle(self) -> None:
+        """Make durable what is known of the blobs. Raises StoreFault."""
+        self.layout.settle()
+
     def scrub_step(self, budget_bytes: int) -> ScrubReport:
         """One piece of a round. Always the same thread."""
         with self._scrub_lock:

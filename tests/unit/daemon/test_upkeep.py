@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.daemon.store_health import store_health
-from appliance.daemon.upkeep import STEP_S, Agenda, Upkeep, UpkeepPolicy, first_agenda
+from appliance.daemon.upkeep import SETTLE_S, STEP_S, Agenda, Upkeep, UpkeepPolicy, first_agenda
 from appliance.errors import StoreFault
 from appliance.store.content import unreported
 from appliance.store.digest import digest_of
@@ -38,13 +38,14 @@ def test_a_round_that_is_overdue_begins_soon() -> None:
 
 def test_what_is_switched_off_never_comes() -> None:
     agenda = first_agenda(NEVER, now_s=100, scrub_age_s=None)
-    assert agenda == Agenda(scrub_at_s=None, gc_at_s=None)
-    assert agenda.wait_s(100) is None
+    assert agenda == Agenda(scrub_at_s=None, gc_at_s=None, settle_at_s=100 + SETTLE_S)
+    assert agenda.wait_s(100) == SETTLE_S
 
 
 def test_the_nearer_of_both_is_waited_for_and_never_less_than_nothing() -> None:
-    assert Agenda(scrub_at_s=110, gc_at_s=105).wait_s(100) == 5
-    assert Agenda(scrub_at_s=110, gc_at_s=None).wait_s(120) == 0
+    assert Agenda(scrub_at_s=110, gc_at_s=105, settle_at_s=120).wait_s(100) == 5
+    assert Agenda(scrub_at_s=110, gc_at_s=None, settle_at_s=105).wait_s(100) == 5
+    assert Agenda(scrub_at_s=110, gc_at_s=None, settle_at_s=130).wait_s(120) == 0
 
 
 # ── the thread ──────────────────────────────────────────────────────────────────────────────────────
@@ -60,6 +61,9 @@ class FakeStore:
 
     def scrub_age_s(self) -> float | None:
         return None
+
+    def settle(self) -> None:
+        pass
 
     def scrub_step(self, budget_bytes: int) -> ScrubReport:
         assert budget_bytes == 1000 * STEP_S
