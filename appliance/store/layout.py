@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -20,6 +20,7 @@ from appliance.errors import (
     ModelBroken,
     ModelNotFound,
     OutpostError,
+    ResourceError,
     StoreFault,
 )
 from appliance.store.adopt import Adoption
@@ -167,7 +168,8 @@ class Layout:
             self.names.point(reference, resolved.descriptor)
             if before and before.descriptor.digest != resolved.descriptor.digest:
                 self._release(before.descriptor)
-        self.settle()
+        with suppress(ResourceError):  # the name is there; what is lost is the memory of some hashing
+            self.settle()
 
     # ── content out ─────────────────────────────────────────────────────────────────────────────────
 

@@ -60,6 +60,7 @@ class Verified:
         self._path = places.verified if places else None
         self._monotonic = monotonic
         self._lock = threading.Lock()
+        self._save_lock = threading.Lock()
         self._fresh: dict[str, float] = {}
         self._entries = {
             name: entry._replace(settled=True)
@@ -67,6 +68,7 @@ class Verified:
             if clean or entry.settled
         }
         self._saved = dict(self._entries)
+        self._is_unsaved = False
 
     def knows(self, digest: Digest, found: os.stat_result) -> bool:
         with self._lock:
@@ -74,9 +76,14 @@ class Verified:
         return entry is not None and entry[:4] == _identity(found)
 
     def record(self, digest: Digest, found: os.stat_result) -> None:
-        """The file with this status was just hashed and is what its name says."""
+        """The file with this status was just hashed and is what its name says. One that is known as the same
+        stays as settled as it was.
+        """
         name = hex_of(digest)
         with self._lock:
+            entry = self._entries.get(name)
+            if entry is not None and entry[:4] == _identity(found):
+                return
             self._entries[name] = _Entry(*_identity(found), False)
             self._fresh[name] = self._monotonic()
 
@@ -95,16 +102,20 @@ class Verified:
             for name in due:
                 del self._fresh[name]
                 self._entries[name] = self._entries[name]._replace(settled=True)
-            if self._entries == self._saved or not (due or closing):
-                return
-        self.save(files)
+            is_news = self._entries != self._saved and (bool(due) or self._is_unsaved or closing)
+            self._is_unsaved = is_news
+        if is_news:
+            self.save(files)
 
     def save(self, files: Files) -> None:
-        with self._lock:
-            self._saved = dict(self._entries)
-            content = msgspec.json.encode(_Document(blobs=self._saved))
-        if self._path:
-            files.write_aside(self._path, content)
+        with self._save_lock:  # one file aside, one writer
+            with self._lock:
+                entries = dict(self._entries)
+            if self._path:
+                files.write_aside(self._path, msgspec.json.encode(_Document(blobs=entries)))
+            with self._lock:
+                self._saved = entries
+                self._is_unsaved = False
 
 
 def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
