@@ -41,7 +41,8 @@ def test_a_hung_runner_is_one_before_it_is_killed() -> None:
 
 
 def test_a_daemon_without_a_model_is_not_ready() -> None:
-    assert verdict().reasons == ("it serves no model; bring one with `outpost import FILE.gguf` or `outpost pull NAME`",)
+    (reason,) = verdict().reasons
+    assert reason == "it serves no model; bring one with `outpost import FILE.gguf` or `outpost pull NAME`"
 
 
 def test_a_quarantined_model_is_one_even_if_nobody_preloads_it() -> None:
