@@ -19,6 +19,7 @@ from typing import Final
 
 from appliance.errors import ModelInvalid, OutpostError
 from appliance.store import admission
+from appliance.store.admission import GgufKind
 from appliance.store.content import Progress, Report
 from appliance.store.descriptor import Descriptor, Manifest
 from appliance.store.digest import Digest
@@ -83,9 +84,14 @@ class Gate:
                     yield model
 
     def _check(self, stored: StoredModel, model: str) -> None:
-        admission.check(self._paths(stored.weights), model=model)
-        for companion in stored.files[len(stored.weights) :]:
-            admission.check(self._paths([companion]), model=model)
+        admission.check(self._paths(stored.weights), model=model, kind=GgufKind.MODEL)
+        companions = [(blob, GgufKind.ADAPTER) for blob in stored.adapters]
+        if stored.projector is not None:
+            companions.append((stored.projector, GgufKind.PROJECTOR))
+        if stored.draft is not None:
+            companions.append((stored.draft, GgufKind.MODEL))
+        for blob, kind in companions:
+            admission.check(self._paths([blob]), model=model, kind=kind)
 
     def _try(self, stored: StoredModel, model: str) -> None:
         if self._probe is None:
