@@ -27,7 +27,7 @@ def is_transient(error: OutpostError) -> bool:
 
 def wait_s(failures: int) -> float:
     """After so many failures in a row, from 1: 1, 2, 4 … seconds."""
-    return min(FIRST_WAIT_S * 2 ** (failures - 1), _MAX_WAIT_S)
+    return min(FIRST_WAIT_S * 2.0 ** (failures - 1), _MAX_WAIT_S)
 
 
 def patiently(work: Callable[[], T]) -> T:
