@@ -69,7 +69,9 @@ class Daemon:
         self._preload = tuple(preload)
         self._spawner = Spawner()
         self._children = Children(config)
-        self._store = make_store(config, self._children, on_change=self._tell_models)
+        self._store = make_store(
+            config, self._children, on_change=self._tell_models, in_use=self._files_in_use
+        )
         self._telling = threading.Lock()
         self._supervisor = Supervisor(
             self._first_specs(),
@@ -94,6 +96,9 @@ class Daemon:
             store=self._store,
             layout=self._store.layout,
         )
+
+    def _files_in_use(self) -> frozenset[str]:
+        return self._supervisor.paths_in_use()
 
     def run(self, on_ready: Callable[[str], None] | None = None) -> None:
         """Until a signal."""

@@ -4,7 +4,7 @@ memory has room for. For the daemon, and for the command line where no daemon ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -56,7 +56,11 @@ class Children:
 
 
 def make_store(
-    config: Config, children: Children, *, on_change: Callable[[], None] = lambda: None
+    config: Config,
+    children: Children,
+    *,
+    on_change: Callable[[], None] = lambda: None,
+    in_use: Callable[[], Collection[str]] = frozenset,
 ) -> ModelStore:
     """Raises StoreInUse, StoreFault, ManifestInvalid."""
     return open_plain(
@@ -66,6 +70,7 @@ def make_store(
         quantize=children,
         available_bytes=lambda: meminfo.read().available_bytes,
         on_change=on_change,
+        in_use=in_use,
     )
 
 

@@ -5,7 +5,8 @@ A blob stays when
 2. it is held (`Layout.hold`, `expect`) or just arriving or being hashed,
 3. this process took it, or promised that it is there, within the last hour,
 4. it came within the last hour, by the clock of its file, whoever brought it: a copy may stand between its
-   blobs and its name; a name that let go of it in this process says that it is not so.
+   blobs and its name; a name that let go of it in this process says that it is not so,
+5. a runner has it open: a model that was removed answers to its end, and may be read again.
 
 While a manifest that a name leads to cannot be read, what it needs is not known: then no blob goes at all,
 and the report says why.
@@ -14,7 +15,7 @@ and the report says why.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -49,14 +50,16 @@ class _File:
     freed_bytes: int
 
 
-def collect(layout: Layout, *, dry_run: bool = False, now: float | None = None) -> GcReport:
+def collect(
+    layout: Layout, *, dry_run: bool = False, now: float | None = None, in_use: Collection[str] = ()
+) -> GcReport:
     """Runs in the caller's thread, milliseconds per thousand blobs; names wait meanwhile. `now`: the wall
-    clock.
+    clock. `in_use`: paths of files that runners have open.
     """
     clock = time.time() if now is None else now
     with layout.index_lock:
         reachable, withheld = _reachable(layout)
-        blobs = [] if withheld else _unneeded(layout, reachable, clock)
+        blobs = [] if withheld else _unneeded(layout, reachable, clock, in_use)
         leftovers = [*_old_parts(layout, clock), *_old_quarantine(layout, reachable, clock)]
         if not dry_run:
             blobs = _remove_blobs(layout, blobs)
@@ -91,13 +94,17 @@ def _reachable(layout: Layout) -> tuple[frozenset[Digest], list[str]]:
     return frozenset(found), withheld
 
 
-def _unneeded(layout: Layout, reachable: frozenset[Digest], clock: float) -> list[_File]:
+def _unneeded(
+    layout: Layout, reachable: frozenset[Digest], clock: float, in_use: Collection[str]
+) -> list[_File]:
     _forget_old_touches(layout)
     unneeded = []
     for digest in blob_digests(layout.places):
         if digest in reachable or not _is_free(layout, digest):
             continue
         file = _file(digest, layout.places.blob(digest))
+        if file and str(file.path) in in_use:
+            continue
         if file and (digest in layout.released or _age_s(file.path, clock) >= PROTECTED_S):
             unneeded.append(file)
     return unneeded

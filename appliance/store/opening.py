@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +25,7 @@ def open_store(
     quantize: Quantize | None = None,
     available_bytes: Callable[[], int | None] = lambda: None,
     on_change: Callable[[], None] = lambda: None,
+    in_use: Callable[[], Collection[str]] = frozenset,
     files: Files = Files(),  # noqa: B008 - stateless
 ) -> ModelStore:
     """To be closed by the caller. Raises StoreInUse, StoreFault, ManifestInvalid."""
@@ -35,5 +36,6 @@ def open_store(
         quantize=quantize,
         available_bytes=available_bytes,
         on_change=on_change,
+        in_use=in_use,
         files=files,
     )

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -62,14 +62,17 @@ class ModelStore:
         quantize: Quantize | None = None,
         available_bytes: Callable[[], int | None] = lambda: None,
         on_change: Callable[[], None] = _nothing,
+        in_use: Callable[[], Collection[str]] = frozenset,
         files: Files = Files(),  # noqa: B008 - stateless
     ) -> None:
         """`on_change` is called on the thread of the verb that changed which models there are, before the
-        verb returns. Raises StoreInUse, StoreFault, ManifestInvalid.
+        verb returns. `in_use`: paths that runners have open, which `gc` leaves. Raises StoreInUse,
+        StoreFault, ManifestInvalid.
         """
         self.layout = Layout(root, files=files, floor_fraction=policy.floor_fraction)
         self._reader = ModelReader(self.layout)
         self._on_change = on_change
+        self._in_use = in_use
         gate = Gate(self.layout, self._reader, probe=probe)
         shelf = Shelf(self.layout, on_change=on_change)
         self._shelf = shelf
@@ -191,7 +194,7 @@ class ModelStore:
         )
 
     def gc(self, *, dry_run: bool = False) -> Collected:
-        freed = gc.collect(self.layout, dry_run=dry_run)
+        freed = gc.collect(self.layout, dry_run=dry_run, in_use=self._in_use())
         return Collected(blobs=len(freed.blobs) + len(freed.leftovers), size_bytes=freed.freed_bytes)
 
     def settle(self) -> None:

@@ -83,6 +83,19 @@ def test_what_a_name_has_let_go_of_is_collected_at_once(layout: Layout, root: Pa
     layout.lookup(parse_reference("other"))
 
 
+def test_what_a_runner_has_open_stays_until_it_ends(layout: Layout) -> None:
+    store_model(layout, "tiny", b"weights")
+    layout.untag(_NAME)
+    served = _path(layout, b"weights")
+
+    report = collect(layout, in_use={str(served)})
+
+    assert served.exists()
+    assert blob_of(b"weights").digest not in report.blobs
+    collect(layout)
+    assert not served.exists()
+
+
 def test_a_dry_run_removes_nothing(layout: Layout, root: Path) -> None:
     store_model(layout, "tiny", b"weights")
     layout.untag(_NAME)
