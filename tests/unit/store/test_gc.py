@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,59 +19,13 @@ from appliance.store.gc import LEFTOVER_S, PROTECTED_S, collect
 from appliance.store.layout import Layout
 from appliance.store.reference import parse_reference
 from tests.fakes.fake_models import FakeSource, blob_of, store_model
-
-_NAME = parse_reference("tiny")
-
-
-class Clock:
-    """Stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def layout(root: Path, clock: Clock) -> Iterator[Layout]:
-    with Layout(root, files=Files(), monotonic=clock) as opened:
-        yield opened
-
-
-def _path(layout: Layout, content: bytes) -> Path:
-    return layout.places.blob(blob_of(content).digest)
-
-
-def _flip(path: Path) -> None:
-    """One bit, size and time as before: only reading finds it."""
-    found = path.stat()
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.chmod(0o644)
-    with path.open("r+b") as file:
-        file.write(content)
-    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-
-
-def _now(layout: Layout) -> float:
-    return layout.places.index.stat().st_ctime
+from tests.unit.store.layout_desk import NAME, Clock, blob_path, index_time_s
 
 
 def test_what_a_name_has_let_go_of_is_collected_at_once(layout: Layout, root: Path) -> None:
     store_model(layout, "tiny", bytes(10_000), b"shared")
     store_model(layout, "other", b"shared")
-    layout.untag(_NAME)
+    layout.untag(NAME)
 
     report = collect(layout)
 
@@ -85,8 +38,8 @@ def test_what_a_name_has_let_go_of_is_collected_at_once(layout: Layout, root: Pa
 
 def test_what_a_runner_has_open_stays_until_it_ends(layout: Layout) -> None:
     store_model(layout, "tiny", b"weights")
-    layout.untag(_NAME)
-    served = _path(layout, b"weights")
+    layout.untag(NAME)
+    served = blob_path(layout, b"weights")
 
     report = collect(layout, in_use={str(served)})
 
@@ -98,7 +51,7 @@ def test_what_a_runner_has_open_stays_until_it_ends(layout: Layout) -> None:
 
 def test_a_dry_run_removes_nothing(layout: Layout, root: Path) -> None:
     store_model(layout, "tiny", b"weights")
-    layout.untag(_NAME)
+    layout.untag(NAME)
     before = tree(root)
 
     report = collect(layout, dry_run=True)
@@ -112,10 +65,10 @@ def test_a_blob_that_was_taken_and_not_yet_named_stays_an_hour(layout: Layout, c
     blob = source.add(b"on its way")
     layout.take(blob, source, unreported)
 
-    assert collect(layout, now=_now(layout) + PROTECTED_S + 1).blobs == ()
+    assert collect(layout, now=index_time_s(layout) + PROTECTED_S + 1).blobs == ()
     clock.now += PROTECTED_S + 1
-    assert collect(layout, now=_now(layout)).blobs == ()
-    assert collect(layout, now=_now(layout) + PROTECTED_S + 1).blobs == (blob.digest,)
+    assert collect(layout, now=index_time_s(layout)).blobs == ()
+    assert collect(layout, now=index_time_s(layout) + PROTECTED_S + 1).blobs == (blob.digest,)
 
 
 def test_a_blob_that_is_held_stays(layout: Layout, clock: Clock) -> None:
@@ -123,14 +76,14 @@ def test_a_blob_that_is_held_stays(layout: Layout, clock: Clock) -> None:
     clock.now += PROTECTED_S + 1
 
     with layout.hold([blob.digest]):
-        assert collect(layout, now=_now(layout) + 2 * PROTECTED_S).blobs == ()
+        assert collect(layout, now=index_time_s(layout) + 2 * PROTECTED_S).blobs == ()
 
-    assert collect(layout, now=_now(layout) + 2 * PROTECTED_S).blobs == (blob.digest,)
+    assert collect(layout, now=index_time_s(layout) + 2 * PROTECTED_S).blobs == (blob.digest,)
 
 
 def test_a_blob_that_was_promised_to_a_copy_stays(layout: Layout) -> None:
     store_model(layout, "tiny", b"weights")
-    layout.untag(_NAME)
+    layout.untag(NAME)
     assert layout.has(blob_of(b"weights"))
 
     assert blob_of(b"weights").digest not in collect(layout).blobs
@@ -142,7 +95,7 @@ def test_after_a_restart_unnamed_blobs_stay_an_hour(root: Path) -> None:
 
     with Layout(root, files=Files()) as layout:
         assert collect(layout).blobs == ()
-        assert collect(layout, now=_now(layout) + PROTECTED_S + 1).blobs == (blob.digest,)
+        assert collect(layout, now=index_time_s(layout) + PROTECTED_S + 1).blobs == (blob.digest,)
 
 
 def test_nothing_goes_while_a_manifest_cannot_be_read(layout: Layout) -> None:
@@ -150,7 +103,7 @@ def test_nothing_goes_while_a_manifest_cannot_be_read(layout: Layout) -> None:
     layout.quarantine(resolved.descriptor.digest, "lost")
     layout.graph._children.clear()
 
-    report = collect(layout, now=_now(layout) + 10 * PROTECTED_S)
+    report = collect(layout, now=index_time_s(layout) + 10 * PROTECTED_S)
 
     assert report.blobs == ()
     assert report.withheld
@@ -164,7 +117,7 @@ def test_parts_nobody_came_back_for_go_after_a_week(layout: Layout) -> None:
         layout.take(blob, source, unreported)
 
     assert collect(layout).leftovers == ()
-    report = collect(layout, now=_now(layout) + LEFTOVER_S + 60)
+    report = collect(layout, now=index_time_s(layout) + LEFTOVER_S + 60)
 
     assert report.leftovers == (blob.digest,)
     assert list(layout.places.ingest.iterdir()) == []
@@ -175,13 +128,13 @@ def test_old_quarantine_gives_its_bytes_back_and_keeps_the_reason_while_it_is_ne
     digest = blob_of(bytes(9000)).digest
     layout.quarantine(digest, "the disk has lost it")
 
-    collect(layout, now=_now(layout) + LEFTOVER_S + 60)
+    collect(layout, now=index_time_s(layout) + LEFTOVER_S + 60)
 
     assert not layout.places.quarantined(digest).exists()
     with pytest.raises(ModelBroken, match="the disk has lost it"):
-        layout.lookup(_NAME)
-    layout.untag(_NAME)
-    collect(layout, now=_now(layout) + LEFTOVER_S + 60)
+        layout.lookup(NAME)
+    layout.untag(NAME)
+    collect(layout, now=index_time_s(layout) + LEFTOVER_S + 60)
     assert list(layout.places.quarantine.iterdir()) == []
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,53 +20,7 @@ from appliance.store.rebuild import recover_index
 from appliance.store.reference import parse_reference
 from appliance.store.verified import SETTLED_AFTER_S
 from tests.fakes.fake_models import FakeSource, blob_of, store_model
-
-_NAME = parse_reference("tiny")
-
-
-class Clock:
-    """Stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def layout(root: Path, clock: Clock) -> Iterator[Layout]:
-    with Layout(root, files=Files(), monotonic=clock) as opened:
-        yield opened
-
-
-def _path(layout: Layout, content: bytes) -> Path:
-    return layout.places.blob(blob_of(content).digest)
-
-
-def _flip(path: Path) -> None:
-    """One bit, size and time as before: only reading finds it."""
-    found = path.stat()
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.chmod(0o644)
-    with path.open("r+b") as file:
-        file.write(content)
-    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-
-
-def _now(layout: Layout) -> float:
-    return layout.places.index.stat().st_ctime
+from tests.unit.store.layout_desk import NAME, Clock, blob_path, flip
 
 
 def _reopen(root: Path) -> dict[str, tuple[int, str]]:
@@ -117,7 +70,7 @@ def test_a_quarantine_that_was_interrupted_is_decided_by_hashing(root: Path) -> 
     """The reason was written, the blob not yet moved; one of the two is sound after all."""
     with Layout(root, files=Files()) as layout:
         store_model(layout, "tiny", b"sound", b"rotten")
-        _flip(_path(layout, b"rotten"))
+        flip(blob_path(layout, b"rotten"))
         for content in (b"sound", b"rotten"):
             layout.places.quarantine_reason(blob_of(content).digest).write_bytes(
                 b'{"digest": "", "reason": "?"}'
@@ -143,7 +96,7 @@ def test_the_names_are_built_again_from_the_index_before_and_from_manifests(root
         f"registry.ollama.ai/library/{recovered}:latest",
     ]
     with Layout(root, files=Files()) as layout:
-        assert layout.lookup(_NAME) == first.descriptor
+        assert layout.lookup(NAME) == first.descriptor
         assert layout.lookup(parse_reference(recovered)).digest == second.descriptor.digest
         with pytest.raises(StoreInUse):
             recover_index(root, files=Files())
@@ -206,8 +159,8 @@ def test_check_names_each_violation(root: Path) -> None:
     with Layout(root, files=Files()) as layout:
         store_model(layout, "flipped", b"flipped weights")
         store_model(layout, "missing", b"missing weights")
-        _flip(_path(layout, b"flipped weights"))
-        _path(layout, b"missing weights").unlink()
+        flip(blob_path(layout, b"flipped weights"))
+        blob_path(layout, b"missing weights").unlink()
         (layout.places.blobs / "stray").write_bytes(b"")
         (layout.places.ingest / "old.tmp").write_bytes(b"")
         layout.places.quarantined(blob_of(b"q").digest).write_bytes(b"q")

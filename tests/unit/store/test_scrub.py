@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,53 +17,7 @@ from appliance.store.layout import Layout
 from appliance.store.reference import parse_reference
 from appliance.store.scrub import Scrubber, verify
 from tests.fakes.fake_models import blob_of, store_model
-
-_NAME = parse_reference("tiny")
-
-
-class Clock:
-    """Stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def layout(root: Path, clock: Clock) -> Iterator[Layout]:
-    with Layout(root, files=Files(), monotonic=clock) as opened:
-        yield opened
-
-
-def _path(layout: Layout, content: bytes) -> Path:
-    return layout.places.blob(blob_of(content).digest)
-
-
-def _flip(path: Path) -> None:
-    """One bit, size and time as before: only reading finds it."""
-    found = path.stat()
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.chmod(0o644)
-    with path.open("r+b") as file:
-        file.write(content)
-    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-
-
-def _now(layout: Layout) -> float:
-    return layout.places.index.stat().st_ctime
+from tests.unit.store.layout_desk import NAME, blob_path, flip
 
 
 def test_a_sound_store_is_read_once_round(layout: Layout) -> None:
@@ -82,8 +35,8 @@ def test_a_flipped_bit_is_found_by_one_scrub_and_breaks_the_models_that_need_it(
     store_model(layout, "tiny", b"shared weights")
     store_model(layout, "other", b"shared weights", config=b'{"a":1}')
     store_model(layout, "well", b"own weights")
-    _flip(_path(layout, b"shared weights"))
-    layout.lookup(_NAME)
+    flip(blob_path(layout, b"shared weights"))
+    layout.lookup(NAME)
 
     report = Scrubber(layout).step(1 << 20)
 
@@ -92,7 +45,7 @@ def test_a_flipped_bit_is_found_by_one_scrub_and_breaks_the_models_that_need_it(
     assert "has changed" in broken.reason
     assert [model.display for model in broken.models] == ["other:latest", "tiny:latest"]
     with pytest.raises(ModelBroken, match="has changed"):
-        layout.lookup(_NAME)
+        layout.lookup(NAME)
     layout.lookup(parse_reference("well"))
 
 
@@ -101,7 +54,7 @@ def test_a_flipped_bit_is_found_by_one_scrub_and_breaks_the_models_that_need_it(
 )
 def test_the_report_says_what_happened_to_a_blob(layout: Layout, content: bytes, reason: str) -> None:
     store_model(layout, "tiny", b"shared weights")
-    path = _path(layout, b"shared weights")
+    path = blob_path(layout, b"shared weights")
     path.chmod(0o644)
     path.write_bytes(content)
 
@@ -151,7 +104,7 @@ def test_a_blob_removed_while_it_is_scrubbed_is_no_loss(layout: Layout) -> None:
     scrubber = Scrubber(layout)
     while scrubber._current is None or scrubber._current.found.st_size < 5000:
         scrubber.step(10)
-    layout.untag(_NAME)
+    layout.untag(NAME)
     collect(layout)
 
     report = scrubber.step(1 << 20)
@@ -162,11 +115,11 @@ def test_a_blob_removed_while_it_is_scrubbed_is_no_loss(layout: Layout) -> None:
 def test_verify_names_everything_that_is_broken(layout: Layout) -> None:
     store_model(layout, "tiny", b"first weights", b"second weights")
     store_model(layout, "other", b"other weights")
-    _flip(_path(layout, b"first weights"))
-    _path(layout, b"second weights").unlink()
-    _flip(_path(layout, b"other weights"))
+    flip(blob_path(layout, b"first weights"))
+    blob_path(layout, b"second weights").unlink()
+    flip(blob_path(layout, b"other weights"))
 
-    broken = verify(layout, _NAME)
+    broken = verify(layout, NAME)
 
     assert sorted(found.digest for found in broken) == sorted(
         blob_of(w).digest for w in (b"first weights", b"second weights")
@@ -180,7 +133,7 @@ def test_verify_tells_how_far_it_is(layout: Layout) -> None:
     store_model(layout, "tiny", bytes(1000))
     news: list[Progress] = []
 
-    assert verify(layout, _NAME, news.append) == ()
+    assert verify(layout, NAME, news.append) == ()
 
     assert news[-1].completed_bytes == news[-1].total_bytes
     assert news[-1].status.startswith("verifying ")

@@ -1,0 +1,42 @@
+"""What the tests of a layout's upkeep share: a clock that stands, and ways to look and to damage."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from appliance.store.layout import Layout
+from appliance.store.reference import parse_reference
+from tests.fakes.fake_models import blob_of
+
+NAME = parse_reference("tiny")
+
+
+class Clock:
+    """Stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def blob_path(layout: Layout, content: bytes) -> Path:
+    return layout.places.blob(blob_of(content).digest)
+
+
+def flip(path: Path) -> None:
+    """One bit, size and time as before: only reading finds it."""
+    found = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.chmod(0o644)
+    with path.open("r+b") as file:
+        file.write(content)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def index_time_s(layout: Layout) -> float:
+    """The wall clock when the names last changed."""
+    return layout.places.index.stat().st_ctime
