@@ -21,6 +21,9 @@ _COMMON: Final = (
     "--no-header",
     "--no-annotate",
     "--no-emit-package=llama-cpp-python",
+    # The pip of Debian 12 takes `name[extra]`, asked for by a package, for a name of its own: unless that is
+    # pinned too, it looks at the newest release, which no lock has, and stops.
+    "--no-strip-extras",
 )
 _PYPROJECT: Final = str(places.ROOT / "pyproject.toml")
 
