@@ -32,6 +32,8 @@ class ChatParser(Protocol):
 
     @property
     def saw_tool_call(self) -> bool: ...
+    @property
+    def has_ended(self) -> bool: ...
     def feed(self, text: str) -> Parsed: ...
     def finish(self) -> Parsed: ...
 
@@ -45,6 +47,8 @@ class Emitted:
     tool_calls: list[ToolCallDelta] | None = None
     stop: str | None = None
     """The stop string that matched; generation ends."""
+    has_ended: bool = False
+    """The answer is complete; generation ends."""
 
     def add(self, parsed: Parsed) -> None:
         self.text += parsed.text
@@ -116,6 +120,7 @@ class OutputStream:
         emitted = Emitted(stop=stop)
         if text:
             emitted.add(self._parser.feed(text))
+            emitted.has_ended = self._parser.has_ended
         return emitted
 
     def finish(self, *, stopped: bool) -> Emitted:

@@ -258,6 +258,7 @@ class Preparer:
             tools_active=tools_active,
             tool_names=frozenset(str(tool["function"]["name"]) for tool in chat.tools),
             reasoning_open=self._reasoning_open(text),
+            most_calls=None if chat.parallel_tool_calls else 1,
         )
 
     def _reasoning_open(self, text: str | None) -> bool:

@@ -43,7 +43,15 @@ _CONTINUE_MARK: Final = "\ue000outpost:continue\ue001"
 """Stands after the final message's text while it is rendered, so that the prompt can be cut there."""
 
 _RESERVED: Final = frozenset(
-    {"messages", "tools", "add_generation_prompt", "bos_token", "eos_token", "strftime_now"}
+    {
+        "messages",
+        "tools",
+        "response_format",
+        "add_generation_prompt",
+        "bos_token",
+        "eos_token",
+        "strftime_now",
+    }
 )
 _FAULTS: Final = (
     jinja2.TemplateError,
@@ -135,6 +143,7 @@ class ChatTemplate:
         now: datetime,
         add_generation_prompt: bool = True,
         continue_final_message: bool = False,
+        response_format: Mapping[str, Any] | None = None,
         kwargs: Mapping[str, Any] | None = None,
     ) -> str:
         """The prompt's text. `now` is what `strftime_now` tells. Raises InvalidRequest with the template's
@@ -150,6 +159,7 @@ class ChatTemplate:
             **(kwargs or {}),
             "messages": shown,
             "tools": tools if tools and self.tool_format is not ToolFormat.JSON else self._absent_tools,
+            **({} if response_format is None else {"response_format": response_format}),
             "add_generation_prompt": add_generation_prompt and not continue_final_message,
             "strftime_now": now.strftime,
         }
@@ -228,6 +238,7 @@ class TemplateRoom:
             [] if chat.tool_choice is ToolChoice.NONE else chat.tools,
             now=self._clock(),
             continue_final_message=chat.continue_final_message,
+            response_format=chat.response_format,
             kwargs=chat.template_kwargs,
         )
 

@@ -128,7 +128,7 @@ class Writer:
             sequence.request.reasoning_tokens += 1
         if emitted.tool_calls:
             gained.tool_calls = [*(gained.tool_calls or []), *emitted.tool_calls]
-        if emitted.stop is not None:
+        if emitted.stop is not None or emitted.has_ended:
             gained.stop = emitted.stop
             return FinishReason.STOP
         return FinishReason.LENGTH if len(sequence.tokens) >= sequence.limit else None

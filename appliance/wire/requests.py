@@ -81,6 +81,9 @@ class ChatPrompt(Struct, tag="chat"):
     tool_name: str | None = None
     """The function that `tool_choice` NAMED means."""
     parallel_tool_calls: bool = True
+    """False: the answer ends with its first call."""
+    response_format: dict[str, Any] | None = None
+    """OpenAI's object, for templates that tell the model of it; the constraint enforces it."""
     template_kwargs: dict[str, Any] = {}
     """Further variables of the template (`enable_thinking` …)."""
     parse_reasoning: bool = True

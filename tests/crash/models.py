@@ -8,11 +8,10 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from appliance.store.layout import Layout
-
 from appliance.store.content import unreported
 from appliance.store.descriptor import Descriptor, Resolved
 from appliance.store.digest import digest_of
+from appliance.store.layout import Layout
 from appliance.store.reference import Reference, parse_reference
 
 BLOB_BYTES = 24_000

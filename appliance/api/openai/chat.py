@@ -9,6 +9,7 @@ import falcon
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import exchange_of
 from appliance.api.openai import chat_request, stored_defaults
+from appliance.api.openai.chat_warnings import warnings_of
 from appliance.api.openai.chunks import Envelope, encode
 from appliance.api.openai.collect import Choice
 from appliance.api.openai.delivery import Form, delivery_of
@@ -31,6 +32,8 @@ class ChatCompletions(Endpoint):
         exchange = exchange_of(req)
         body = self._body(ChatBody, req, exchange)
         request = chat_request.request_of(body, scope=exchange.scope, raw_grammar=self._limits.raw_grammar)
+        for warning in warnings_of(body):
+            exchange.warn(warning)
         request = stored_defaults.applied(request, body, self._calls.find(exchange, body.model))
         delivery = delivery_of(
             FORM,

@@ -63,6 +63,7 @@ def _prompt_of(body: ChatBody) -> ChatPrompt:
         tool_choice=choice,
         tool_name=name,
         parallel_tool_calls=body.parallel_tool_calls is not False,
+        response_format=_format_told(body.response_format),
         template_kwargs=_template_kwargs_of(body),
         parse_reasoning=body.reasoning_format != "none",
         continue_final_message=is_continued,
@@ -186,6 +187,13 @@ def _format_constraint(told: ResponseFormat | None) -> Constraint | None:
     if told.schema_ is not None:
         return generation_request.schema_constraint(told.schema_, param="response_format.schema")
     return Constraint(kind=ConstraintKind.JSON_OBJECT)
+
+
+def _format_told(told: ResponseFormat | None) -> dict[str, Any] | None:
+    """As the template sees it; plain text is what it expects anyway."""
+    if told is None or told.type == "text":
+        return None
+    return told.model_dump(by_alias=True, exclude_none=True)
 
 
 def _top_logprobs_of(body: ChatBody) -> int | None:

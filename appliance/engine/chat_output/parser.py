@@ -27,6 +27,10 @@ class ChatOutputParser(Protocol):
     def saw_tool_call(self) -> bool:
         """Then the finish reason "stop" becomes "tool_calls"."""
 
+    @property
+    def has_ended(self) -> bool:
+        """All calls that were allowed are complete: the answer is over, whatever the model goes on to say."""
+
 
 def new_call_id() -> str:
     return f"call_{secrets.token_hex(12)}"
@@ -39,21 +43,25 @@ def make_parser(
     tools_active: bool,
     tool_names: frozenset[str] = frozenset(),
     reasoning_open: bool = False,
+    most_calls: int | None = None,
     call_id: Callable[[], str] = new_call_id,
 ) -> ChatOutputParser:
     """`reasoning` None: reasoning stays in the text. `tools_active`: tools were offered and not switched off
-    by `tool_choice`.
+    by `tool_choice`. `most_calls`: the answer ends with so many.
     """
-    tools = ToolCallParser(tool_format, tool_names, call_id) if tools_active else PassThrough()
-    return (
-        tools if reasoning is None else _Reasoning(ReasoningSplitter(reasoning, opened=reasoning_open), tools)
-    )
+    tools: ChatOutputParser = PassThrough()
+    if tools_active:
+        tools = ToolCallParser(tool_format, tool_names, call_id, most_calls=most_calls)
+    if reasoning is None:
+        return tools
+    return _Reasoning(ReasoningSplitter(reasoning, opened=reasoning_open), tools)
 
 
 class PassThrough:
     """Nothing to find."""
 
     saw_tool_call = False
+    has_ended = False
 
     def feed(self, text: str) -> Parsed:
         return Parsed(text)
@@ -72,6 +80,10 @@ class _Reasoning:
     @property
     def saw_tool_call(self) -> bool:
         return self._content.saw_tool_call
+
+    @property
+    def has_ended(self) -> bool:
+        return self._content.has_ended
 
     def feed(self, text: str) -> Parsed:
         reasoning, content = self._splitter.feed(text)

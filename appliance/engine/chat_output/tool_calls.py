@@ -64,9 +64,17 @@ class ToolCallParser:
     """One answer's. Owned by the engine's thread. What turns out to be no call comes out as it was."""
 
     def __init__(
-        self, tool_format: ToolFormat, names: frozenset[str], new_call_id: Callable[[], str]
+        self,
+        tool_format: ToolFormat,
+        names: frozenset[str],
+        new_call_id: Callable[[], str],
+        *,
+        most_calls: int | None = None,
     ) -> None:
-        """`names`: the functions offered; bare JSON with another name is text. Empty: any name."""
+        """`names`: the functions offered; bare JSON with another name is text. Empty: any name. `most_calls`:
+        after so many the answer has ended, and what follows is dropped.
+        """
+        self._most_calls = most_calls
         self._syntax = _SYNTAX[tool_format]
         self._first = self._syntax.opener[0]
         self._names = names
@@ -85,13 +93,19 @@ class ToolCallParser:
     def saw_tool_call(self) -> bool:
         return self._calls > 0
 
+    @property
+    def has_ended(self) -> bool:
+        return self._calls == self._most_calls and self._state is not _State.CALL
+
     def feed(self, text: str) -> Parsed:
         # PERF: most tokens are plain text in which no marker can begin.
         if self._state is _State.TEXT and not self._buffer and self._first not in text:
             return Parsed(text)
         self._buffer += text
-        while self._buffer and self._step():
+        while self._buffer and not self.has_ended and self._step():
             pass
+        if self.has_ended:
+            self._buffer = ""
         return self._told()
 
     def finish(self) -> Parsed:

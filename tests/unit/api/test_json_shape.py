@@ -56,10 +56,16 @@ FLOODS: dict[str, Callable[[], bytes]] = {
 @pytest.mark.parametrize("flood", FLOODS)
 def test_sixteen_megabytes_of_anything_are_cheap(flood: str) -> None:
     body = FLOODS[flood]()
+    assert (
+        min(_cpu_s(body) for _ in range(3)) < MAX_CPU_S
+    )  # one may pay for a collection of all tests' garbage
+
+
+def _cpu_s(body: bytes) -> float:
     started_s = time.thread_time()
     with contextlib.suppress(InvalidRequest):
         json_body.parse(body)
-    assert time.thread_time() - started_s < MAX_CPU_S
+    return time.thread_time() - started_s
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,15 @@ def test_tools_reach_a_template_that_knows_them() -> None:
     )
 
 
+def test_a_template_sees_the_response_format_where_there_is_one() -> None:
+    template = ChatTemplate("{% if response_format is defined %}{{ response_format | tojson }}{% endif %}")
+    wish = {"type": "json_object"}
+    assert template.render(HELLO, now=NOW, response_format=wish) == '{"type": "json_object"}'
+    assert template.render(HELLO, now=NOW) == ""
+    with pytest.raises(InvalidRequest, match="'response_format' cannot be set"):
+        template.render(HELLO, now=NOW, kwargs={"response_format": wish})
+
+
 def test_a_template_without_tools_is_given_their_description() -> None:
     text = rendered(None, CALLED, tools=TOOLS)
     assert text.startswith("<|im_start|>system\n# Tools\n")

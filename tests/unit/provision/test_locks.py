@@ -21,8 +21,8 @@ def _locked() -> dict[str, frozenset[str]]:
 
 @pytest.mark.parametrize("name", sorted(_locked()))
 def test_an_extra_that_a_locked_package_asks_for_is_pinned_by_that_name(name: str) -> None:
-    """pip 23 (Debian 12) looks for the newest release of `name[extra]` if only `name` is pinned, and stops
-    when there is one that the lock does not have.
+    """Debian 12's pip looks for the newest release of `name[extra]` if only `name` is pinned, and stops when
+    there is one that the lock does not have.
     """
     locked = _locked()
     try:

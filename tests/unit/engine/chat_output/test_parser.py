@@ -269,3 +269,37 @@ def test_every_json_object_survives_as_arguments(
     text, _, calls = parse([answer], tool_format)
     assert calls == [("a", body)]
     assert text.strip() == before.strip()
+
+
+@pytest.mark.parametrize(
+    ("tool_format", "answer"),
+    [
+        (
+            ToolFormat.HERMES,
+            f'Well. <tool_call>\n{{"name": "weather", "arguments": {WEATHER}}}\n</tool_call>',
+        ),
+        (ToolFormat.JSON, f'{{"name": "weather", "arguments": {WEATHER}}}'),
+        (ToolFormat.LLAMA3, f'<|python_tag|>{{"name": "weather", "parameters": {WEATHER}}}; '),
+        (ToolFormat.MISTRAL, f'[TOOL_CALLS][{{"name": "weather", "arguments": {WEATHER}}}, '),
+        (ToolFormat.MISTRAL_ARGS, f"[TOOL_CALLS]weather[ARGS]{WEATHER}"),
+    ],
+)
+def test_where_one_call_is_wanted_the_answer_ends_with_it(tool_format: ToolFormat, answer: str) -> None:
+    parser = make_parser(tool_format, THINK, tools_active=True, most_calls=1)
+    told = list[Parsed]()
+    for character in answer + answer:
+        told.append(parser.feed(character))
+        if parser.has_ended:
+            break
+    told.append(parser.finish())
+    calls = [delta for part in told for delta in part.tool_calls]
+    assert [delta.name for delta in calls if delta.name] == ["weather"]
+    assert json.loads("".join(delta.arguments for delta in calls)) == json.loads(WEATHER)
+    assert parser.has_ended
+    assert len(told) <= len(answer) + 1
+
+
+def test_an_answer_without_a_bound_on_calls_never_ends_by_itself() -> None:
+    parser = make_parser(ToolFormat.JSON, None, tools_active=True)
+    parser.feed(f'{{"name": "weather", "arguments": {WEATHER}}}')
+    assert not parser.has_ended
