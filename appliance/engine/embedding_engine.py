@@ -1,8 +1,9 @@
 """Embeddings and rerank scores: an engine for models that pool a sequence into one vector.
 
-Inputs of all requests are packed into batches that one pass computes; a step is one batch, so that cancel and
-heartbeat act between them. Nothing is cached: a pooled sequence is computed as a whole (its attention may
-look both ways).
+Inputs of all requests, taken in turn, are packed into batches that one pass computes; a step is one batch of
+no more than the time bound takes, so that cancel and heartbeat act between them and nobody waits for
+somebody's long list. A single input cannot be divided (its attention may look both ways): one that takes
+longer than the bound is announced (`expected_s`). Nothing is cached.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.engine.backend import Span
+from appliance.engine.cost import StepCost
 from appliance.engine.interface import Prepared, Said
 from appliance.engine.meter import Meter
-from appliance.errors import EngineFault, to_wire
+from appliance.errors import ClientGone, EngineFault, OutpostError, to_wire
 from appliance.wire.messages import EngineStats, Failed, ModelFacts, Result, SetLimits, WireError
 
 
@@ -41,6 +43,8 @@ class PoolingRequest:
     inputs: list[list[int]]
     ranks: bool
     normalize: bool
+    begun: int = 0
+    """Inputs that a batch took."""
     results: dict[int, NDArray[np.float32]] = field(default_factory=dict)
 
     @property
@@ -58,7 +62,8 @@ class EmbeddingEngine:
         facts: ModelFacts,
         width: int,
         meter: Meter,
-        prepare: Callable[[Any], Any],
+        prepare: Callable[[Any, Callable[[], bool]], Any],
+        step_bound_s: float,
         close: Callable[[], None] | None = None,
     ) -> None:
         """`width`: floats of one pooled vector; 1 for a model that ranks."""
@@ -69,26 +74,36 @@ class EmbeddingEngine:
         self._width = width
         self._meter = meter
         self._requests: dict[int, PoolingRequest] = {}
-        self._queue: deque[tuple[int, int]] = deque()
+        self._turns: deque[int] = deque()
+        """Ids of the requests with inputs that no batch took, the next one first."""
+        self.cost = StepCost()
+        self._step_bound_s = step_bound_s
         self._steps = 0
         self._limits = SetLimits()
 
     def submit(self, prepared: Prepared) -> list[Said]:
         assert isinstance(prepared, PoolingRequest)
         self._requests[prepared.id] = prepared
-        self._queue.extend((prepared.id, index) for index in range(len(prepared.inputs)))
-        return [] if prepared.inputs else [self._finish(prepared.id)]
+        if not prepared.inputs:
+            return [self._finish(prepared.id)]
+        self._turns.append(prepared.id)
+        return []
 
     def cancel(self, request_id: int) -> list[Said]:
-        if self._requests.pop(request_id, None) is not None:
-            self._queue = deque(entry for entry in self._queue if entry[0] != request_id)
-        return []
+        if self._requests.pop(request_id, None) is None:
+            return []
+        self._turns = deque(key for key in self._turns if key != request_id)
+        return [_failed(request_id, ClientGone())]
 
     def set_limits(self, limits: SetLimits) -> None:
         self._limits = limits
 
     def has_work(self) -> bool:
-        return bool(self._queue)
+        return bool(self._turns)
+
+    def expected_s(self) -> float:
+        request = self._requests[self._turns[0]]
+        return self.cost.predict_s(passes=1, tokens=len(request.inputs[request.begun]))
 
     def pause_s(self) -> float:
         return self._limits.pause_s
@@ -96,7 +111,7 @@ class EmbeddingEngine:
     def stats(self) -> EngineStats:
         return self._meter.stats(
             running=len(self._requests),
-            waiting=len(self._queue),
+            waiting=sum(len(one.inputs) - one.begun for one in self._requests.values()),
             steps=self._steps,
             kv_cells_used=0,
             kv_cells=0,
@@ -122,23 +137,31 @@ class EmbeddingEngine:
             self._backend.encode_pooled(spans)
         except EngineFault as fault:
             return self._fail({key for key, _ in batch}, fault)
-        self._meter.end(began)
-        self._meter.prompt_tokens += sum(len(span.tokens) for span in spans)
+        tokens = sum(len(span.tokens) for span in spans)
+        self.cost.observe(passes=1, tokens=tokens, seconds=self._meter.end(began))
+        self._meter.prompt_tokens += tokens
         for slot, (key, index) in enumerate(batch):
             self._requests[key].results[index] = self._backend.pooled(slot, self._width)
         return [self._finish(key) for key in dict.fromkeys(key for key, _ in batch) if self._is_done(key)]
 
     def _next_batch(self) -> list[tuple[int, int]]:
-        """As many inputs as one pass holds, at least one; requests take turns by the order of arrival."""
+        """(request, input) of as many inputs as the pass and the time bound take, at least one; one of each
+        request in turn.
+        """
         batch: list[tuple[int, int]] = []
-        room = self._backend.n_batch
-        while self._queue and len(batch) < self._backend.n_slots:
-            key, index = self._queue[0]
-            size = len(self._requests[key].inputs[index])
-            if size > room:
+        room = min(self._backend.n_batch, self.cost.tokens_within(self._step_bound_s))
+        while self._turns and len(batch) < self._backend.n_slots:
+            key = self._turns[0]
+            request = self._requests[key]
+            size = len(request.inputs[request.begun])
+            if batch and size > room:
                 break
             room -= size
-            batch.append(self._queue.popleft())
+            batch.append((key, request.begun))
+            request.begun += 1
+            self._turns.popleft()
+            if request.begun < len(request.inputs):
+                self._turns.append(key)
         return batch
 
     def _is_done(self, key: int) -> bool:
@@ -157,12 +180,14 @@ class EmbeddingEngine:
         return Result(id=key, vectors=packed, prompt_tokens=request.prompt_tokens)
 
     def _fail(self, keys: set[int], fault: EngineFault) -> list[Said]:
-        name, fields = to_wire(fault)
-        said: list[Said] = []
         for key in keys:
             self.cancel(key)
-            said.append(Failed(id=key, error=WireError(name=name, fields=fields)))
-        return said
+        return [_failed(key, fault) for key in keys]
+
+
+def _failed(request_id: int, error: OutpostError) -> Failed:
+    name, fields = to_wire(error)
+    return Failed(id=request_id, error=WireError(name=name, fields=fields))
 
 
 def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:

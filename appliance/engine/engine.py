@@ -64,7 +64,7 @@ class Engine:
         settings: EngineSettings,
         candidates: Any,
         meter: Meter,
-        prepare: Callable[[Any], Any],
+        prepare: Callable[[Any, Callable[[], bool]], Any],
         n_swa: int = 0,
         proposer: Proposer | None = None,
         close: Callable[[], None] | None = None,
@@ -129,6 +129,9 @@ class Engine:
     def has_work(self) -> bool:
         admits = self._limits.max_running != 0
         return bool(self._admission.running or (admits and self._admission.waiting))
+
+    def expected_s(self) -> float:
+        return 0.0  # every step is planned to be short
 
     def pause_s(self) -> float:
         return self._limits.pause_s

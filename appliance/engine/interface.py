@@ -6,7 +6,7 @@ request); the main thread owns all the rest and calls it between steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, Union
 
 from appliance.wire.messages import (
@@ -35,9 +35,13 @@ class EngineCore(Protocol):
     facts: ModelFacts
 
     def prepare(
-        self, request: Union[Generate, Embed, Rerank, Tokenize, Detokenize, ApplyTemplate]
+        self,
+        request: Union[Generate, Embed, Rerank, Tokenize, Detokenize, ApplyTemplate],
+        is_wanted: Callable[[], bool],
     ) -> Prepared | Result:
-        """Any thread. A Result when the request needs no step (tokenize …). Raises `errors.OutpostError`."""
+        """Any thread. A Result when the request needs no step (tokenize …). Raises `errors.OutpostError`;
+        ClientGone when `is_wanted` said no between two parts of the work.
+        """
 
     def submit(self, prepared: Prepared) -> Sequence[Said]:
         """Main thread. Take it in; returns its `Accepted`."""
@@ -53,6 +57,11 @@ class EngineCore(Protocol):
         """Main thread. One bounded step over all sequences; returns what to send.
 
         A failed request comes back as `Failed`; anything raised is the engine's fault and ends the runner.
+        """
+
+    def expected_s(self) -> float:
+        """Main thread, with work at hand. At least so long the next step will take if it cannot be bounded;
+        0 where it is.
         """
 
     def pause_s(self) -> float:

@@ -136,7 +136,7 @@ def _open_generator(base: _Base, render: PromptRenderer) -> Engine:
         speculation=speculates,
     )
 
-    def prepare(request: Any) -> Any:
+    def prepare(request: Any, _is_wanted: Callable[[], bool]) -> Any:
         if isinstance(request, Generate):
             return preparer.generation(request)
         if isinstance(request, (Tokenize, Detokenize, ApplyTemplate)):
@@ -260,9 +260,9 @@ def _open_pooled(base: _Base, pooling: int) -> EmbeddingEngine:
         speculation=False,
     )
 
-    def prepare(request: Any) -> Any:
+    def prepare(request: Any, is_wanted: Callable[[], bool]) -> Any:
         if isinstance(request, (Embed, Rerank)):
-            return preparer.pooled(request)
+            return preparer.pooled(request, is_wanted)
         if isinstance(request, (Tokenize, Detokenize)):
             return plain.answer(request)
         raise Unsupported(
@@ -277,6 +277,7 @@ def _open_pooled(base: _Base, pooling: int) -> EmbeddingEngine:
         width=1 if ranks else model.n_embd_out,
         meter=base.meter,
         prepare=prepare,
+        step_bound_s=load.settings.step_bound_s,
         close=base.opened.close,
     )
 

@@ -4,9 +4,12 @@ preparer thread.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+
 from appliance.engine.embedding_engine import PoolingRequest
 from appliance.engine.llama.model import LlamaModel
-from appliance.errors import ContextLengthExceeded, InvalidRequest, Unsupported
+from appliance.engine.text_tokens import first_tokens, fitting_tokens
+from appliance.errors import ClientGone, ContextLengthExceeded, InvalidRequest, Unsupported
 from appliance.wire.messages import Embed, Rerank
 
 _RERANK_TEMPLATE_KEY = "tokenizer.chat_template.rerank"
@@ -20,21 +23,24 @@ class PoolingPreparer:
         self._n_ctx_seq = n_ctx_seq
         self._ranks = ranks
 
-    def pooled(self, request: Embed | Rerank) -> PoolingRequest:
-        """Raises RequestError."""
+    def pooled(self, request: Embed | Rerank, is_wanted: Callable[[], bool]) -> PoolingRequest:
+        """Raises RequestError; ClientGone when `is_wanted` said no between two inputs."""
         if isinstance(request, Rerank):
             if not self._ranks:
                 raise Unsupported(feature="rerank", reason="this model has no rank pooling", param="model")
-            inputs = [self._pair(request.query, document) for document in request.documents]
-            return PoolingRequest(id=request.id, inputs=inputs, ranks=True, normalize=False)
-        if self._ranks:
-            raise Unsupported(feature="embeddings", reason="this model ranks documents", param="model")
-        inputs = [self._input(entry, index, request) for index, entry in enumerate(request.inputs)]
-        return PoolingRequest(id=request.id, inputs=inputs, ranks=False, normalize=request.normalize)
+            inputs = _while(is_wanted, self._pairs(request))
+        else:
+            if self._ranks:
+                raise Unsupported(feature="embeddings", reason="this model ranks documents", param="model")
+            numbered = enumerate(request.inputs)
+            inputs = _while(is_wanted, (self._input(entry, index, request) for index, entry in numbered))
+        normalize = isinstance(request, Embed) and request.normalize
+        return PoolingRequest(id=request.id, inputs=inputs, ranks=self._ranks, normalize=normalize)
 
     def _input(self, entry: str | list[int], index: int, request: Embed) -> list[int]:
         if isinstance(entry, str):
-            tokens = self._model.tokenize(entry, add_special=True, parse_special=False)
+            read = first_tokens if request.truncate else fitting_tokens
+            tokens = read(self._model, entry, limit=self._n_ctx_seq, add_special=True, parse_special=False)
         else:
             tokens = entry
             for token in tokens:
@@ -44,22 +50,38 @@ class PoolingPreparer:
                     )
         if not tokens:
             raise InvalidRequest(reason="the input is empty", param=f"input.{index}")
-        if len(tokens) > self._n_ctx_seq:
-            if not request.truncate:
-                raise ContextLengthExceeded(prompt_tokens=len(tokens), limit_tokens=self._n_ctx_seq)
-            tokens = tokens[: self._n_ctx_seq]
-        return tokens
+        if request.truncate:
+            return tokens[: self._n_ctx_seq]
+        return self._checked(tokens)
 
-    def _pair(self, query: str, document: str) -> list[int]:
+    def _pairs(self, request: Rerank) -> Iterator[list[int]]:
         """Query and document as a cross-encoder expects them: the GGUF's rerank template, or query,
         separator, document.
         """
+        query = self._tokens(request.query)
         template = self._model.meta(_RERANK_TEMPLATE_KEY)
-        if template is not None:
-            text = template.replace("{query}", query).replace("{document}", document)
-            tokens = self._model.tokenize(text, add_special=False, parse_special=True)
-        else:
-            tokens = self._model.pair_tokens(query, document)
+        for document in request.documents:
+            if template is None:
+                yield self._checked(self._model.pair_tokens(query, self._tokens(document)))
+            else:
+                text = template.replace("{query}", request.query).replace("{document}", document)
+                yield self._checked(self._tokens(text, parse_special=True))
+
+    def _tokens(self, text: str, *, parse_special: bool = False) -> list[int]:
+        return fitting_tokens(
+            self._model, text, limit=self._n_ctx_seq, add_special=False, parse_special=parse_special
+        )
+
+    def _checked(self, tokens: list[int]) -> list[int]:
         if len(tokens) > self._n_ctx_seq:
             raise ContextLengthExceeded(prompt_tokens=len(tokens), limit_tokens=self._n_ctx_seq)
         return tokens
+
+
+def _while(is_wanted: Callable[[], bool], inputs: Iterable[list[int]]) -> list[list[int]]:
+    taken: list[list[int]] = []
+    for tokens in inputs:
+        if not is_wanted():
+            raise ClientGone
+        taken.append(tokens)
+    return taken

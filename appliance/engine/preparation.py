@@ -21,6 +21,7 @@ from appliance.engine.output import ChatParser, OutputStream
 from appliance.engine.sequence import ActiveRequest, Sequence
 from appliance.engine.speculation import Acceptance
 from appliance.engine.template_format import PromptRenderer, TemplateFacts, opens_reasoning
+from appliance.engine.text_tokens import check_fits, fitting_tokens
 from appliance.errors import ContextLengthExceeded, InvalidRequest, ModelInvalid, Unsupported
 from appliance.wire.messages import (
     ApplyTemplate,
@@ -34,10 +35,8 @@ from appliance.wire.messages import (
     ToolChoice,
 )
 
-_BYTES_PER_TOKEN = 16
-"""A prompt longer than this times the context is counted from its first part only: tokenising hostile text
-takes seconds a megabyte.
-"""
+_MOST_COUNTED_TOKENS = 1 << 18
+"""Of a text that is only counted (`/tokenize`): twice the longest contexts."""
 
 _MARKERS = ("<tool_call>", "</tool_call>", "<|python_tag|>", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]")
 """Where they are control tokens, the chat parser must still see them as text."""
@@ -82,8 +81,12 @@ class Preparer:
 
     def answer(self, request: Tokenize | Detokenize | ApplyTemplate) -> Result:
         if isinstance(request, Tokenize):
-            tokens = self._model.tokenize(
-                request.text, add_special=request.add_special, parse_special=request.parse_special
+            tokens = fitting_tokens(
+                self._model,
+                request.text,
+                limit=max(_MOST_COUNTED_TOKENS, self._n_ctx_seq),
+                add_special=request.add_special,
+                parse_special=request.parse_special,
             )
             pieces = [self._model.piece(token, special=True) for token in tokens]
             return Result(id=request.id, tokens=tokens, pieces=pieces)
@@ -165,25 +168,16 @@ class Preparer:
         return [*start, *inner]
 
     def _tokens(self, text: str, *, add_special: bool = False) -> list[int]:
-        most_bytes = _BYTES_PER_TOKEN * self._n_ctx_seq
-        size = len(text)
-        if size > most_bytes:
-            counted = len(
-                self._model.tokenize(text[:most_bytes], add_special=add_special, parse_special=True)
-            )
-            if counted >= self._n_ctx_seq:
-                raise ContextLengthExceeded(
-                    prompt_tokens=counted * size // most_bytes, limit_tokens=self._n_ctx_seq
-                )
-        return self._model.tokenize(text, add_special=add_special, parse_special=True)
+        return fitting_tokens(
+            self._model, text, limit=self._n_ctx_seq, add_special=add_special, parse_special=True
+        )
 
     def _check_size(self, chat: ChatPrompt) -> None:
         """Refuse a chat whose words alone are too long, with its counts, before a template sees it."""
         words = "\n".join(
             text for message in chat.messages if isinstance(text := message.get("content"), str)
         )
-        if len(words) > _BYTES_PER_TOKEN * self._n_ctx_seq:
-            self._tokens(words)
+        check_fits(self._model, words, limit=self._n_ctx_seq)
 
     def _rendered(self, prompt: ChatPrompt) -> str:
         if self._chat.error is not None:

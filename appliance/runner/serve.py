@@ -1,9 +1,8 @@
-"""The runner's loop: the engine on the main thread, a reader and a preparer beside it.
+"""The runner's loop: the engine on the main thread, a reader and preparers beside it.
 
-    reader    frames in; cancels and limits go straight to the inbox, requests to the preparer
-    preparer  `engine.prepare`: template, tokenising, grammar. May take seconds for a hostile request, which
-    must delay neither
-              running streams nor anyone's cancel
+    reader    frames in; cancels and limits go straight to the inbox, requests to the preparers
+    preparers `engine.prepare` (`preparers.py`): template, tokenising, grammar. May take seconds for a hostile
+              request, which must delay neither running streams nor anyone's cancel
     main      inbox, `engine.step`, one frame per thing said, heartbeat. Blocks in the inbox when there is
     no work
 
@@ -25,21 +24,19 @@ from queue import Empty, SimpleQueue
 from typing import Union
 
 from appliance.engine.interface import EngineCore, Prepared, Said
-from appliance.errors import EngineFault, OutpostError, to_wire
+from appliance.runner.preparers import Preparers, Requests
 from appliance.wire.channel import Channel, ProtocolError
 from appliance.wire.messages import (
     Cancel,
     DaemonMessage,
     Heartbeat,
     Load,
-    Refused,
-    Request,
-    Result,
     SetLimits,
-    WireError,
 )
 
 _CAPACITY = 1024
+_PATIENCE = 3.0
+"""A step that cannot be divided may take this much longer than expected: attention grows with the square."""
 _EXIT_GRACE_S = 0.5
 """From EOF to the end at the latest, whatever the main thread is doing; the daemon expects less than 1 s."""
 
@@ -77,7 +74,7 @@ class Listener:
         self, channel: Channel[DaemonMessage], *, exit_now: Callable[[int], None] = os._exit
     ) -> None:
         self.inbox: SimpleQueue[_Note] = SimpleQueue()
-        self.requests: SimpleQueue[Request | None] = SimpleQueue()
+        self.requests = Requests()
         self.room = threading.Semaphore(_CAPACITY)
         self.is_finished = threading.Event()
         """Set by the main thread when it has left its loop."""
@@ -97,7 +94,7 @@ class Listener:
         except Exception:  # noqa: BLE001  # thread top: without a reader, this process must not stay
             traceback.print_exc()
         self.inbox.put(_Eof())
-        self.requests.put(None)
+        self.requests.close()
         if not self.is_finished.wait(_EXIT_GRACE_S):
             self._exit_now(0)
 
@@ -113,9 +110,7 @@ class Listener:
 
 
 class Loop:
-    """The main thread's loop, and the preparer. Owned by the main thread; `_prepare*` belongs to the thread
-    `preparer`.
-    """
+    """The main thread's loop. Owned by the main thread."""
 
     def __init__(
         self, *, engine: EngineCore, channel: Channel[DaemonMessage], listener: Listener, heartbeat_s: float
@@ -129,13 +124,15 @@ class Loop:
         self._in_preparation: set[int] = set()
         self._cancelled_early: set[int] = set()
         self._is_over = False
-        self._preparer = threading.Thread(target=self._prepare_all, name="preparer", daemon=True)
+        self._preparers = Preparers(
+            engine, channel, lambda id_, prepared: listener.inbox.put(_Checked(id_, prepared))
+        )
 
     def run(self) -> None:
         """Until EOF. Raises what `engine.step` raises (a fault of the whole engine), and OSError when the
         daemon is gone.
         """
-        self._preparer.start()
+        self._preparers.start(self._listener.requests)
         engine, inbox, send = self._engine, self._inbox, self._channel.send
         try:
             while True:
@@ -145,6 +142,7 @@ class Loop:
                     if self._is_over:
                         return
                 if engine.has_work():
+                    self._announce(engine.expected_s())
                     for said in engine.step():
                         send(said)
                     pause_s = engine.pause_s()
@@ -176,6 +174,7 @@ class Loop:
             case Cancel():
                 if note.id in self._in_preparation:
                     self._cancelled_early.add(note.id)
+                    self._preparers.cancel(note.id)
                 else:
                     self._say(self._engine.cancel(note.id))
             case SetLimits():
@@ -205,50 +204,18 @@ class Loop:
             except Empty:
                 continue
 
-    def _beat(self) -> None:
-        self._channel.send(Heartbeat(stats=self._engine.stats()))
+    def _announce(self, expected_s: float) -> None:
+        """Before a step that takes longer than the daemon waits for a heartbeat."""
+        if expected_s >= self._heartbeat_s:
+            self._beat(quiet_s=_PATIENCE * expected_s)
+
+    def _beat(self, *, quiet_s: float = 0.0) -> None:
+        self._channel.send(Heartbeat(stats=self._engine.stats(), quiet_s=quiet_s))
         self._beat_at_s = time.monotonic() + self._heartbeat_s
 
     def _say(self, messages: Sequence[Said]) -> None:
         for message in messages:
             self._channel.send(message)
-
-    # ── preparer thread ────────────────────────────────────────────────────────────────────────────────────
-
-    def _prepare_all(self) -> None:
-        while (request := self._listener.requests.get()) is not None:
-            prepared: Prepared | None = None
-            try:
-                prepared = self._prepare(request)
-            except OSError:
-                pass  # the daemon is gone; the reader sees it, too
-            finally:
-                self._inbox.put(_Checked(request.id, prepared))
-
-    def _prepare(self, request: Request) -> Prepared | None:
-        """None when it has its answer already. Raises OSError when the daemon is gone, and then only."""
-        try:
-            prepared = self._engine.prepare(request)
-        except OutpostError as error:
-            self._refuse(request.id, error)
-        except Exception as fault:  # noqa: BLE001  # top of one request: its bug must not take others down
-            traceback.print_exc()
-            self._refuse(request.id, EngineFault(reason=f"{type(fault).__name__}: {fault}"))
-        else:
-            if not isinstance(prepared, Result):
-                return prepared
-            self._answer(prepared)
-        return None
-
-    def _answer(self, result: Result) -> None:
-        try:
-            self._channel.send(result)
-        except ValueError as error:  # larger than a frame
-            self._refuse(result.id, EngineFault(reason=str(error)))
-
-    def _refuse(self, request_id: int, error: OutpostError) -> None:
-        name, fields = to_wire(error)
-        self._channel.send(Refused(id=request_id, error=WireError(name=name, fields=fields)))
 
 
 def last_words(fault: BaseException) -> None:

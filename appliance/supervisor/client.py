@@ -54,6 +54,8 @@ _EOF_GRACE_S = 0.3
 """A runner whose channel is closed is gone, or is killed after this."""
 _MAX_IDLE_FRAMES_PER_S = 500
 """Frames that carry nothing for a request (heartbeats, load progress, empty steps): more is a flood."""
+_MOST_QUIET_S = 600.0
+"""A runner may ask for so much more time between two heartbeats, and no more."""
 _MAX_OPEN = 4096
 """Requests a runner may leave without an end; those of live callers are far fewer
 (`QueuePolicy.max_running`)."""
@@ -105,6 +107,7 @@ class Runner:
         self._is_stopping = False
         self._idle_frames = 0
         self._idle_since_s = 0.0
+        self._quiet_s = 0.0
         self._thread = threading.Thread(target=self._run, name=f"runner-{load.model}", daemon=True)
 
     # ── any thread ─────────────────────────────────────────────────────────────────────────────────────────
@@ -170,7 +173,8 @@ class Runner:
 
     def is_hung(self, now_s: float) -> bool:
         """Ready, and silent for half of the time after which it is killed."""
-        return self.ready is not None and self.silent_s(now_s) > self._policy.heartbeat_timeout_s / 2
+        patience_s = self._policy.heartbeat_timeout_s / 2 + self._quiet_s
+        return self.ready is not None and self.silent_s(now_s) > patience_s
 
     def kill(self) -> None:
         self._process.kill()
@@ -235,6 +239,7 @@ class Runner:
             case Heartbeat():
                 self.stats = message.stats
                 self._count_idle_frame()
+                self._await_heartbeat(message.quiet_s)
                 self.throughput.observe(message.stats.generated_tokens, self.heard_at_s)
             case Accepted():
                 self._mailbox(message.id).put_accepted(message)
@@ -265,6 +270,12 @@ class Runner:
         self._channel.set_receive_timeout(self._policy.heartbeat_timeout_s)
         self._log_ready(ready)
         self._on_ready(self, ready)
+
+    def _await_heartbeat(self, quiet_s: float) -> None:
+        """As long as the policy says, and as the runner asks for: a hostile one not without end."""
+        if quiet_s > 0 or self._quiet_s > 0:
+            self._quiet_s = min(quiet_s, _MOST_QUIET_S)
+            self._channel.set_receive_timeout(self._policy.heartbeat_timeout_s + self._quiet_s)
 
     def _log_ready(self, ready: Ready) -> None:
         """The canonical line of a load."""
@@ -311,7 +322,7 @@ class Runner:
         if self.ready is None:
             reason = f"it did not load within {self._policy.load_timeout_s:.0f} s"
             return RunnerStartFailed(model=self.model, reason=reason)
-        return RunnerHung(model=self.model, silent_s=self._policy.heartbeat_timeout_s)
+        return RunnerHung(model=self.model, silent_s=self._policy.heartbeat_timeout_s + self._quiet_s)
 
     def _died(self, cause: str) -> OutpostError:
         self.death = cause

@@ -127,6 +127,8 @@ class Heartbeat(FromRunner):
     """
 
     stats: EngineStats
+    quiet_s: float = 0.0
+    """The next one may be this much later: a step that cannot be divided follows."""
 
 
 class Result(FromRunner):

@@ -109,7 +109,7 @@ def _run_engine(shape: Shape) -> float:
     load = Load(protocol=PROTOCOL, model="bench", path=str(STARTER), placement=placement, settings=settings)
     engine = open_engine(load, render=TemplateRoom(lambda: datetime.now(tz=UTC)), on_progress=lambda _: None)
     for number in range(shape.sequences):
-        engine.submit(engine.prepare(_request(number, shape)))
+        engine.submit(engine.prepare(_request(number, shape), lambda: True))
     return _Decoding(engine, shape).tokens_per_s()
 
 

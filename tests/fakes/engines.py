@@ -63,7 +63,7 @@ def engine_over(
         settings=settings or EngineSettings(),
         candidates=None,
         meter=fake_meter(clock),
-        prepare=lambda request: request,
+        prepare=lambda request, _: request,
         n_swa=n_swa,
         proposer=proposer,
         clock=clock,

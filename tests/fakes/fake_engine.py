@@ -87,7 +87,9 @@ class FakeEngine:
         self._pause_s = 0.0
 
     def prepare(
-        self, request: Union[Generate, Embed, Rerank, Tokenize, Detokenize, ApplyTemplate]
+        self,
+        request: Union[Generate, Embed, Rerank, Tokenize, Detokenize, ApplyTemplate],
+        is_wanted: Callable[[], bool],
     ) -> Prepared | Result:
         time.sleep(self._knobs.get("prepare_s", 0.0))
         if isinstance(request, Tokenize):
@@ -117,6 +119,9 @@ class FakeEngine:
 
     def has_work(self) -> bool:
         return bool(self._running)
+
+    def expected_s(self) -> float:
+        return float(self._knobs.get("expected_s", 0.0))
 
     def step(self) -> Sequence[Said]:
         time.sleep(self._knobs.get("step_s", 0.0))

@@ -110,7 +110,7 @@ class Desk:
         return self._id
 
     def begin(self, request: Request) -> int:
-        prepared = self.engine.prepare(request)
+        prepared = self.engine.prepare(request, lambda: True)
         if isinstance(prepared, Result):
             self._results[request.id] = prepared
         else:

@@ -14,13 +14,14 @@ from tests.fakes.fake_pooling import WIDTH, FakePooling, vector_of
 INPUTS = st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=16), min_size=1, max_size=9)
 
 
-def engine_over(backend: FakePooling, *, ranks: bool = False) -> EmbeddingEngine:
+def engine_over(backend: FakePooling, *, ranks: bool = False, bound_s: float = 60.0) -> EmbeddingEngine:
     return EmbeddingEngine(
         backend,
         facts=FACTS,
         width=1 if ranks else WIDTH,
         meter=fake_meter(FakeClock()),
-        prepare=lambda request: request,
+        prepare=lambda request, _: request,
+        step_bound_s=bound_s,
     )
 
 
@@ -54,7 +55,36 @@ def test_every_request_gets_the_vectors_of_its_inputs_in_order(requests: list[li
 def test_inputs_of_several_requests_share_a_batch() -> None:
     backend = FakePooling(n_slots=4)
     run(engine_over(backend), embed(1, [[1], [2]]), embed(2, [[3], [4]]))
-    assert backend.batches == [[[1], [2], [3], [4]]]
+    assert backend.batches == [[[1], [3], [2], [4]]]
+
+
+def test_a_long_list_does_not_keep_a_short_one_waiting() -> None:
+    backend = FakePooling(n_slots=2)
+    engine = engine_over(backend)
+    engine.submit(embed(1, [[1]] * 100))
+    engine.submit(embed(2, [[2]]))
+    assert [one.id for one in engine.step() if isinstance(one, Result)] == [2]
+
+
+def test_a_batch_takes_no_longer_than_the_bound_but_for_a_single_input() -> None:
+    backend = FakePooling(n_slots=8, n_batch=64)
+    engine = engine_over(backend, bound_s=0.25)  # at the start values, 0.02 s a pass and a token
+    engine.submit(embed(1, [[1] * 30, [2] * 6, [3] * 5, [4] * 5]))
+    assert engine.expected_s() == pytest.approx(31 * 0.02)
+    engine.step()
+    assert backend.batches == [[[1] * 30]]
+
+
+@given(requests=st.lists(INPUTS, min_size=1, max_size=5), bound_s=st.floats(0.0, 0.3))
+def test_no_batch_is_planned_over_the_bound(requests: list[list[list[int]]], bound_s: float) -> None:
+    backend = FakePooling()
+    engine = engine_over(backend, bound_s=bound_s)
+    for key, inputs in enumerate(requests):
+        engine.submit(embed(key, inputs))
+    most = engine.cost.tokens_within(bound_s)
+    engine.step()
+    (batch,) = backend.batches
+    assert len(batch) == 1 or sum(map(len, batch)) <= most
 
 
 def test_a_batch_holds_no_more_than_the_pass() -> None:
@@ -96,7 +126,9 @@ def test_a_cancelled_request_is_not_computed() -> None:
     engine.submit(embed(1, [[1], [2]]))
     engine.submit(embed(2, [[3]]))
     engine.step()
-    assert engine.cancel(1) == []
+    (last,) = engine.cancel(1)
+    assert isinstance(last, Failed)
+    assert (last.id, last.error.name) == (1, "ClientGone")
     said = engine.step()
     assert [one.id for one in said if isinstance(one, Result)] == [2]
     assert backend.batches == [[[1]], [[3]]]
@@ -108,7 +140,7 @@ def test_cancel_of_an_unknown_request_says_nothing() -> None:
 
 
 def test_a_failed_batch_fails_its_requests_and_no_other() -> None:
-    backend = FakePooling(n_slots=2)
+    backend = FakePooling(n_slots=1)
     backend.fail_next = 1
     heard = run(engine_over(backend), embed(1, [[1], [2], [3]]), embed(2, [[4]]))
     failed = heard[1]

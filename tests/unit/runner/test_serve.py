@@ -4,14 +4,16 @@ remembers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
 import msgspec
 import pytest
 
 from appliance.engine.interface import Said
-from appliance.errors import ContextLengthExceeded
+from appliance.errors import ClientGone, ContextLengthExceeded
+from appliance.runner.preparers import LONG_CHARS
 from appliance.runner.serve import Listener, Loop
 from appliance.wire.channel import Channel
 from appliance.wire.messages import (
@@ -49,6 +51,8 @@ class FakeChannel:
 
     def send(self, message: msgspec.Struct) -> None:
         self.sent.append(message)
+        if isinstance(message, Refused) and message.error.name == "ClientGone":
+            self._engine.settle()
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [message for message in self.sent if isinstance(message, kind)]
@@ -63,6 +67,7 @@ class ScriptedEngine:
         import threading
 
         self.asked: list[str] = []
+        self.step_s = 0.0
         self.left: dict[int, int] = {}
         self._expected = expected
         self._settled = threading.Semaphore(0)
@@ -71,7 +76,10 @@ class ScriptedEngine:
         for _ in range(self._expected):
             assert self._settled.acquire(timeout=5.0)
 
-    def prepare(self, request: Any) -> Any:
+    def settle(self) -> None:
+        self._settled.release()
+
+    def prepare(self, request: Any, is_wanted: Callable[[], bool]) -> Any:
         if isinstance(request, Tokenize):
             self._settled.release()
             return Result(id=request.id, tokens=[1])
@@ -81,6 +89,11 @@ class ScriptedEngine:
         if request.prompt.text == "long":
             self._settled.release()
             raise ContextLengthExceeded(prompt_tokens=9, limit_tokens=8)
+        if request.prompt.text.startswith("endless"):
+            deadline_s = time.monotonic() + 5.0
+            while is_wanted():
+                assert time.monotonic() < deadline_s, "nobody said that it was cancelled"
+            raise ClientGone
         if request.prompt.text == "os":
             self._settled.release()
             raise PermissionError("an OSError that is not the channel's")
@@ -103,6 +116,9 @@ class ScriptedEngine:
     def has_work(self) -> bool:
         return bool(self.left)
 
+    def expected_s(self) -> float:
+        return self.step_s
+
     def step(self) -> Sequence[Said]:
         deltas = [Delta(id=key, choice=0, text="x", tokens=1) for key in self.left]
         for key in list(self.left):
@@ -122,12 +138,16 @@ class ScriptedEngine:
 def run(*messages: DaemonMessage, expected: int | None = None) -> tuple[FakeChannel, ScriptedEngine]:
     """Until EOF, which comes when all requests are settled."""
     engine = ScriptedEngine(expected=len(messages) if expected is None else expected)
+    return _run_on(engine, *messages), engine
+
+
+def _run_on(engine: ScriptedEngine, *messages: DaemonMessage) -> FakeChannel:
     fake = FakeChannel(messages, engine)
     channel = cast(Channel[DaemonMessage], fake)
     listener = Listener(channel, exit_now=lambda _: pytest.fail("the loop did not end by itself"))
     listener.start()
     Loop(engine=engine, channel=channel, listener=listener, heartbeat_s=60.0).run()
-    return fake, engine
+    return fake
 
 
 def ask(number: int, text: str = "x") -> Generate:
@@ -169,8 +189,27 @@ def test_a_request_that_can_not_be_prepared_is_refused_and_the_next_one_runs(
 
 def test_a_cancel_that_overtakes_its_request_is_kept_until_that_is_submitted() -> None:
     channel, engine = run(ask(1), Cancel(id=1), expected=1)
-    assert "cancel 1" in engine.asked
+    refused = [message.error.name for message in channel.of(Refused)]  # it was cancelled before it was begun
+    assert "cancel 1" in engine.asked or refused == ["ClientGone"]
     assert len(channel.of(Step)) <= 2
+
+
+def test_a_cancel_ends_a_preparation_and_the_next_request_runs() -> None:
+    channel, _ = run(ask(1, "endless"), Cancel(id=1), ask(2), expected=2)
+    assert [(message.id, message.error.name) for message in channel.of(Refused)] == [(1, "ClientGone")]
+    assert [message.id for message in channel.of(Accepted)] == [2]
+
+
+def test_a_long_text_keeps_no_short_one_waiting() -> None:
+    channel, _ = run(ask(1, "endless" + " " * LONG_CHARS), ask(2), Cancel(id=1), expected=2)
+    assert [message.id for message in channel.of(Accepted)] == [2]
+
+
+def test_a_step_that_will_be_long_is_announced() -> None:
+    engine = ScriptedEngine(expected=1)
+    engine.step_s = 90.0
+    channel = _run_on(engine, ask(1))
+    assert [beat.quiet_s for beat in channel.of(Heartbeat)][-1] >= 90.0
 
 
 def test_limits_reach_the_engine() -> None:
