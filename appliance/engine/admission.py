@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator
 
@@ -29,16 +30,21 @@ class Admission:
         """What it could reuse now."""
         return self._cache.match(self._scope(sequence), sequence.request.prompt_tokens)
 
-    def admit(self, *, most: int | None, now: int, per_token_s: float) -> Iterator[Sequence]:
+    def admit(
+        self, *, most: int | None, now: int, per_token_s: float, bound_s: float = math.inf
+    ) -> Iterator[Sequence]:
         """Give slots to waiting sequences, in order of arrival; yields those that start.
 
-        One that waits for a prefix which another is just computing lets later ones pass.
+        One that waits for a prefix which another is just computing lets later ones pass. What is copied of
+        prefixes takes no longer than `bound_s`, but for the last one: the rest has the next step.
         """
         still: deque[Sequence] = deque()
         limit = self._n_slots if most is None else most
-        while self.waiting and len(self.running) < limit and self._cache.has_free:
+        copied_s = 0.0
+        while self.waiting and len(self.running) < limit and self._cache.has_free and copied_s < bound_s:
             sequence = self.waiting.popleft()
             if self._start(sequence, now=now, per_token_s=per_token_s):
+                copied_s += sequence.n_cached * self._cache.copy_s_per_cell
                 yield sequence
             else:
                 still.append(sequence)

@@ -7,6 +7,7 @@ themselves.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence as Listed
 
 from appliance.engine.cost import StepCost
@@ -26,10 +27,16 @@ class Drafter:
     def __init__(self, proposer: Proposer | None) -> None:
         self._proposer = proposer
 
-    def draft(self, group: Listed[Sequence], running: Listed[Sequence], cost: StepCost) -> None:
-        """Set `draft` of every sequence of the step. `running`: all that have not ended."""
+    def draft(
+        self, group: Listed[Sequence], running: Listed[Sequence], cost: StepCost, *, bound_s: float = math.inf
+    ) -> None:
+        """Set `draft` of every sequence of the step. `running`: all that have not ended. `bound_s`: drafts
+        make no step longer than that.
+        """
         decoding = [sequence for sequence in group if not sequence.remaining_prompt]
         room = DRAFT_TOKENS_PER_STEP
+        if bound_s < math.inf:
+            room = max(0, min(room, cost.tokens_within(bound_s) - len(decoding)))
         for sequence in group:
             sequence.draft = []
         for sequence in decoding:

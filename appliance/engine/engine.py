@@ -177,7 +177,10 @@ class Engine:
         if not self._admission.waiting:
             return
         started = self._admission.admit(
-            most=self._limits.max_running, now=self._steps, per_token_s=self.cost.per_token_s
+            most=self._limits.max_running,
+            now=self._steps,
+            per_token_s=self.cost.per_token_s,
+            bound_s=self._settings.step_bound_s,
         )
         for sequence in started:
             request = sequence.request
@@ -203,7 +206,9 @@ class Engine:
     # ── plan and decode ──────────────────────────────────────────────────────────────────────────
 
     def _plan(self, group: list[Sequence]) -> tuple[list[Span], list[Sequence]]:
-        self._drafter.draft(group, self._admission.running, self.decode_cost)
+        self._drafter.draft(
+            group, self._admission.running, self.decode_cost, bound_s=self._settings.step_bound_s
+        )
         if self._limits.token_budget is None and not any(one.remaining_prompt or one.draft for one in group):
             # PERF: a pure decode step, as most are, has nothing to decide.
             members = sorted(group, key=lambda member: member.slot) if len(group) > 1 else group

@@ -119,3 +119,16 @@ def test_no_more_run_than_allowed(clock: FakeClock, most: int) -> None:
     heard = run(engine, *(request(key, [key + 1, 2, 3]) for key in range(6)))
     assert max(len(batch) for batch in backend.batches) == most
     assert all(heard.usage(key).completion_tokens == 6 for key in range(6))
+
+
+def test_copies_of_a_prefix_take_no_longer_than_a_step(clock: FakeClock) -> None:
+    backend = FakeBackend(clock=clock, n_slots=8)
+    engine = engine_over(backend, clock, EngineSettings(step_bound_s=0.25))
+    run(engine, request(1, [*SYSTEM, 40]))
+    engine.kv_cache.copy_s_per_cell = 0.0035  # a prefix of 30 tokens takes 0.1 s
+    for key in range(2, 9):
+        engine.submit(request(key, [*SYSTEM, 40 + key]))
+    began = [len(list(engine._admission.admit(most=None, now=9, per_token_s=1.0, bound_s=0.25)))]
+    engine.kv_cache.copy_s_per_cell = 0.0035
+    began.append(len(list(engine._admission.admit(most=None, now=10, per_token_s=1.0, bound_s=0.25))))
+    assert began == [4, 3]  # copies of the fake take no time, so the estimate falls
