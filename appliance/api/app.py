@@ -17,6 +17,7 @@ from appliance.api.openai.completions import Completions
 from appliance.api.openai.embeddings import Embeddings, Reranks
 from appliance.api.openai.models import Model, Models
 from appliance.api.openai.tokens import DetokenizeTokens, TokenizeText
+from appliance.api.places import PlacesMiddleware
 from appliance.api.registry import ReadableLayout, Registry, RegistryRoot
 from appliance.api.store import StoredModel, StoredModels, StoreOperations
 from appliance.store.verbs import StoreVerbs
@@ -52,6 +53,7 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
             HostMiddleware(host_names),
             OriginMiddleware(allowed_origins),
             KeyMiddleware(keys or KeyRing({})),
+            PlacesMiddleware(limits.max_concurrent),
         ]
     )
     error_responses.install(app)

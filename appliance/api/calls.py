@@ -20,6 +20,8 @@ class Limits:
     heartbeat_s: float = 10.0
     request_timeout_s: float = 3600.0
     raw_grammar: bool = True
+    max_concurrent: int = 640
+    """Requests at work or waiting at once, over all models."""
 
 
 class Calls:

@@ -48,6 +48,7 @@ class Exchange:
         "is_stream",
         "method",
         "model",
+        "on_end",
         "owner",
         "request_id",
         "route",
@@ -77,6 +78,8 @@ class Exchange:
         self.status = 0
         self.is_stream = False
         self.warnings: list[str] = []
+        self.on_end: Callable[[], None] | None = None
+        """Called once, when the answer has been sent or given up."""
         self._observer = observer
         self._started_s = time.perf_counter()
         self._queued_s: float | None = None
@@ -116,6 +119,8 @@ class Exchange:
         if self._total_s is not None:
             return
         self._total_s = self.age_s()
+        if self.on_end is not None:
+            self.on_end()
         _log.info("request", **{key: value for key, value in self._facts().items() if value is not None})
         if self._observer is not None:
             self._observer.exchange_ended(self)

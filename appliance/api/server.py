@@ -40,7 +40,6 @@ MAX_UNSENT_BYTES: Final = 256 * 1024
 MAX_HEADER_BYTES: Final = 32 * 1024
 _SPARE_THREADS: Final = 32
 """Above what the queue admits: for refusals, health and metrics."""
-_MAX_THREADS: Final = 1024
 _SPARE_CONNECTIONS: Final = 256
 """Idle keep-alive connections beside those that work."""
 _SWEEP_S: Final = 2
@@ -54,8 +53,8 @@ class ServerLimits:
     """Bounds of connections and threads."""
 
     max_body_bytes: int = 16 * 1024 * 1024
-    max_concurrent: int = 320
-    """Requests that may run or wait at once: `max_running` + `max_waiting`."""
+    max_concurrent: int = 640
+    """Requests that the app works on at once (`places.py`); those it refuses need a thread for a moment."""
     idle_s: float = 75.0
     """A connection without a request is closed after this."""
     read_s: float = 120.0
@@ -65,7 +64,7 @@ class ServerLimits:
 
     @property
     def max_threads(self) -> int:
-        return min(_MAX_THREADS, self.max_concurrent + _SPARE_THREADS)
+        return self.max_concurrent + _SPARE_THREADS
 
 
 def serve(

@@ -5,9 +5,9 @@ documents (`config_reference.py`).
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from appliance.config.values import (
     BaseUrl,
@@ -90,11 +90,28 @@ class QueueSettings(Section):
         "Requests that may wait for one model; the next is refused at once.",
         unit="requests",
         ge=0,
-        le=65536,
+        le=1024,
+    )
+    max_concurrent: int = _setting(
+        640,
+        "Requests at work or waiting at once, over all models; the next is refused at once. Each holds a "
+        "thread. Leave room for a second model beside one whose queue is full.",
+        unit="requests",
+        ge=1,
+        le=2048,
     )
     patience_s: float = _setting(
         120.0, "Longest wait of a request for its model to load or for its turn.", unit="s", ge=0.05, le=3600
     )
+
+    @model_validator(mode="after")
+    def _door_holds_a_queue(self) -> Self:
+        one = self.max_running + self.max_waiting
+        if one > self.max_concurrent:
+            raise ValueError(
+                f"max_concurrent ({self.max_concurrent}) of at least max_running + max_waiting ({one})"
+            )
+        return self
 
 
 class RunnerSettings(Section):

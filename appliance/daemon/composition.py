@@ -209,10 +209,9 @@ class Daemon:
 
     @property
     def _server_limits(self) -> ServerLimits:
-        queue = self._config.queue
         return ServerLimits(
             max_body_bytes=self._config.server.max_body_bytes,
-            max_concurrent=queue.max_running + queue.max_waiting,
+            max_concurrent=self._config.queue.max_concurrent,
         )
 
 
@@ -222,4 +221,5 @@ def door_limits(config: Config) -> Limits:
         heartbeat_s=config.server.heartbeat_s,
         request_timeout_s=config.server.request_timeout_s,
         raw_grammar=config.engine.raw_grammar,
+        max_concurrent=config.queue.max_concurrent,
     )

@@ -151,7 +151,8 @@ def test_what_is_not_toml_is_an_error_with_the_file(tmp_path: Path, text: bytes)
 def test_an_unknown_key_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:
     path = written(tmp_path, "[queue]\nmax_runing = 3\n")
     assert refusal(path) == (
-        f"{path}: queue.max_runing = 3: expected no such key; known: max_running, max_waiting, patience_s"
+        f"{path}: queue.max_runing = 3: expected no such key; known: max_running, max_waiting, "
+        "max_concurrent, patience_s"
     )
 
 
