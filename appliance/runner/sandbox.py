@@ -48,10 +48,15 @@ def readable_paths(load: Load) -> list[str]:
 
 def system_paths() -> list[str]:
     """What Python and its libraries may still want to read."""
+    return [*installation_paths(), *_SYSTEM_PATHS]
+
+
+def installation_paths() -> list[str]:
+    """Python, its packages and this one: nothing that is not public."""
     installation = {sysconfig.get_path(kind) for kind in ("stdlib", "platstdlib", "purelib", "platlib")}
     installation.add(str(Path(os.__file__).parent))
     installation.add(str(Path(__file__).parents[1]))
-    return [*sorted(installation), *_SYSTEM_PATHS]
+    return sorted(installation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,9 +90,9 @@ def enter(mode: str, *, model: str, readable: Iterable[str], output: Output | No
         "non_dumpable": lambda: _set(identity.PR_SET_DUMPABLE, 0),
         "one_thread": _check_threads,
         "landlock": fence_files,
-        "seccomp": lambda: _filter(may_write=output is not None),
+        "seccomp": lambda: filter_calls(may_write=output is not None),
     }
-    report = _report(reached={name: _try(step) for name, step in steps.items()}, landlock_abi=abi)
+    report = _report(reached={name: attempt(step) for name, step in steps.items()}, landlock_abi=abi)
     if mode == "strict" and report.level != "full":
         raise RunnerStartFailed(
             model=model, reason=f"sandbox is strict, and this is missing: {', '.join(report.missing)}"
@@ -101,7 +106,8 @@ def preload() -> None:
         importlib.import_module(_FILTER_MODULE)
 
 
-def _try(step: Callable[[], None]) -> bool:
+def attempt(step: Callable[[], object]) -> bool:
+    """Whether `step` could be taken on this kernel."""
     try:
         step()
     except (OSError, ValueError, RuntimeError, ImportError):
@@ -130,7 +136,7 @@ def _check_threads() -> None:
         raise OSError("a library has started threads, which Landlock would not hold")
 
 
-def _filter(*, may_write: bool) -> None:
+def filter_calls(*, may_write: bool) -> None:
     importlib.import_module(_FILTER_MODULE).load(may_write=may_write)
 
 

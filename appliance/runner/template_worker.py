@@ -6,7 +6,8 @@
 
 A template is a program from outside, and neither Jinja's sandbox nor any other means inside a process bounds
 its time and memory. So the worker arms a kernel timer that kills it after `_WALL_S`, and runs under
-RLIMIT_AS; its death is an EOF, which the client turns into a typed error before it asks for the next worker.
+RLIMIT_AS, Landlock and seccomp: who breaks out of Jinja finds no file and no socket. Its death is an EOF,
+which the client turns into a typed error before it asks for the next worker.
 EOF on `control` ends the zygote, and PDEATHSIG ends both when the runner is killed.
 """
 
@@ -29,8 +30,9 @@ from typing import Final, NoReturn, Union
 import msgspec
 
 from appliance import errors
-from appliance.engine.template_format import TemplateFacts, TemplateSource
+from appliance.engine.template_format import PromptRenderer, TemplateFacts, TemplateSource
 from appliance.errors import EngineFault, InvalidRequest, ModelInvalid, OutpostError
+from appliance.runner import landlock, sandbox
 from appliance.wire.channel import Channel, ProtocolError
 from appliance.wire.messages import ChatPrompt
 
@@ -57,6 +59,8 @@ class SetTemplate(msgspec.Struct, frozen=True, tag=True):
 
 class Render(msgspec.Struct, frozen=True, tag=True):
     chat: ChatPrompt
+    template: TemplateSource | None
+    """For a fresh worker: to be compiled first, within the same time."""
 
 
 class Rendered(msgspec.Struct, frozen=True, tag=True):
@@ -120,9 +124,10 @@ class TemplateClient:
         with self._lock:
             if self._template is None:
                 raise InvalidRequest(reason="this model has no usable chat template", param="messages")
-            if self._worker is None:
-                self._compile(self._template)
-            answer = self._ask(Render(chat))
+            fresh = self._worker is None
+            if fresh:
+                self._worker = self._spawn()
+            answer = self._ask(Render(chat, self._template if fresh else None))
         if isinstance(answer, Rendered):
             return answer.text
         raise InvalidRequest(
@@ -185,6 +190,7 @@ class TemplateClient:
 
 def _serve_zygote(control: socket.socket, runner_pid: int) -> None:
     """Fork a worker per byte, killing the one before. Only this loop runs here."""
+    sandbox.preload()
     _keep_only(control)
     _box_in(runner_pid)
     from appliance.engine import prompt  # noqa: F401, PLC0415  # the runner itself never loads jinja2
@@ -213,7 +219,7 @@ def _serve_worker(sock: socket.socket, zygote_pid: int) -> None:
 
     _keep_only(sock)
     _box_in(zygote_pid)
-    _limit()
+    _fence()
     room = TemplateRoom(clock=lambda: datetime.now().astimezone())
     channel: Channel[_Ask] = Channel(sock, _Ask)  # type: ignore[arg-type]
     while (ask := channel.receive()) is not None:
@@ -222,7 +228,7 @@ def _serve_worker(sock: socket.socket, zygote_pid: int) -> None:
             answer: _Answer = (
                 Facts(room.set_template(ask.template))
                 if isinstance(ask, SetTemplate)
-                else Rendered(room.render(ask.chat))
+                else Rendered(_rendered(room, ask))
             )
         except OutpostError as error:
             name, fields = errors.to_wire(error)
@@ -233,16 +239,31 @@ def _serve_worker(sock: socket.socket, zygote_pid: int) -> None:
             return
 
 
+def _rendered(room: PromptRenderer, ask: Render) -> str:
+    if ask.template is not None:
+        room.set_template(ask.template)
+    return room.render(ask.chat)
+
+
 def _ran_out_of_memory(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, MemoryError):
         error = error.__cause__
     return error is not None
 
 
-def _limit() -> None:
-    """Memory, files, processes. The timer that bounds time is armed per request."""
+def _fence() -> None:
+    """As far as the kernel goes, which the runner reports: no file but Python's own, bounds of `_limit`, and
+    only the system calls that a runner may make. Each step would forbid what the one before it needs.
+    """
+    datetime.now().astimezone()  # libc reads the time zone once
     mapped_pages = int(Path("/proc/self/statm").read_text("ascii").split()[0])
-    memory_bytes = mapped_pages * resource.getpagesize() + _MEMORY_BYTES
+    sandbox.attempt(lambda: landlock.restrict(sandbox.installation_paths()))
+    _limit(memory_bytes=mapped_pages * resource.getpagesize() + _MEMORY_BYTES)
+    sandbox.attempt(lambda: sandbox.filter_calls(may_write=False))
+
+
+def _limit(*, memory_bytes: int) -> None:
+    """Memory, files, processes. The timer that bounds time is armed per request."""
     for limit, value in (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_NOFILE, 4),

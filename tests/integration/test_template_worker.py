@@ -172,3 +172,57 @@ def test_both_processes_die_with_the_runner() -> None:
         runner.kill()
         _, alive = psutil.wait_procs(family, timeout=5)
     assert alive == []
+
+
+def test_after_a_killed_worker_compiling_and_rendering_share_the_time(client: TemplateClient) -> None:
+    slow = "{% if messages | length > 3 %}" + LOOP + "{% endif %}"
+    client.set_template(TemplateSource(source=slow, model="tiny"))
+    endless = ChatPrompt(messages=[{"role": "user", "content": "a"}] * 4)
+    for _ in range(2):  # the second time, a fresh worker compiles first
+        start = time.monotonic()
+        with pytest.raises(InvalidRequest):
+            client.render(endless)
+        assert time.monotonic() - start < DECIDED_WITHIN_S
+
+
+_BREAKS_OUT = """
+import socket, subprocess
+from appliance.runner import sandbox, template_worker
+sandbox.preload()
+template_worker._fence()
+for name, attempt in {
+    "file": lambda: open("/etc/hostname"),
+    "environment": lambda: open("/proc/self/environ"),
+    "socket": lambda: socket.socket(),
+    "program": lambda: subprocess.run(["true"]),
+    "write": lambda: open("/dev/shm/x", "w"),
+}.items():
+    try:
+        attempt()
+        print(name, "open")
+    except OSError:
+        print(name, "shut")
+"""
+
+
+def test_who_breaks_out_of_the_template_finds_no_file_and_no_socket() -> None:
+    command = [sys.executable, "-c", _BREAKS_OUT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert done.stderr == ""
+    assert done.stdout.splitlines() == [
+        f"{name} shut" for name in ("file", "environment", "socket", "program", "write")
+    ]
+
+
+def test_the_worker_is_behind_that_fence(client: TemplateClient) -> None:
+    client.set_template(GOOD)
+    (worker,) = psutil.Process(client.zygote_pid).children()
+    lines = Path(f"/proc/{worker.pid}/status").read_text(encoding="ascii").splitlines()
+    told = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    assert (told["NoNewPrivs"], told["Seccomp"]) == ("1", "2")
+
+
+def test_a_template_tells_the_local_time(client: TemplateClient) -> None:
+    client.set_template(TemplateSource(source="{{ strftime_now('%H %Z') }}", model="tiny"))
+    began = time.strftime("%H %Z")
+    assert client.render(HELLO) in {began, time.strftime("%H %Z")}
