@@ -1,36 +1,40 @@
-# Every target sets up what it needs first. PYTHON=… chooses the interpreter, LISTEN=HOST:PORT the address of `run`.
+# Every target sets up what it needs first. PYTHON=… chooses the interpreter, LISTEN=HOST:PORT the address of `run`,
+# DATA=DIR the data directory of `run` and `stop`.
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 START := provision/bootstrap/start
 BIN := .venv/bin
 TESTS ?=
 
-.PHONY: help run stop test unit check crash fix bench bench-store docs lock clean
+.PHONY: help run stop test unit lint check crash fix bench bench-store docs lock clean
 
 help: ## print this help
 	@echo "Outpost: language models on this machine, with no internet. Targets:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## set up all that is missing, start the daemon with the starter model, print examples
-	@$(START) run $(if $(LISTEN),--listen $(LISTEN))
+	@$(START) run $(if $(LISTEN),--listen $(LISTEN)) $(if $(DATA),--data $(DATA))
 
 stop: ## stop the daemon that `make run` started
-	@$(START) stop
+	@$(START) stop $(if $(DATA),--data $(DATA))
 
-test: ## run all tests: unit, integration, end to end (TESTS=… for some of them)
+test: ## run all checks and all tests: unit, integration, end to end (TESTS=… for some of them)
 	@$(START) setup
+	@$(MAKE) --no-print-directory lint
 	@$(BIN)/pytest -m "not bench" $(TESTS)
 
 unit: ## run the unit tests: no model, no compiler needed
 	@$(START) tools
 	@$(BIN)/pytest $(TESTS)
 
-check: ## format, lint, types, import contracts, unit tests: under a minute
+lint: ## format, lint, types, import contracts
 	@$(START) tools
 	@$(BIN)/ruff format --check
 	@$(BIN)/ruff check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+
+check: lint ## all of lint, and the unit tests: about a minute
 	@$(BIN)/pytest --quiet
 
 crash: ## prove that a power cut loses nothing of the model store

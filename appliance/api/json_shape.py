@@ -24,6 +24,9 @@ _CHUNK_BYTES: Final = 128 * 1024
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 """A whole string. The closing quote is optional so that the scan stays linear on broken ones."""
 _WHOLE_STRINGS: Final = re.compile(rb'(?:[^"]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+_TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[][{}:]', re.DOTALL)
+_LOOKED_AT_BYTES: Final = 64 * 1024
+_MAX_FIELD_CHARS: Final = 128
 _ONE_KIND: Final = bytes.maketrans(b"{}", b"[]")
 _NO_MARKS: Final = bytes(set(range(256)) - set(b"[]{},:"))
 _OPEN: Final = ord("[")
@@ -44,7 +47,29 @@ def check(body: bytes) -> None:
         brackets += marks.translate(None, b",:")
         _check_counts(containers=len(brackets) // 2, keys=keys, values=values)
     if max(accumulate(1 if mark == _OPEN else -1 for mark in brackets), default=0) > MAX_DEPTH:
-        raise InvalidRequest(reason=f"the body is nested deeper than {MAX_DEPTH} levels")
+        raise InvalidRequest(
+            reason=f"the body is nested deeper than {MAX_DEPTH} levels", param=_deep_field(body)
+        )
+
+
+def _deep_field(body: bytes) -> str | None:
+    """The field of the body in which it gets too deep, if that is near enough to its beginning to be looked
+    for.
+    """
+    depth, name, field = 0, b"", b""
+    for found in _TOKEN.finditer(body, 0, _LOOKED_AT_BYTES):
+        token = found.group()
+        if token in b"[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                return field.decode("ascii", "backslashreplace")[:_MAX_FIELD_CHARS] or None
+        elif token in b"]}":
+            depth -= 1
+        elif token == b":":
+            field = name if depth == 1 else field
+        else:
+            name = token[1:-1]
+    return None
 
 
 def _is_small(body: bytes) -> bool:

@@ -39,9 +39,10 @@ def fitting_tokens(
 
 def check_fits(tokenizer: Tokenizer, text: str, *, limit: int, parse_special: bool = True) -> None:
     """`fitting_tokens` without its last step: what passes may still have a few tokens too many."""
+    is_hopeless = len(text) > _BYTES_PER_TOKEN * limit and len(text) > limit * tokenizer.longest_piece_bytes
     for part in _beginnings(tokenizer, text, limit):
         counted = len(tokenizer.tokenize(part, add_special=False, parse_special=parse_special))
-        if counted >= limit + _CUT_TOKENS or len(part) >= limit * tokenizer.longest_piece_bytes:
+        if is_hopeless or counted >= limit + _CUT_TOKENS:
             projected = max(limit + 1, counted * len(text) // len(part))
             raise ContextLengthExceeded(prompt_tokens=projected, limit_tokens=limit)
 
@@ -60,7 +61,7 @@ def first_tokens(
 def _beginnings(tokenizer: Tokenizer, text: str, limit: int) -> list[str]:
     """Growing beginnings of a long text, the whole not among them. Characters are at most as many as bytes.
 
-    No text over `limit` times the longest piece fits, so that long a beginning is the last.
+    No text over `limit` times the longest piece fits, so that a beginning of that length is the last.
     """
     size = _BYTES_PER_TOKEN * limit
     if len(text) <= size:

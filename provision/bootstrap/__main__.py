@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Final
 
-from provision.bootstrap import background, debian, environment, examples, llama, locks, starter_model
+from provision.bootstrap import background, debian, environment, examples, llama, locks, places, starter_model
 from provision.bootstrap.steps import BootstrapError, say
 
 _EX_UNAVAILABLE: Final = 69
@@ -17,18 +18,26 @@ def main() -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="set up, start the daemon, wait until it is ready, print examples")
     run.add_argument("--listen", metavar="HOST:PORT", help=f"default: {background.DEFAULT_ADDRESS}")
-    commands.add_parser("stop", help="stop the daemon")
+    stop = commands.add_parser("stop", help="stop the daemon")
+    for command in (run, stop):
+        command.add_argument(
+            "--data",
+            metavar="DIR",
+            type=Path,
+            default=places.DATA,
+            help="its data directory (default: %(default)s)",
+        )
     commands.add_parser("setup", help="all that tests need: environment, llama.cpp, starter model")
     commands.add_parser("tools", help="the environment for checks and unit tests: neither compiler nor model")
     commands.add_parser("lock", help="write the locks anew")
     arguments = parser.parse_args()
     try:
         if arguments.command == "run":
-            _run(arguments.listen)
+            _run(arguments.listen, arguments.data.absolute())
+        elif arguments.command == "stop":
+            background.stop(data=arguments.data.absolute())
         else:
-            {"stop": background.stop, "setup": _setup, "tools": _tools, "lock": locks.write}[
-                arguments.command
-            ]()
+            {"setup": _setup, "tools": _tools, "lock": locks.write}[arguments.command]()
     except BootstrapError as error:
         sys.stdout.flush()
         print(f"error: {error}\n  → {error.hint}", file=sys.stderr)
@@ -36,9 +45,9 @@ def main() -> int:
     return 0
 
 
-def _run(wanted: str | None) -> None:
+def _run(wanted: str | None, data: Path) -> None:
     _prepare("run")
-    address = background.start(wanted, starter_model.ensure())
+    address = background.start(wanted, starter_model.ensure(), data=data)
     say(examples.render(address=address, model=starter_model.NAME))
 
 

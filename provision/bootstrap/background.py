@@ -1,7 +1,8 @@
-"""The daemon behind `make run` and `make stop`: started in the background, in `.outpost/` of this clone.
+"""The daemon behind `make run` and `make stop`: started in the background, in `.outpost/` of this clone or in
+another data directory.
 
-.outpost/make.pid      process id and start time of the daemon that `make run` started
-.outpost/daemon.log    what it tells
+DATA/make.pid      process id and start time of the daemon that `make run` started
+DATA/daemon.log    what it tells
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ from provision.bootstrap import places, starter_model
 from provision.bootstrap.steps import BootstrapError, say, step
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:11434"
-_PID_FILE: Final = places.DATA / "make.pid"
-_LOG: Final = places.DATA / "daemon.log"
+_PID_FILE: Final = "make.pid"
+_LOG: Final = "daemon.log"
 _READY_S: Final = 120.0
 _STOP_S: Final = 20.0
 _POLL_S: Final = 0.1
@@ -39,55 +40,55 @@ class Daemon:
     address: str
 
 
-def start(wanted: str | None, model: Path) -> str:
-    """Have the daemon of this clone up and ready, and return its address.
+def start(wanted: str | None, model: Path, *, data: Path) -> str:
+    """Have the daemon of `data` up and ready, and return its address.
 
     `wanted` None: where it runs already, else the default. Raises BootstrapError with the end of its log.
     """
-    running = _running()
+    running = _running(data)
     address = wanted or (running.address if running is not None else DEFAULT_ADDRESS)
     if running is not None and running.address != address:
         raise BootstrapError(
-            f"this clone's daemon already runs on {running.address}",
+            f"its daemon already runs on {running.address}",
             hint="`make stop` first, or leave LISTEN out",
         )
     if running is None:
-        running = _spawn(address, model)
+        running = _spawn(address, model, data)
     else:
         say(f"▸ the daemon already runs (process {running.pid}); `make stop` stops it")
-    _wait_until_ready(running)
+    _wait_until_ready(running, data / _LOG)
     return address
 
 
-def stop() -> None:
+def stop(*, data: Path) -> None:
     """End the daemon that `make run` started, if it runs. Its runners end with it."""
-    running = _running()
+    running = _running(data)
     if running is None:
-        say("the daemon of this clone does not run")
+        say(f"no daemon runs in {data}")
         return
     with step(f"stopping the daemon (process {running.pid})"):
         os.kill(running.pid, signal.SIGTERM)
         deadline = time.monotonic() + _STOP_S
-        while _running() is not None:
+        while _running(data) is not None:
             if time.monotonic() > deadline:
                 os.kill(running.pid, signal.SIGKILL)
                 break
             time.sleep(_POLL_S)
-    _PID_FILE.unlink(missing_ok=True)
+    (data / _PID_FILE).unlink(missing_ok=True)
 
 
-def _spawn(address: str, model: Path) -> Daemon:
+def _spawn(address: str, model: Path, data: Path) -> Daemon:
     """Start it in a session of its own, so that Ctrl-C in this terminal does not reach it."""
     _refuse_taken(address)
-    places.DATA.mkdir(exist_ok=True)
-    argv = [str(places.VENV / "bin/outpost"), "serve", "--listen", address, "--data", str(places.DATA)]
+    data.mkdir(parents=True, exist_ok=True)
+    argv = [str(places.VENV / "bin/outpost"), "serve", "--listen", address, "--data", str(data)]
     argv += ["--model", f"{starter_model.NAME}={model}", "--preload", starter_model.NAME]
-    with _LOG.open("ab") as log:
+    with (data / _LOG).open("ab") as log:
         child = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=places.ROOT, start_new_session=True
         )
     started = _start_time(child.pid) or ""
-    _PID_FILE.write_text(f"{child.pid} {started} {address}\n", encoding="ascii")
+    (data / _PID_FILE).write_text(f"{child.pid} {started} {address}\n", encoding="ascii")
     return Daemon(pid=child.pid, started=started, address=address)
 
 
@@ -105,22 +106,22 @@ def _refuse_taken(address: str) -> None:
     )
 
 
-def _wait_until_ready(daemon: Daemon) -> None:
-    began_size = _LOG.stat().st_size if _LOG.exists() else 0
+def _wait_until_ready(daemon: Daemon, log: Path) -> None:
+    began_size = log.stat().st_size if log.exists() else 0
     deadline = time.monotonic() + _READY_S
     while not _answers(f"http://{daemon.address}/readyz"):
         if _start_time(daemon.pid) != daemon.started:
             raise BootstrapError(
-                f"the daemon ended while it started; its log:\n{_tail(began_size)}", hint=f"see {_LOG}"
+                f"the daemon ended while it started; its log:\n{_tail(log, began_size)}", hint=f"see {log}"
             )
         if time.monotonic() > deadline:
-            raise BootstrapError(f"the daemon is not ready after {_READY_S:.0f} s", hint=f"see {_LOG}")
+            raise BootstrapError(f"the daemon is not ready after {_READY_S:.0f} s", hint=f"see {log}")
         time.sleep(_POLL_S)
 
 
-def _running() -> Daemon | None:
+def _running(data: Path) -> Daemon | None:
     try:
-        pid, started, address = _PID_FILE.read_text(encoding="ascii").split()
+        pid, started, address = (data / _PID_FILE).read_text(encoding="ascii").split()
     except (OSError, ValueError):
         return None
     daemon = Daemon(pid=int(pid), started=started, address=address)
@@ -146,7 +147,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _tail(from_byte: int) -> str:
-    with _LOG.open("rb") as log:
+def _tail(path: Path, from_byte: int) -> str:
+    with path.open("rb") as log:
         log.seek(max(from_byte, log.seek(0, os.SEEK_END) - _TAIL_BYTES))
         return "\n".join(f"    {line}" for line in log.read().decode(errors="replace").splitlines())

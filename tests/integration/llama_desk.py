@@ -64,6 +64,7 @@ class Desk:
         draft: Path | None = None,
         adapters: Sequence[Adapter] = (),
         n_threads: int = 1,
+        cache_type: str = "f16",
     ) -> None:
         load = Load(
             protocol=PROTOCOL,
@@ -74,6 +75,8 @@ class Desk:
                 n_seq_max=n_seq_max,
                 kv_cells=n_ctx_seq * n_seq_max,
                 n_threads=n_threads,
+                type_k=cache_type,
+                type_v=cache_type,
                 pooling=pooling,
             ),
             settings=EngineSettings(speculation=speculation, prefix_reuse=prefix_reuse, adapt_threads=False),

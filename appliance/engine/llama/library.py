@@ -15,21 +15,25 @@ from appliance.engine.llama.lazy_clear import LazyClear
 KV_TYPES = {
     "f32": bindings.GGML_TYPE_F32,
     "f16": bindings.GGML_TYPE_F16,
+    "bf16": 30,  # GGML_TYPE_BF16 of ggml.h, which the bindings leave out
     "q8_0": bindings.GGML_TYPE_Q8_0,
     "q5_1": bindings.GGML_TYPE_Q5_1,
     "q5_0": bindings.GGML_TYPE_Q5_0,
     "q4_1": bindings.GGML_TYPE_Q4_1,
     "q4_0": bindings.GGML_TYPE_Q4_0,
+    "iq4_nl": bindings.GGML_TYPE_IQ4_NL,
 }
 
 _KV_TYPE_BYTES = {
     "f32": 4.0,
     "f16": 2.0,
+    "bf16": 2.0,
     "q8_0": 34 / 32,
     "q5_1": 24 / 32,
     "q5_0": 22 / 32,
     "q4_1": 20 / 32,
     "q4_0": 18 / 32,
+    "iq4_nl": 18 / 32,
 }
 """Bytes per value: block size over 32 values (ggml/src/ggml-common.h)."""
 

@@ -130,3 +130,21 @@ def test_bytes_that_are_no_json_end_the_scan_too(body: str, chunk_bytes: int) ->
         patch.setattr(json_shape, "_is_small", lambda body: False)
         with contextlib.suppress(InvalidRequest):
             json_shape.check(body.encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"model": "a", "messages": ' + b"[" * 70, "messages"),
+        (b'{"metadata": {"x": 1}, "tools": [{"a": ' + b'{"b":' * 70, "tools"),
+        ('{"caf\u00e9": '.encode() + b"[" * 70, "caf\\xc3\\xa9"),
+        (b"[" * 70, None),
+        (b'{"a": "' + b"x" * 100_000 + b'", "b": ' + b"[" * 70, None),
+    ],
+)
+def test_a_body_that_is_too_deep_is_refused_with_the_field_where_that_is_near(
+    body: bytes, field: str | None
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        json_shape.check(body)
+    assert refused.value.fields["param"] == field
