@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from appliance.cli.exits import Exit, Failure
+from appliance.store.kept import PROTECTED_S
 
 _TEXT_WIDTH: Final = 96
 
@@ -103,10 +104,21 @@ def epilog(*examples: str) -> str:
 
 
 def seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds") from error
+    value = _number(text)
     if not 0 < value <= 86400:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 86400 seconds")
     return value
+
+
+def grace(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value <= PROTECTED_S:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {PROTECTED_S:.0f} seconds")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds") from error

@@ -1,22 +1,56 @@
-"""`outpost gc`: free what no model needs."""
+"""`outpost gc`: free what no model needs, and say what stays and why."""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator
+from typing import Any, Final
 
 from appliance.cli.exits import Exit
 from appliance.cli.store_door import opened
-from appliance.cli.terminal import size
+from appliance.cli.terminal import duration, printable, size
 from appliance.store.operations import Gc
+
+Json = dict[str, Any]
+
+_SAME_S: Final = 60.0
+"""Times this near to each other are told as one: parts of one model come one after the other."""
 
 
 def main(arguments: argparse.Namespace) -> int:
     with opened(arguments) as door:
-        outcome = door.perform(Gc(dry_run=arguments.dry_run), lambda _: None)
+        outcome = door.perform(Gc(dry_run=arguments.dry_run, grace_s=arguments.grace), lambda _: None)
     if arguments.json:
         print(json.dumps(outcome))
     else:
-        done = "would free" if arguments.dry_run else "freed"
-        print(f"{done} {size(int(outcome.get('size_bytes', 0)))} in {outcome.get('blobs', 0)} blobs")
+        for line in lines(outcome):
+            print(printable(line))
     return Exit.OK
+
+
+def lines(outcome: Json) -> Iterator[str]:
+    done = "would free" if outcome.get("dry_run") else "freed"
+    yield f"{done} {_amount(outcome)}"
+    young: Json = outcome.get("young") or {}
+    if young.get("blobs"):
+        yield f"kept {_amount(young)} that came less than {duration(outcome['grace_s'])} ago: {_when(young)}"
+        yield "to free it now: outpost gc --grace 0"
+    at_work: Json = outcome.get("at_work") or {}
+    if at_work.get("blobs"):
+        yield f"kept {_amount(at_work)} in use or arriving"
+    if withheld := outcome.get("withheld"):
+        yield "no blob can go while a manifest cannot be read; pull or import its model again, or remove it:"
+        yield from withheld
+
+
+def _amount(told: Json) -> str:
+    blobs = told.get("blobs", 0)
+    return f"{size(int(told.get('size_bytes', 0)))} in {blobs} blob{'' if blobs == 1 else 's'}"
+
+
+def _when(young: Json) -> str:
+    first_s, last_s = float(young["first_in_s"]), float(young["last_in_s"])
+    if last_s - first_s < _SAME_S:
+        return f"it can go in {duration(last_s)}"
+    return f"the first of it can go in {duration(first_s)}, the last in {duration(last_s)}"

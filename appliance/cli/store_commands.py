@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from appliance.cli.declaring import command, store_connection
+from appliance.cli.declaring import command, grace, store_connection
 
 _NAME: Final = "[HOST/][NAMESPACE/]MODEL[:TAG]; the tag is 'latest' unless it is given"
 _RESUMES: Final = "Ctrl-C, a kill or a power cut loses nothing: the next try goes on from what has come."
@@ -205,12 +205,18 @@ def _gc(commands: Any) -> None:
         commands,
         "gc",
         "free what no model needs any more",
-        usage="outpost gc [--dry-run] [options]",
-        more="What is in use or arriving is never touched. The daemon does the same by itself from time to "
-        "time.",
-        examples=("outpost gc --dry-run", "outpost gc"),
+        usage="outpost gc [--dry-run] [--grace S] [options]",
+        more="What is in use or arriving is never touched, and what came lately stays for a time, since its "
+        "name may still be on its way. The daemon does the same by itself from time to time.",
+        examples=("outpost gc --dry-run", "outpost gc", "outpost gc --grace 0"),
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
+    parser.add_argument(
+        "--grace",
+        type=grace,
+        metavar="S",
+        help="leave what came less than S seconds ago (default: 3600, the most; 0: nothing is too young)",
+    )
     store_connection(parser)
 
 

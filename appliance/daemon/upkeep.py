@@ -37,7 +37,7 @@ class Kept(Protocol):
     def scrub_age_s(self) -> float | None:
         """Since the last full round; None: one is under way, or there was none."""
 
-    def gc(self, *, dry_run: bool = False) -> Collected: ...
+    def gc(self) -> Collected: ...
 
     def settle(self) -> None:
         """Make durable what is known of the blobs; cheap, and nothing is written without news."""

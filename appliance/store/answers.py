@@ -10,6 +10,7 @@ from typing import Any
 from appliance.store.content import Progress
 from appliance.store.listing import ListedModel
 from appliance.store.show import ShownModel
+from appliance.store.verbs import Collected
 
 
 def listed_object(model: ListedModel) -> dict[str, Any]:
@@ -50,6 +51,28 @@ def progress_object(progress: Progress) -> dict[str, Any]:
         "completed": progress.completed_bytes,
     }
     return {key: value for key, value in told.items() if value is not None}
+
+
+def collected_object(collected: Collected) -> dict[str, Any]:
+    young = collected.young
+    return {
+        "blobs": collected.blobs,
+        "size_bytes": collected.size_bytes,
+        "grace_s": collected.grace_s,
+        "young": {
+            "blobs": young.blobs,
+            "size_bytes": young.size_bytes,
+            "first_in_s": _tenths(young.first_in_s),
+            "last_in_s": _tenths(young.last_in_s),
+        },
+        "at_work": {"blobs": collected.at_work.blobs, "size_bytes": collected.at_work.size_bytes},
+        "withheld": list(collected.withheld),
+    }
+
+
+def _tenths(seconds: float | None) -> float | None:
+    """Upwards: who waits so long has waited long enough."""
+    return None if seconds is None else math.ceil(seconds * 10) / 10
 
 
 def _plain(facts: Mapping[str, object]) -> dict[str, Any]:

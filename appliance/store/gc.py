@@ -1,12 +1,7 @@
 """What nobody needs goes: blobs no name leads to, leftovers of arrivals nobody came back for, old quarantine.
 
-A blob stays when
-1. a name leads to it, through an index or a manifest,
-2. it is held (`Layout.hold`, `expect`) or just arriving or being hashed,
-3. this process took it, or promised that it is there, within the last hour,
-4. it came within the last hour, by the clock of its file, whoever brought it: a copy may stand between its
-   blobs and its name; a name that let go of it in this process says that it is not so,
-5. a runner has it open: a model that was removed answers to its end, and may be read again.
+A blob that a name leads to, through an index or a manifest, stays; of the others `gc_rules.py` tells which
+stay for now, and why. The report says what stayed, so that nobody wonders where the room is.
 
 While a manifest that a name leads to cannot be read, what it needs is not known: then no blob goes at all,
 and the report says why.
@@ -15,18 +10,19 @@ and the report says why.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from appliance.errors import OutpostError
 from appliance.store.digest import Digest
+from appliance.store.gc_rules import BlobFile, GraceRules, age_s, file_of
+from appliance.store.kept import PROTECTED_S, Kept
 from appliance.store.layout import Layout
 from appliance.store.places import digest_in
 from appliance.store.recovery import blob_digests, plain_files
 
-PROTECTED_S: Final = 3600.0
 LEFTOVER_S: Final = 7 * 86_400.0
 
 
@@ -39,37 +35,48 @@ class GcReport:
     blobs: tuple[Digest, ...]
     leftovers: tuple[Digest, ...]
     """Of arrivals and of quarantine."""
+    young: Kept
+    """What came within the grace."""
+    at_work: Kept
+    """What is in use or arriving, also what was broken off and waits for the next try."""
     withheld: tuple[str, ...]
     """Names whose manifest cannot be read, each with the reason; no blob went."""
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
-    digest: Digest
-    path: Path
-    freed_bytes: int
-
-
 def collect(
-    layout: Layout, *, dry_run: bool = False, now: float | None = None, in_use: Collection[str] = ()
+    layout: Layout,
+    *,
+    dry_run: bool = False,
+    now: float | None = None,
+    in_use: Collection[str] = (),
+    grace_s: float = PROTECTED_S,
+    at_work_since_s: float | None = None,
 ) -> GcReport:
     """Runs in the caller's thread, milliseconds per thousand blobs; names wait meanwhile. `now`: the wall
-    clock. `in_use`: paths of files that runners have open.
+    clock. `in_use`: paths of files that runners have open. `at_work_since_s`: on the layout's clock, since
+    when verbs may be under way; None: none is.
     """
-    clock = time.time() if now is None else now
+    began_s = layout.monotonic()
+    rules = GraceRules(
+        layout=layout,
+        grace_s=grace_s,
+        began_s=began_s,
+        at_work_since_s=began_s if at_work_since_s is None else at_work_since_s,
+        clock_s=time.time() if now is None else now,
+        in_use=in_use,
+    )
     with layout.index_lock:
         reachable, withheld = _reachable(layout)
-        blobs = [] if withheld else _unneeded(layout, reachable, clock, in_use)
-        leftovers = [*_old_parts(layout, clock), *_old_quarantine(layout, reachable, clock)]
+        _forget_old_touches(layout, rules)
+        going, young, at_work = _sorted_out(layout, reachable, rules)
+        blobs = [] if withheld else going
+        leftovers = [*_old_parts(layout, rules.clock_s), *_old_quarantine(layout, reachable, rules.clock_s)]
         if not dry_run:
-            blobs = _remove_blobs(layout, blobs)
-            _remove(
-                layout,
-                layout.places.ingest,
-                [file for file in leftovers if _is_in(file, layout.places.ingest)],
-            )
-            quarantined = [file for file in leftovers if _is_in(file, layout.places.quarantine)]
-            _remove(layout, layout.places.quarantine, quarantined)
+            blobs, busy = _remove_blobs(layout, blobs, rules)
+            at_work += busy
+            for directory in (layout.places.ingest, layout.places.quarantine):
+                _remove(layout, directory, [file for file in leftovers if file.path.parent == directory])
+        at_work += _parts(layout, leftovers)
     if not dry_run:
         layout.make_ready()
         layout.settle()
@@ -78,6 +85,8 @@ def collect(
         freed_bytes=sum(file.freed_bytes for file in (*blobs, *leftovers)),
         blobs=tuple(file.digest for file in blobs),
         leftovers=tuple(dict.fromkeys(file.digest for file in leftovers)),
+        young=_kept([file for file, _ in young], [left_s for _, left_s in young]),
+        at_work=_kept(at_work),
         withheld=tuple(withheld),
     )
 
@@ -94,96 +103,96 @@ def _reachable(layout: Layout) -> tuple[frozenset[Digest], list[str]]:
     return frozenset(found), withheld
 
 
-def _unneeded(
-    layout: Layout, reachable: frozenset[Digest], clock: float, in_use: Collection[str]
-) -> list[_File]:
-    _forget_old_touches(layout)
-    unneeded = []
-    for digest in blob_digests(layout.places):
-        if digest in reachable or not _is_free(layout, digest):
-            continue
-        file = _file(digest, layout.places.blob(digest))
-        if file and str(file.path) in in_use:
-            continue
-        if file and (digest in layout.released or _age_s(file.path, clock) >= PROTECTED_S):
-            unneeded.append(file)
-    return unneeded
-
-
-def _forget_old_touches(layout: Layout) -> None:
-    hour_ago = layout.monotonic() - PROTECTED_S
+def _forget_old_touches(layout: Layout, rules: GraceRules) -> None:
+    """Those that no grace covers: a shorter one than the usual forgets nothing."""
+    until_s = min(rules.began_s - PROTECTED_S, rules.at_work_since_s)
     with layout.touch_lock:
-        for digest in [digest for digest, at in layout.touched.items() if at <= hour_ago]:
+        for digest in [digest for digest, at in layout.touched.items() if at < until_s]:
             del layout.touched[digest]
 
 
-def _is_free(layout: Layout, digest: Digest) -> bool:
-    """Rules 2 and 3."""
-    return not (digest in layout.touched or digest in layout.holds.held() or digest in layout.locks.busy())
+def _sorted_out(
+    layout: Layout, reachable: frozenset[Digest], rules: GraceRules
+) -> tuple[list[BlobFile], list[tuple[BlobFile, float]], list[BlobFile]]:
+    """What no name leads to: what goes, what is too young (and for how long), what is at work."""
+    going, young, at_work = [], [], []
+    for digest in blob_digests(layout.places):
+        file = None if digest in reachable else file_of(digest, layout.places.blob(digest))
+        if file is None:
+            continue
+        if rules.is_at_work(file):
+            at_work.append(file)
+        elif left_s := rules.grace_left_s(file):
+            young.append((file, left_s))
+        else:
+            going.append(file)
+    return going, young, at_work
 
 
-def _old_parts(layout: Layout, clock: float) -> list[_File]:
+def _old_parts(layout: Layout, clock_s: float) -> list[BlobFile]:
     """Parts that were not resumed for a week."""
     kept = layout.locks.busy() | layout.holds.held()
-    return list(_old(layout.places.ingest, kept, clock))
+    return list(_old(layout.places.ingest, kept, clock_s))
 
 
-def _old_quarantine(layout: Layout, reachable: frozenset[Digest], clock: float) -> list[_File]:
+def _old_quarantine(layout: Layout, reachable: frozenset[Digest], clock_s: float) -> list[BlobFile]:
     """The bytes go after a week; the reason stays as long as a name needs the blob."""
     return [
         file
-        for file in _old(layout.places.quarantine, layout.locks.busy(), clock)
+        for file in _old(layout.places.quarantine, layout.locks.busy(), clock_s)
         if file.path.suffix != ".json" or file.digest not in reachable
     ]
 
 
-def _old(directory: Path, kept: frozenset[Digest], clock: float) -> Iterable[_File]:
+def _old(directory: Path, kept: frozenset[Digest], clock_s: float) -> Iterable[BlobFile]:
     for path in plain_files(directory):
         digest = digest_in(path.stem)
-        if digest is None or digest in kept or _age_s(path, clock) < LEFTOVER_S:
+        if digest is None or digest in kept or age_s(path, clock_s) < LEFTOVER_S:
             continue
-        if file := _file(digest, path):
+        if file := file_of(digest, path):
             yield file
 
 
-def _remove_blobs(layout: Layout, files: list[_File]) -> list[_File]:
-    """Those that went. One at a time, so that no copy is told of a blob that goes a moment later."""
-    gone = []
+def _remove_blobs(
+    layout: Layout, files: list[BlobFile], rules: GraceRules
+) -> tuple[list[BlobFile], list[BlobFile]]:
+    """Those that went, and those that somebody has asked for since. One at a time, so that no copy is told
+    of a blob that goes a moment later.
+    """
+    gone, busy = [], []
     for file in files:
         with layout.touch_lock:
-            if _is_free(layout, file.digest):
-                layout.files.unlink(file.path)
-                layout.released.discard(file.digest)
-                gone.append(file)
+            if rules.is_at_work(file):
+                busy.append(file)
+                continue
+            layout.files.unlink(file.path)
+            layout.released.discard(file.digest)
+            gone.append(file)
         layout.blobs.verified.forget(file.digest)
     if gone:
         layout.files.fsync_dir(layout.places.blobs)
-    return gone
+    return gone, busy
 
 
-def _remove(layout: Layout, directory: Path, files: list[_File]) -> None:
+def _remove(layout: Layout, directory: Path, files: list[BlobFile]) -> None:
     for file in files:
         layout.files.unlink(file.path)
     if files:
         layout.files.fsync_dir(directory)
 
 
-def _file(digest: Digest, path: Path) -> _File | None:
-    """A file that has another name elsewhere (a model adopted in place) gives nothing back."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return None
-    return _File(digest, path, found.st_blocks * 512 if found.st_nlink == 1 else 0)
+def _parts(layout: Layout, leftovers: list[BlobFile]) -> list[BlobFile]:
+    """What is arriving, or was broken off less than a week ago."""
+    leaving = {file.path for file in leftovers}
+    parts = [path for path in plain_files(layout.places.ingest) if path.suffix == ".part"]
+    named = [(digest, path) for path in parts if path not in leaving and (digest := digest_in(path.stem))]
+    return [file for digest, path in named if (file := file_of(digest, path))]
 
 
-def _age_s(path: Path, clock: float) -> float:
-    """Since it came to its name: ctime, which a link and a rename set and nobody can forge."""
-    try:
-        return clock - path.lstat().st_ctime
-    except OSError:
-        return 0.0
-
-
-def _is_in(file: _File, directory: Path) -> bool:
-    return file.path.parent == directory
+def _kept(files: list[BlobFile], left_s: Sequence[float] = ()) -> Kept:
+    return Kept(
+        blobs=len(files),
+        size_bytes=sum(file.freed_bytes for file in files),
+        first_in_s=min(left_s, default=None),
+        last_in_s=max(left_s, default=None),
+    )

@@ -160,14 +160,9 @@ class Layout:
             actual = digest_of(resolved.content)
             raise DigestMismatch(what=reference.display, expected=resolved.descriptor.digest, actual=actual)
         parse_children(resolved.content, what=reference.display)
-        self._put(resolved.descriptor, resolved.content)
-        with self.index_lock:
-            if reason := self.broken(resolved.descriptor):
-                raise ManifestInvalid(what=reference.display, reason=reason)
-            before = self.names.find(reference)
-            self.names.point(reference, resolved.descriptor)
-            if before and before.descriptor.digest != resolved.descriptor.digest:
-                self._release(before.descriptor)
+        with self.hold([resolved.descriptor.digest]):  # between the blob and its name, too
+            self._put(resolved.descriptor, resolved.content)
+            self._point(reference, resolved.descriptor)
         with suppress(ResourceError):  # the name is there; what is lost is the memory of some hashing
             self.settle()
 
@@ -309,6 +304,15 @@ class Layout:
     def _tell_arriving(self, descriptor: Descriptor, report: Report) -> None:
         ingest = self._arriving.get(descriptor.digest)
         report(_pulling(descriptor, ingest.received_bytes if ingest else 0))
+
+    def _point(self, reference: Reference, descriptor: Descriptor) -> None:
+        with self.index_lock:
+            if reason := self.broken(descriptor):
+                raise ManifestInvalid(what=reference.display, reason=reason)
+            before = self.names.find(reference)
+            self.names.point(reference, descriptor)
+            if before and before.descriptor.digest != descriptor.digest:
+                self._release(before.descriptor)
 
     def _put(self, descriptor: Descriptor, content: bytes) -> None:
         self._require_writable()

@@ -13,7 +13,9 @@ from typing import Annotated, Any, Final, Union
 import msgspec
 
 from appliance.errors import InvalidRequest
+from appliance.store.answers import collected_object
 from appliance.store.content import Report
+from appliance.store.kept import PROTECTED_S
 from appliance.store.verbs import StoreVerbs
 
 MAX_MODELFILE_CHARS: Final = 1 << 20
@@ -77,6 +79,8 @@ class Verify(_Operation, frozen=True, kw_only=True, tag="verify"):
 
 class Gc(_Operation, frozen=True, kw_only=True, tag="gc"):
     dry_run: bool = False
+    grace_s: Annotated[float, msgspec.Meta(ge=0, le=PROTECTED_S)] | None = None
+    """Shorter than the usual one; None: the usual one."""
 
 
 Operation = Union[Pull, Push, Create, Import, Export, Copy, Remove, Verify, Gc]
@@ -143,9 +147,8 @@ def perform(verbs: StoreVerbs, operation: Operation, report: Report) -> Outcome:
             found = verbs.verify(wanted, report)
             broken = [{"what": what, "reason": reason} for what, reason in found.broken]
             return {"blobs": found.blobs, "size_bytes": found.size_bytes, "broken": broken}
-        case Gc(dry_run=dry_run):
-            freed = verbs.gc(dry_run=dry_run)
-            return {"blobs": freed.blobs, "size_bytes": freed.size_bytes, "dry_run": dry_run}
+        case Gc(dry_run=dry_run, grace_s=grace_s):
+            return {**collected_object(verbs.gc(dry_run=dry_run, grace_s=grace_s)), "dry_run": dry_run}
 
 
 def _lowered(reason: str) -> str:

@@ -20,12 +20,13 @@ from appliance.errors import InvalidReference, ModelNotFound, OutboundRefused
 from appliance.modelfile import parse
 from appliance.store import gc, listing_rows, scrub
 from appliance.store.build import Builder, Order, Quantize
-from appliance.store.content import Progress, Report
+from appliance.store.content import Progress, Report, unreported
 from appliance.store.descriptor import Resolved
 from appliance.store.digest import Digest
 from appliance.store.exchange import Exchange
 from appliance.store.files import Files
 from appliance.store.gate import Gate, Probe
+from appliance.store.kept import PROTECTED_S
 from appliance.store.layout import Layout
 from appliance.store.listing import ListedModel
 from appliance.store.model import StoredModel
@@ -79,7 +80,7 @@ class ModelStore:
         self._builder = Builder(self.layout, gate, shelf, find=self._find, quantize=quantize)
         self._remote = Remote(self.layout, gate, shelf, policy=policy, available_bytes=available_bytes)
         self._exchange = Exchange(self.layout, gate, shelf, self._builder, available_bytes=available_bytes)
-        self._work = Work()
+        self._work = Work(self.layout.monotonic)
         self._scrubber: Scrubber | None = None
         self._scrub_lock = threading.Lock()
 
@@ -171,8 +172,9 @@ class ModelStore:
 
     def copy(self, source: str, destination: str) -> None:
         target = _new_name(destination)
-        found = self.layout.lookup(parse_reference(source))
-        self._shelf.publish(target, Resolved(descriptor=found, content=self.layout.fetch(found)))
+        with self._work.one(unreported):
+            found = self.layout.lookup(parse_reference(source))
+            self._shelf.publish(target, Resolved(descriptor=found, content=self.layout.fetch(found)))
 
     def remove(self, name: str) -> None:
         self.layout.untag(parse_reference(name))
@@ -193,9 +195,23 @@ class ModelStore:
             broken=[(_whose(found), found.reason) for found in broken],
         )
 
-    def gc(self, *, dry_run: bool = False) -> Collected:
-        freed = gc.collect(self.layout, dry_run=dry_run, in_use=self._in_use())
-        return Collected(blobs=len(freed.blobs) + len(freed.leftovers), size_bytes=freed.freed_bytes)
+    def gc(self, *, dry_run: bool = False, grace_s: float | None = None) -> Collected:
+        grace_s = PROTECTED_S if grace_s is None else grace_s
+        freed = gc.collect(
+            self.layout,
+            dry_run=dry_run,
+            in_use=self._in_use(),
+            grace_s=grace_s,
+            at_work_since_s=self._work.since_s(),
+        )
+        return Collected(
+            blobs=len(freed.blobs) + len(freed.leftovers),
+            size_bytes=freed.freed_bytes,
+            grace_s=grace_s,
+            young=freed.young,
+            at_work=freed.at_work,
+            withheld=freed.withheld,
+        )
 
     def settle(self) -> None:
         """Make durable what is known of the blobs. Raises StoreFault."""

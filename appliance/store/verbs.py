@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from appliance.store.content import Report
+from appliance.store.kept import NOTHING_KEPT, PROTECTED_S, Kept
 from appliance.store.listing import ListedModel
 from appliance.store.show import ShownModel
 
@@ -30,10 +31,17 @@ class Verified:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Collected:
-    """What `gc` removed, or would remove."""
+    """What `gc` removed, or would remove, and what it left that no name leads to."""
 
     blobs: int
     size_bytes: int
+    grace_s: float = PROTECTED_S
+    young: Kept = NOTHING_KEPT
+    """What came within the grace."""
+    at_work: Kept = NOTHING_KEPT
+    """What is in use or arriving; no grace is short enough for it."""
+    withheld: Sequence[str] = ()
+    """Names whose manifest cannot be read, each with the reason: while there is one, no blob goes."""
 
 
 class StoreVerbs(Protocol):
@@ -84,4 +92,5 @@ class StoreVerbs(Protocol):
     def verify(self, name: str | None, report: Report) -> Verified:
         """Hash what is stored, of one model or all, and quarantine what is not sound."""
 
-    def gc(self, *, dry_run: bool = False) -> Collected: ...
+    def gc(self, *, dry_run: bool = False, grace_s: float | None = None) -> Collected:
+        """`grace_s`: what came later than so long ago is left; None: an hour, which is also the most."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from appliance.errors import ShuttingDown
@@ -13,9 +14,10 @@ from appliance.store.content import Progress, Report
 class Work:
     """Any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._changed = threading.Condition()
-        self._running = 0
+        self._began_s: dict[object, float] = {}
         self._is_halted = False
 
     @contextmanager
@@ -29,16 +31,24 @@ class Work:
                 raise ShuttingDown
             report(progress)
 
+        verb = object()
         with self._changed:
             if self._is_halted:
                 raise ShuttingDown
-            self._running += 1
+            self._began_s[verb] = self._monotonic()
         try:
             yield guarded
         finally:
             with self._changed:
-                self._running -= 1
+                del self._began_s[verb]
                 self._changed.notify_all()
+
+    def since_s(self) -> float:
+        """On the monotonic clock: whatever a verb that is at work now, or begins later, does, is not before
+        it.
+        """
+        with self._changed:
+            return min(self._began_s.values(), default=self._monotonic())
 
     def halt(self) -> None:
         """End what runs at its next step, refuse what comes."""
@@ -48,4 +58,4 @@ class Work:
     def wait(self, timeout_s: float) -> bool:
         """After `halt`: whether all ended in time."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._running, timeout_s)
+            return self._changed.wait_for(lambda: not self._began_s, timeout_s)

@@ -70,6 +70,7 @@ class FakeStoreVerbs:
     calls: list[tuple[object, ...]] = field(default_factory=list)
     was_cancelled: threading.Event = field(default_factory=threading.Event)
     broken: tuple[tuple[str, str], ...] = ()
+    collected: Collected = field(default_factory=lambda: Collected(blobs=2, size_bytes=3_000_000))
 
     def list(self, prefix: str = "") -> Sequence[ListedModel]:
         self.calls.append(("list", prefix))
@@ -118,9 +119,9 @@ class FakeStoreVerbs:
         self._work("verify", "tiny", report=report)
         return Verified(blobs=3, size_bytes=2_000_000_000, broken=self.broken)
 
-    def gc(self, *, dry_run: bool = False) -> Collected:
-        self.calls.append(("gc", dry_run))
-        return Collected(blobs=2, size_bytes=3_000_000)
+    def gc(self, *, dry_run: bool = False, grace_s: float | None = None) -> Collected:
+        self.calls.append(("gc", dry_run, grace_s))
+        return self.collected
 
     def _work(self, verb: str, name: str, *more: object, report: Report | None = None) -> str:
         reference = parse_reference(name)

@@ -16,6 +16,8 @@ import pytest
 
 from appliance.api.server import Server
 from appliance.errors import DigestMismatch
+from appliance.store.kept import Kept
+from appliance.store.verbs import Collected
 from tests.fakes.fake_store_verbs import TINY, FakeStoreVerbs
 from tests.fakes.fake_terminal import CTRL_C, FakeTerminal
 from tests.fakes.hostile_names import HOSTILE_NAMES
@@ -177,6 +179,25 @@ def test_verify_ends_with_65_when_something_is_broken(desk: Desk) -> None:
 def test_gc_says_what_it_freed_or_would(desk: Desk) -> None:
     assert desk.outpost("gc", "--dry-run").stdout == "would free 3.0 MB in 2 blobs\n"
     assert desk.outpost("gc").stdout == "freed 3.0 MB in 2 blobs\n"
+
+
+def test_the_grace_goes_to_the_daemon_and_what_stayed_comes_back(desk: Desk) -> None:
+    young = Kept(blobs=2, size_bytes=98_000_000, first_in_s=60.0, last_in_s=61.0)
+    desk.store.collected = Collected(blobs=0, size_bytes=0, young=young)
+    assert desk.outpost("gc", "--grace", "10", "--json").returncode == 0
+    assert desk.asked() == ("gc", False, 10.0)
+    assert desk.outpost("gc").stdout.splitlines()[1:] == [
+        "kept 98 MB in 2 blobs that came less than 1h00m ago: it can go in 1m01s",
+        "to free it now: outpost gc --grace 0",
+    ]
+    assert desk.outpost("gc", "--grace", "7200").returncode == 64
+
+
+def test_a_model_of_a_directory_is_chosen_and_renamed(desk: Desk) -> None:
+    (desk.home / "models").mkdir()
+    done = desk.outpost("import", "models", "tiny", "--as", "mine")
+    assert done.stdout.splitlines()[-1] == "imported 'mine:latest'"
+    assert desk.asked() == ("import", "tiny", desk.home / "models", False, "mine")
 
 
 def test_run_of_a_missing_model_says_how_to_get_it(desk: Desk) -> None:

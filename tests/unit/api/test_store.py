@@ -73,6 +73,16 @@ def test_a_pull_tells_its_progress_and_then_its_outcome(door: Door) -> None:
     assert lines[-1] == {"status": "success", "name": "other:latest"}
 
 
+COLLECTED = {
+    "blobs": 2,
+    "size_bytes": 3_000_000,
+    "grace_s": 3600.0,
+    "young": {"blobs": 0, "size_bytes": 0, "first_in_s": None, "last_in_s": None},
+    "at_work": {"blobs": 0, "size_bytes": 0},
+    "withheld": [],
+}
+
+
 @pytest.mark.parametrize(
     ("body", "call", "outcome"),
     [
@@ -82,7 +92,7 @@ def test_a_pull_tells_its_progress_and_then_its_outcome(door: Door) -> None:
         ({"verb": "export", "name": "tiny", "path": "/a/b.tar"}, "export", {"path": "/a/b.tar"}),
         ({"verb": "copy", "source": "tiny", "destination": "b"}, "copy", {}),
         ({"verb": "verify"}, "verify", {"blobs": 3, "size_bytes": 2_000_000_000, "broken": []}),
-        ({"verb": "gc", "dry_run": True}, "gc", {"blobs": 2, "size_bytes": 3_000_000, "dry_run": True}),
+        ({"verb": "gc", "dry_run": True, "grace_s": 0}, "gc", {**COLLECTED, "dry_run": True}),
     ],
 )
 def test_every_verb_ends_with_success_and_its_outcome(
@@ -138,6 +148,8 @@ def test_a_fault_in_mid_work_is_the_last_line(
         ({"verb": "pull"}, None, "invalid_value"),
         ({"verb": "pull", "name": 5}, "name", "invalid_value"),
         ({"verb": "pull", "name": "a", "insecure": True}, None, "invalid_value"),
+        ({"verb": "gc", "grace_s": 3601}, "grace_s", "invalid_value"),
+        ({"verb": "gc", "grace_s": -1}, "grace_s", "invalid_value"),
         ({"verb": "import", "path": "a.gguf"}, "path", "invalid_value"),
         ({"verb": "import", "path": "/a\0b"}, "path", "invalid_value"),
         ({"verb": "create", "name": "a", "modelfile": "", "base_dir": "x"}, "base_dir", "invalid_value"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from appliance.cli import listing, show
+from appliance.cli import gc, listing, show
 from appliance.cli.address import Target, discover_store, is_this_machine
 from appliance.cli.create import read_modelfile
 from appliance.cli.exits import Exit, Failure
@@ -17,8 +18,10 @@ from appliance.cli.parser import build, parse
 from appliance.cli.store_door import LocalDoor
 from appliance.cli.terminal import ago
 from appliance.errors import InsufficientSpace
-from appliance.store.answers import listed_object, shown_object
+from appliance.store.answers import collected_object, listed_object, shown_object
+from appliance.store.kept import Kept
 from appliance.store.operations import Copy, Export, Import, Pull, Remove, Verify
+from appliance.store.verbs import Collected
 from tests.fakes.fake_store_verbs import TINY, FakeStoreVerbs
 from tests.fakes.fake_store_verbs import shown as shown_model
 from tests.fakes.hostile_names import HOSTILE_NAMES
@@ -250,3 +253,51 @@ def test_what_is_no_modelfile_is_told(tmp_path: Path) -> None:
         with pytest.raises(Failure) as wrong:
             read_modelfile(tmp_path / name)
         assert wrong.value.exit_code is Exit.DATA
+
+
+# ── what a collection left ──────────────────────────────────────────────────────────────────────────────────
+
+YOUNG = Kept(blobs=3, size_bytes=98_000_000, first_in_s=3480.0, last_in_s=3490.04)
+
+
+def told_of(collected: Collected) -> list[str]:
+    return list(gc.lines({**collected_object(collected), "dry_run": False}))
+
+
+def test_a_collection_that_leaves_nothing_says_one_line() -> None:
+    assert told_of(Collected(blobs=1, size_bytes=3_000_000)) == ["freed 3.0 MB in 1 blob"]
+
+
+def test_a_collection_says_what_is_too_young_and_when_it_can_go() -> None:
+    assert told_of(Collected(blobs=0, size_bytes=0, young=YOUNG)) == [
+        "freed 0 B in 0 blobs",
+        "kept 98 MB in 3 blobs that came less than 1h00m ago: it can go in 58m10s",
+        "to free it now: outpost gc --grace 0",
+    ]
+    apart = replace(YOUNG, first_in_s=60.0)
+    assert told_of(Collected(blobs=0, size_bytes=0, young=apart))[1].endswith(
+        "the first of it can go in 1m00s, the last in 58m10s"
+    )
+
+
+def test_a_collection_says_what_is_at_work_and_what_stops_it() -> None:
+    collected = Collected(
+        blobs=0,
+        size_bytes=0,
+        at_work=Kept(blobs=1, size_bytes=2_000_000_000),
+        withheld=("tiny:latest: its manifest is gone\x1b[2J",),
+    )
+    assert told_of(collected)[1:] == [
+        "kept 2.0 GB in 1 blob in use or arriving",
+        "no blob can go while a manifest cannot be read; pull or import its model again, or remove it:",
+        "tiny:latest: its manifest is gone\x1b[2J",
+    ]
+
+
+def test_the_grace_is_at_most_an_hour() -> None:
+    assert parsed("gc", "--grace", "0").grace == 0
+    assert parsed("gc").grace is None
+    for wrong in ("3601", "-1", "nan", "1h"):
+        with pytest.raises(Failure) as caught:
+            parsed("gc", f"--grace={wrong}")
+        assert caught.value.exit_code is Exit.USAGE

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,12 @@ from appliance.errors import (
 )
 from appliance.store.check import check, tree
 from appliance.store.content import unreported
+from appliance.store.copy import copy
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import digest_of
 from appliance.store.files import Files
-from appliance.store.gc import LEFTOVER_S, PROTECTED_S, collect
+from appliance.store.gc import LEFTOVER_S, GcReport, collect
+from appliance.store.kept import PROTECTED_S
 from appliance.store.layout import Layout
 from appliance.store.reference import parse_reference
 from tests.fakes.fake_models import FakeSource, blob_of, store_model
@@ -96,6 +99,122 @@ def test_after_a_restart_unnamed_blobs_stay_an_hour(root: Path) -> None:
     with Layout(root, files=Files()) as layout:
         assert collect(layout).blobs == ()
         assert collect(layout, now=index_time_s(layout) + PROTECTED_S + 1).blobs == (blob.digest,)
+
+
+def test_the_report_says_what_is_too_young_and_for_how_long(root: Path) -> None:
+    with Layout(root, files=Files()) as layout:
+        layout.put(bytes(5000), "text/plain")
+
+    with Layout(root, files=Files()) as layout:
+        report = collect(layout, now=index_time_s(layout) + 600)
+
+    assert (report.blobs, report.freed_bytes, report.at_work.blobs) == ((), 0, 0)
+    assert report.young.blobs == 1
+    assert report.young.size_bytes >= 5000
+    assert report.young.first_in_s == report.young.last_in_s == pytest.approx(PROTECTED_S - 600, abs=60)
+
+
+def test_without_a_grace_what_is_young_goes(root: Path) -> None:
+    with Layout(root, files=Files()) as layout:
+        blob = layout.put(b"no name", "text/plain")
+
+    with Layout(root, files=Files()) as layout:
+        kept = collect(layout, now=index_time_s(layout) + 60, grace_s=120)
+        gone = collect(layout, now=index_time_s(layout) + 60, grace_s=0)
+
+    assert (kept.blobs, kept.young.blobs) == ((), 1)
+    assert (gone.blobs, gone.young.blobs) == ((blob.digest,), 0)
+
+
+def test_a_clock_that_went_back_protects_nothing_for_longer_than_the_grace(root: Path) -> None:
+    with Layout(root, files=Files()) as layout:
+        blob = layout.put(b"no name", "text/plain")
+
+    with Layout(root, files=Files()) as layout:
+        before = index_time_s(layout) - 10 * PROTECTED_S
+        assert collect(layout, now=before).young.last_in_s == PROTECTED_S
+        assert collect(layout, now=before, grace_s=0).blobs == (blob.digest,)
+
+
+def test_what_a_verb_under_way_has_touched_stays_without_any_grace(layout: Layout, clock: Clock) -> None:
+    clock.now = 2000.0
+    blob = layout.put(b"its name is on its way", "text/plain")
+    clock.now = 9000.0
+
+    report = collect(layout, grace_s=0, at_work_since_s=2000.0)
+    assert (report.blobs, report.at_work.blobs, report.young.blobs) == ((), 1, 0)
+    assert collect(layout, grace_s=0, at_work_since_s=2001.0).blobs == (blob.digest,)
+
+
+@pytest.mark.parametrize("keeper", ["held", "busy", "open in a runner"])
+def test_without_a_grace_what_is_at_work_stays(layout: Layout, clock: Clock, keeper: str) -> None:
+    blob = layout.put(b"at work", "text/plain")
+    clock.now += 1
+    path = blob_path(layout, b"at work")
+    keep = {"held": layout.hold([blob.digest]), "busy": layout.locks.alone(blob.digest)}.get(
+        keeper, nullcontext()
+    )
+
+    with keep:
+        in_use = {str(path)} if keeper == "open in a runner" else set()
+        report = collect(layout, grace_s=0, in_use=in_use)
+
+    assert (report.blobs, report.at_work.blobs) == ((), 1)
+    assert report.at_work.size_bytes > 0
+    assert path.exists()
+    assert collect(layout, grace_s=0).blobs == (blob.digest,)
+
+
+class _Collecting(Files):
+    """Collects without a grace just before a name is written."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.layout: Layout | None = None
+        self.reports: list[GcReport] = []
+
+    def write_aside(self, path: Path, content: bytes) -> None:
+        if self.layout is not None and path == self.layout.places.index:
+            self.clock.now += 1
+            self.reports.append(collect(self.layout, grace_s=0))
+        super().write_aside(path, content)
+
+
+def test_a_manifest_that_has_no_name_yet_stays_without_any_grace(root: Path, clock: Clock) -> None:
+    files = _Collecting(clock)
+    source = FakeSource()
+    resolved = source.add_model("tiny", b"weights")
+    with Layout(root, files=files, monotonic=clock) as layout:
+        files.layout = layout
+        copy(source, NAME, layout)
+
+        assert [report.blobs for report in files.reports] == [()]
+        assert layout.lookup(NAME).digest == resolved.descriptor.digest
+    assert check(root) == []
+
+
+def test_a_trial_without_a_grace_forgets_no_promise(layout: Layout, clock: Clock) -> None:
+    store_model(layout, "tiny", b"weights")
+    layout.untag(NAME)
+    layout.has(blob_of(b"weights"))
+    clock.now += 10
+
+    collect(layout, dry_run=True, grace_s=0)
+
+    later_s = index_time_s(layout) + 2 * PROTECTED_S
+    assert blob_of(b"weights").digest not in collect(layout, now=later_s).blobs
+
+
+def test_what_was_broken_off_is_told_as_arriving(layout: Layout) -> None:
+    source = FakeSource(fail_after=4000)
+    blob = source.add(os.urandom(10_000))
+    with pytest.raises(ModelNotFound):
+        layout.take(blob, source, unreported)
+
+    report = collect(layout, grace_s=0)
+
+    assert (report.leftovers, report.at_work.blobs) == ((), 1)
+    assert layout.places.part(blob.digest).exists()
 
 
 def test_nothing_goes_while_a_manifest_cannot_be_read(layout: Layout) -> None:

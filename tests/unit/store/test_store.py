@@ -144,6 +144,31 @@ def test_a_removed_name_frees_what_nobody_else_needs(store: ModelStore) -> None:
     assert not store.list()
 
 
+def test_a_collection_without_a_grace_takes_nothing_of_a_verb_at_work(store: ModelStore) -> None:
+    mine: list[Path] = []
+    collected = []
+
+    def collecting(_: Progress) -> None:
+        blob = store.layout.put(f"step {len(mine)}".encode(), "text/plain")
+        mine.append(store.layout.places.blob(blob.digest))
+        collected.append(store.gc(grace_s=0))
+
+    store.import_file(generator(), "tiny", collecting)
+
+    assert collected
+    assert sum(report.blobs for report in collected) == 0
+    assert all(path.exists() for path in mine)
+    assert store.list()[0].broken is None
+    assert store.gc(grace_s=0).blobs == len(mine)
+
+
+def test_a_collection_says_what_it_left(store: ModelStore) -> None:
+    store.layout.put(bytes(10_000), "text/plain")
+    found = store.gc()
+    assert (found.blobs, found.grace_s, found.young.blobs) == (0, 3600.0, 1)
+    assert found.young.last_in_s == pytest.approx(3600, abs=60)
+
+
 @pytest.mark.parametrize("verb", ["remove", "show", "copy", "export", "push", "verify"])
 def test_an_unknown_name_is_told_with_those_there_are(store: ModelStore, tmp_path: Path, verb: str) -> None:
     store.import_file(generator(), "tiny", unreported)
