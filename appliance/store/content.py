@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
 
 from appliance.store.descriptor import Descriptor, Resolved
-from appliance.store.digest import Digest
+from appliance.store.digest import Digest, hex_of
 from appliance.store.reference import Reference
 
 
@@ -27,6 +27,36 @@ class Progress:
     digest: Digest | None = None
     total_bytes: int | None = None
     completed_bytes: int | None = None
+    is_moving: bool = False
+    """A blob on its way: the verb that moves it has its own word for that (`Words`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """How a verb that copies tells its steps."""
+
+    first: str
+    moving: str
+    """Followed by what moves."""
+    last: str = "writing manifest"
+
+
+PULLING: Final = Words(first="pulling manifest", moving="pulling")
+PUSHING: Final = Words(first="retrieving manifest", moving="pushing", last="pushing manifest")
+"""Both as Ollama has them."""
+IMPORTING: Final = Words(first="reading manifest", moving="importing")
+EXPORTING: Final = Words(first="reading manifest", moving="exporting")
+
+
+def moving(blob: Descriptor, completed_bytes: int) -> Progress:
+    """News of a blob on its way, in the words of a pull until a verb puts its own (`worded`)."""
+    return Progress(
+        status=f"{PULLING.moving} {hex_of(blob.digest)[:12]}",
+        digest=blob.digest,
+        total_bytes=blob.size,
+        completed_bytes=completed_bytes,
+        is_moving=True,
+    )
 
 
 Report = Callable[[Progress], None]
@@ -35,6 +65,18 @@ Report = Callable[[Progress], None]
 
 def unreported(progress: Progress) -> None:
     """For callers that do not listen."""
+
+
+def worded(report: Report, words: Words) -> Report:
+    """To this report, what moves is told in these words."""
+
+    def told(progress: Progress) -> None:
+        if progress.is_moving and progress.digest is not None:
+            status = f"{words.moving} {hex_of(progress.digest)[:12]}"
+            progress = replace(progress, status=status)
+        report(progress)
+
+    return report if words is PULLING else told
 
 
 class Source(Protocol):

@@ -14,9 +14,18 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from appliance.errors import ManifestInvalid
-from appliance.store.content import Progress, Report, Source, Target, unreported
+from appliance.store.content import (
+    PULLING,
+    Progress,
+    Report,
+    Source,
+    Target,
+    Words,
+    moving,
+    unreported,
+    worded,
+)
 from appliance.store.descriptor import Descriptor, ImageIndex, Manifest, Resolved
-from appliance.store.digest import hex_of
 from appliance.store.manifest import parse_manifest
 from appliance.store.model_config import Fetch
 from appliance.store.reference import Reference
@@ -38,20 +47,22 @@ def copy(
     report: Report = unreported,
     choose: Choose | None = None,
     admit: Admit | None = None,
+    words: Words = PULLING,
 ) -> Resolved:
     """What was published as `as_reference` (or `reference`). Without `choose` all of an index is copied.
+    `words`: how the verb that copies is told.
 
     Raises what source and target raise (`content.py`), and what the callbacks raise.
     """
-    report(Progress(status="pulling manifest"))
+    report(Progress(status=words.first))
     wanted = _wanted(source, reference, choose)
     with target.expect(wanted.all) if isinstance(target, Keeper) else nullcontext():
-        _bring(wanted, source, target, report)
+        _bring(wanted, source, target, worded(report, words))
         if admit is not None:
             report(Progress(status="verifying sha256 digest"))
             for manifest in wanted.manifests:
                 admit(manifest)
-        report(Progress(status="writing manifest"))
+        report(Progress(status=words.last))
         target.publish(as_reference or reference, wanted.resolved)
     return wanted.resolved
 
@@ -119,7 +130,7 @@ def _bring(wanted: _Wanted, source: Source, target: Target, report: Report) -> N
     missing = []
     for blob in wanted.blobs:
         if target.has(blob):
-            report(_there(blob))
+            report(moving(blob, blob.size))  # as Ollama tells a layer that need not come
         else:
             missing.append(blob)
     entries = [entry for entry in wanted.entries if not target.has(entry)]
@@ -127,13 +138,3 @@ def _bring(wanted: _Wanted, source: Source, target: Target, report: Report) -> N
         target.reserve(sum(blob.size for blob in (*missing, *entries)))
     for blob in (*missing, *entries):
         target.take(blob, source, report)
-
-
-def _there(blob: Descriptor) -> Progress:
-    """As Ollama tells a layer that need not come."""
-    return Progress(
-        status=f"pulling {hex_of(blob.digest)[:12]}",
-        digest=blob.digest,
-        total_bytes=blob.size,
-        completed_bytes=blob.size,
-    )

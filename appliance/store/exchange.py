@@ -11,7 +11,7 @@ from appliance.modelfile import Modelfile, Source
 from appliance.store.archive import TarSource, TarTarget
 from appliance.store.build import Builder, Order
 from appliance.store.choosing import chooser
-from appliance.store.content import Report
+from appliance.store.content import EXPORTING, IMPORTING, Report
 from appliance.store.content import Source as ContentSource
 from appliance.store.copy import copy
 from appliance.store.descriptor import Descriptor, Resolved
@@ -89,6 +89,7 @@ class Exchange:
             report=report,
             choose=choose,
             admit=lambda manifest: self._gate.admit(manifest, model=reference.display, report=report),
+            words=IMPORTING,
         )
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────
@@ -99,12 +100,12 @@ class Exchange:
         with self._layout.hold(list(self._layout.closure(descriptor))):
             if target.suffix.lower() == ".tar":
                 with TarTarget(target, files=self._layout.files) as tar:
-                    copy(self._layout, reference, tar, report=report)
+                    copy(self._layout, reference, tar, report=report, words=EXPORTING)
                 return
             if target.resolve() == self._layout.root.resolve():
                 raise InvalidRequest(reason=f"{target} is the store itself")
             with Layout(target, files=self._layout.files, floor_fraction=0.0, portable=True) as directory:
-                copy(self._layout, reference, directory, report=report)
+                copy(self._layout, reference, directory, report=report, words=EXPORTING)
 
 
 class _Picked:

@@ -25,7 +25,7 @@ from appliance.errors import (
 )
 from appliance.store.adopt import Adoption
 from appliance.store.blobs import Blobs
-from appliance.store.content import Progress, Report, Source, unreported
+from appliance.store.content import Progress, Report, Source, moving, unreported
 from appliance.store.descriptor import Descriptor, Resolved
 from appliance.store.digest import Digest, digest_of, hex_of
 from appliance.store.files import Files, status_of
@@ -222,7 +222,7 @@ class Layout:
         self._touch(descriptor.digest)
         with self.locks.alone(descriptor.digest, lambda: self._tell_arriving(descriptor, report)):
             if self.blobs.is_sound(descriptor):
-                report(_pulling(descriptor, descriptor.size))
+                report(moving(descriptor, descriptor.size))
             else:
                 self._bring(descriptor, source, report)
             self._touch(descriptor.digest)
@@ -303,7 +303,7 @@ class Layout:
 
     def _tell_arriving(self, descriptor: Descriptor, report: Report) -> None:
         ingest = self._arriving.get(descriptor.digest)
-        report(_pulling(descriptor, ingest.received_bytes if ingest else 0))
+        report(moving(descriptor, ingest.received_bytes if ingest else 0))
 
     def _point(self, reference: Reference, descriptor: Descriptor) -> None:
         with self.index_lock:
@@ -359,10 +359,3 @@ class Layout:
     def _require_writable(self) -> None:
         if self.read_only:
             raise StoreFault(path=str(self.root), reason="it was opened for reading only")
-
-
-def _pulling(descriptor: Descriptor, completed: int) -> Progress:
-    status = f"pulling {hex_of(descriptor.digest)[:12]}"
-    return Progress(
-        status=status, digest=descriptor.digest, total_bytes=descriptor.size, completed_bytes=completed
-    )

@@ -19,9 +19,8 @@ from urllib.parse import urlencode, urlsplit
 
 from appliance.errors import DigestMismatch, OutpostError, RemoteRefused, RemoteUnreachable
 from appliance.store.byte_range import length_of
-from appliance.store.content import Progress, Report, Source
+from appliance.store.content import PUSHING, Report, Source, moving, worded
 from appliance.store.descriptor import Descriptor, Resolved
-from appliance.store.digest import hex_of
 from appliance.store.http import Answer, Door
 from appliance.store.media_types import MANIFEST_TYPES
 from appliance.store.reference import Reference
@@ -105,7 +104,7 @@ class _Upload:
         self._repository = repository
         self._descriptor = descriptor
         self._source = source
-        self._report = report
+        self._report = worded(report, PUSHING)
         self._location = ""
         self._at = 0
         self._sent = 0
@@ -206,14 +205,7 @@ class _Upload:
 
     def _tell(self) -> None:
         self._reported = time.monotonic()
-        self._report(
-            Progress(
-                status=f"pushing {hex_of(self._descriptor.digest)[:12]}",
-                digest=self._descriptor.digest,
-                total_bytes=self._descriptor.size,
-                completed_bytes=max(self._at, self._sent),
-            )
-        )
+        self._report(moving(self._descriptor, max(self._at, self._sent)))
 
 
 def _stands_at(answer: Answer) -> int | None:

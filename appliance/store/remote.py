@@ -13,7 +13,7 @@ from typing import Final
 from appliance.modelfile import Modelfile, Source
 from appliance.store.build import Builder, Order
 from appliance.store.choosing import chooser
-from appliance.store.content import Report
+from appliance.store.content import PUSHING, Report
 from appliance.store.copy import copy
 from appliance.store.gate import Gate
 from appliance.store.http import Door
@@ -83,7 +83,12 @@ class Remote:
         try:
             with self._layout.hold(list(self._layout.closure(self._layout.lookup(reference)))):
                 copy(
-                    self._layout, reference, RegistryTarget(door, target), as_reference=target, report=report
+                    self._layout,
+                    reference,
+                    RegistryTarget(door, target),
+                    as_reference=target,
+                    report=report,
+                    words=PUSHING,
                 )
         finally:
             door.close()

@@ -22,9 +22,8 @@ from contextlib import AbstractContextManager
 from typing import Final, Protocol
 
 from appliance.errors import OutpostError, RemoteUnreachable
-from appliance.store.content import Progress, Report
+from appliance.store.content import Report, moving
 from appliance.store.descriptor import Descriptor
-from appliance.store.digest import hex_of
 from appliance.store.retry import TRIES, is_transient, wait_s
 
 MIN_PART_BYTES: Final = 4 * 1024 * 1024
@@ -231,11 +230,4 @@ class _Fill:
 
     def _tell(self) -> None:
         with self._lock:
-            self._report(
-                Progress(
-                    status=f"pulling {hex_of(self._descriptor.digest)[:12]}",
-                    digest=self._descriptor.digest,
-                    total_bytes=self._ingest.size,
-                    completed_bytes=min(self._completed, self._ingest.size),
-                )
-            )
+            self._report(moving(self._descriptor, min(self._completed, self._ingest.size)))

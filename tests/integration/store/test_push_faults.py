@@ -10,7 +10,7 @@ import pytest
 
 from appliance.errors import DigestMismatch, OutboundRefused, RemoteRefused
 from appliance.store import registry_push, retry
-from appliance.store.content import Progress
+from appliance.store.content import PUSHING, Progress
 from appliance.store.copy import copy
 from appliance.store.layout import Layout
 from appliance.store.media_types import MODEL_CONFIG
@@ -145,3 +145,22 @@ def test_a_listener_that_has_enough_stops_the_push(layout: Layout) -> None:
         with pytest.raises(EnoughError):
             copy(layout, parse_reference("smol:q4"), target, as_reference=name, report=report)
         assert registry.manifests == {}
+
+
+def test_a_push_is_told_in_ollama_s_words(layout: Layout) -> None:
+    told: list[Progress] = []
+    with FaultyRegistry() as registry, _target(registry) as (target, name):
+        for _ in range(2):  # the second time all is there
+            copy(
+                layout,
+                parse_reference("smol:q4"),
+                target,
+                as_reference=name,
+                report=told.append,
+                words=PUSHING,
+            )
+    short = str(MODEL.weight.digest)[7:19]
+    statuses = list(dict.fromkeys(progress.status for progress in told))
+    assert (statuses[0], statuses[-1]) == ("retrieving manifest", "pushing manifest")
+    assert f"pushing {short}" in statuses
+    assert not any(status.startswith("pulling") for status in statuses)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -342,3 +343,19 @@ def test_progress_is_told_in_ollamas_words(store: ModelStore) -> None:
     assert told.statuses[0] == "parsing GGUF"
     assert told.statuses[-1] == "writing manifest"
     assert any(status.startswith("using existing layer sha256:") for status in told.statuses)
+
+
+@pytest.mark.parametrize("target", ["out.tar", "folder"])
+def test_what_moves_is_told_in_the_word_of_its_verb(tmp_path: Path, target: str) -> None:
+    out, back = Told(), Told()
+    first, second = make_store(tmp_path / "first"), make_store(tmp_path / "second")
+    first.import_file(generator(), "tiny", unreported)
+    first.export("tiny", tmp_path / target, out)
+    second.import_file(tmp_path / target, None, back)
+    second.import_file(tmp_path / target, "again", back)
+    for told, word in ((out, "exporting"), (back, "importing")):
+        assert told.statuses[0] == "reading manifest"
+        assert any(re.fullmatch(f"{word} [0-9a-f]{{12}}", status) for status in told.statuses)
+        assert not any(status.startswith("pulling") for status in told.statuses)
+    first.close()
+    second.close()
