@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from typing import Final, TextIO
 
@@ -14,8 +15,15 @@ from appliance.cli.chat import Json, Piece, Prefill, Reply, Settings, Timings
 from appliance.cli.client import Client, Notice
 from appliance.cli.exits import Failure
 
+FLAG: Final = "--max-tokens N (-1: as many as fit)"
+"""How `outpost run` is asked for a longer answer."""
 _RETRY_S: Final = (0.2, 5.0)
 """Bounds of the pause between two tries while a model loads."""
+
+
+def _unknown() -> int | None:
+    """For who cannot ask."""
+    return None
 
 
 class Display:
@@ -153,8 +161,36 @@ def summary(reply: Reply) -> str:
     return "\n".join(f"{label + ':':<22}{value}" for label, value in rows)
 
 
-def cut_note(reply: Reply, settings: Settings) -> str | None:
-    """A sentence when the answer ended for lack of room and nobody asked for that."""
-    if reply.finish_reason != "length" or "max_tokens" in settings.parameters:
+def cut_note(
+    reply: Reply, settings: Settings, context: Callable[[], int | None] = _unknown, *, remedy: str = FLAG
+) -> str | None:
+    """A sentence when the answer ended for lack of room and nobody asked for that: which limit it was, and
+    what to do. `context`: the tokens of the model's context, asked for only then. `remedy`: how a longer
+    answer is asked for.
+
+    1. The limit that was asked for is reached: nobody is surprised.
+    2. Prompt and answer fill the context.
+    3. The context has room left: it was the length that is set for the model.
+    4. The server does not tell enough.
+    """
+    if reply.finish_reason != "length":
         return None
-    return "the answer was cut: the context is full; serve the model with a larger --ctx, or ask for less"
+    asked, usage = settings.parameters.get("max_tokens", -1), reply.usage
+    if asked >= 0 and (usage is None or usage.completion_tokens >= asked):
+        return None  # 1
+    size = context() if usage else None
+    if usage is None or size is None:
+        return (
+            "the answer was cut: the length set for it is reached, or the context is full; "
+            f"ask for more with {remedy}, or serve the model with a larger --ctx"
+        )  # 4
+    cut, left = f"the answer was cut after {usage.completion_tokens} tokens", size - usage.total_tokens
+    if left <= 0:
+        return (
+            f"{cut}: with the {usage.prompt_tokens} of the prompt the context is full ({size}); "
+            "serve the model with a larger --ctx, or ask for less"
+        )  # 2
+    return (
+        f"{cut}, the length set for the model (num_predict); the context holds {left} more: "
+        f"ask for them with {remedy}"
+    )  # 3

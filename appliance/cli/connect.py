@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from typing import Any
+from urllib.parse import quote
 
 from appliance.cli.address import discover, process_alive, read_key
 from appliance.cli.client import Client
@@ -43,6 +44,16 @@ def model_of(client: Client, wanted: str | None) -> str:
     if len(names) > 1:
         raise Failure(Exit.USAGE, f"name a model: {', '.join(names)}", code="usage")
     return str(names[0])
+
+
+def context_of(client: Client, model: str) -> int | None:
+    """How many tokens prompt and answer may have together; None where the server does not say."""
+    try:
+        meta = client.get(f"/v1/models/{quote(model, safe=':')}").body.get("meta")
+    except Failure:
+        return None
+    size = meta.get("n_ctx") if isinstance(meta, dict) else None
+    return size if isinstance(size, int) and size > 0 else None
 
 
 def not_found(wanted: str, names: list[str]) -> str:

@@ -25,7 +25,7 @@ from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from appliance.cli.answer import Display, ask, cut_note, summary
 from appliance.cli.chat import Json, Reply
 from appliance.cli.client import Client
-from appliance.cli.connect import model_of
+from appliance.cli.connect import context_of, model_of
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.ps import listing
 from appliance.cli.run import read_format
@@ -47,6 +47,8 @@ _WORDS: Final = (
     *("/set parameter", "/set system", "/set format json", "/set noformat", "/set think", "/set nothink"),
     *("/set verbose", "/set quiet", "/set wordwrap", "/set nowordwrap", "/set history", "/set nohistory"),
 )
+_LONGER: Final = "/set parameter max_tokens N (-1: as many as fit)"
+"""How a longer answer is asked for."""
 MAX_HISTORY_BYTES: Final = 1024 * 1024
 
 
@@ -137,7 +139,8 @@ class Conversation:
             return
         if reply.text:
             self._messages += [turn, reply.message()]
-        note = cut_note(reply, session.settings)
+        model = session.settings.model
+        note = cut_note(reply, session.settings, lambda: context_of(self._client, model), remedy=_LONGER)
         if note:
             print(f"outpost: {note}", file=sys.stderr)
         if session.verbose and reply.timings is not None:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from appliance.cli.answer import Display, ask, cut_note, summary
 from appliance.cli.chat import Json, Reply, Settings, compact, schema_format, user_message
 from appliance.cli.client import Client
-from appliance.cli.connect import client_of, model_of
+from appliance.cli.connect import client_of, context_of, model_of
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.parameters import PARAMETERS
 from appliance.cli.slash import Session
@@ -59,7 +59,7 @@ def answer_once(client: Client, settings: Settings, message: Json, arguments: ar
     for call in () if arguments.json else reply.tool_calls:
         print(compact(call))
     sys.stdout.flush()
-    note = cut_note(reply, settings)
+    note = cut_note(reply, settings, lambda: context_of(client, settings.model))
     if note:
         print(f"outpost: {note}", file=sys.stderr)
     if arguments.verbose:

@@ -35,6 +35,7 @@ class Script:
     error_after: int | None = None
     """Send an error event after so many words."""
     finish_reason: str = "stop"
+    n_ctx: int = 4096
     warning: str | None = None
     prefill: list[tuple[int, int]] = field(default_factory=list)
     unknown_field: str | None = None
@@ -96,9 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self._refused_at_the_door():
             return
         if self.path == "/v1/models":
-            self._json(200, {"object": "list", "data": [_card(name) for name in script.models]})
+            self._json(200, {"object": "list", "data": [_card(name, script) for name in script.models]})
         elif self.path.startswith("/v1/models/") and self.path.removeprefix("/v1/models/") in script.models:
-            self._json(200, _card(self.path.removeprefix("/v1/models/")))
+            self._json(200, _card(self.path.removeprefix("/v1/models/"), script))
         elif self.path == "/healthz":
             runners = [_runner(model) for model in script.models]
             self._json(200, {"version": "0.1.0", "uptime_s": 61.0, "status": "ok", "runners": runners})
@@ -242,7 +243,7 @@ def _usage(body: dict[str, Any], completion: int) -> dict[str, Any]:
     }
 
 
-def _card(name: str) -> dict[str, Any]:
+def _card(name: str, script: Script) -> dict[str, Any]:
     return {
         "id": name,
         "object": "model",
@@ -250,7 +251,7 @@ def _card(name: str) -> dict[str, Any]:
         "owned_by": "outpost",
         "state": "ready",
         "reason": None,
-        "meta": {"size": 91_700_000, "n_ctx": 4096, "n_params": 134_515_008},
+        "meta": {"size": 91_700_000, "n_ctx": script.n_ctx, "n_params": 134_515_008},
     }
 
 

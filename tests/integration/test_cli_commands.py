@@ -140,8 +140,19 @@ def test_a_warning_of_the_server_is_told(daemon: FakeDaemon, tmp_path: Path) -> 
 
 def test_an_answer_cut_by_the_context_is_told(daemon: FakeDaemon, tmp_path: Path) -> None:
     daemon.script.finish_reason = "length"
-    assert "context is full" in one_line(outpost(daemon, tmp_path, "run", "tiny", "hi").stderr)
+    daemon.script.n_ctx = 4  # one token of the prompt, three of the answer
+    assert "context is full (4)" in one_line(outpost(daemon, tmp_path, "run", "tiny", "hi").stderr)
     assert outpost(daemon, tmp_path, "run", "tiny", "hi", "--max-tokens", "3").stderr == ""
+
+
+def test_an_answer_cut_by_the_models_own_length_names_the_way_to_a_longer_one(
+    daemon: FakeDaemon, tmp_path: Path
+) -> None:
+    daemon.script.finish_reason = "length"
+    told = one_line(outpost(daemon, tmp_path, "run", "tiny", "hi").stderr)
+    assert "(num_predict)" in told
+    assert "--max-tokens N" in told
+    assert "--ctx" not in told
 
 
 def test_a_loading_model_is_waited_for(daemon: FakeDaemon, tmp_path: Path) -> None:

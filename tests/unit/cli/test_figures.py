@@ -80,6 +80,42 @@ def test_a_cut_answer_is_told_unless_it_was_wished() -> None:
     assert cut_note(Reply("m"), Settings(model="m")) is None
 
 
+def cut(*, prompt: int, answer: int) -> Reply:
+    reply = Reply("m")
+    reply.add(Piece(finish_reason="length", usage=Usage(prompt_tokens=prompt, completion_tokens=answer)))
+    return reply
+
+
+def test_an_answer_that_filled_the_context_says_so_with_the_numbers() -> None:
+    assert cut_note(cut(prompt=3000, answer=1096), Settings(model="m"), lambda: 4096) == (
+        "the answer was cut after 1096 tokens: with the 3000 of the prompt the context is full (4096); "
+        "serve the model with a larger --ctx, or ask for less"
+    )
+
+
+def test_an_answer_that_the_models_own_length_ended_is_not_blamed_on_the_context() -> None:
+    note = cut_note(cut(prompt=30, answer=16), Settings(model="m"), lambda: 4096)
+    assert note == (
+        "the answer was cut after 16 tokens, the length set for the model (num_predict); "
+        "the context holds 4050 more: ask for them with --max-tokens N (-1: as many as fit)"
+    )
+    assert "--ctx" not in note
+
+
+def test_a_limit_that_was_asked_for_and_not_reached_did_not_end_the_answer() -> None:
+    asked = Settings(model="m", parameters={"max_tokens": 5000})
+    assert "the context is full (4096)" in (cut_note(cut(prompt=4000, answer=96), asked, lambda: 4096) or "")
+    assert cut_note(cut(prompt=30, answer=5000), asked, lambda: 8192) is None
+    endless = Settings(model="m", parameters={"max_tokens": -1})
+    assert "context is full" in (cut_note(cut(prompt=4000, answer=96), endless, lambda: 4096) or "")
+
+
+def test_where_the_server_does_not_tell_its_context_both_limits_are_named() -> None:
+    note = cut_note(cut(prompt=30, answer=16), Settings(model="m")) or ""
+    assert "--max-tokens" in note
+    assert "--ctx" in note
+
+
 def test_ps_joins_the_list_and_the_report() -> None:
     models: list[Json] = [
         {"id": "a", "state": "ready", "meta": {"size": 91_700_000, "n_ctx": 4096}},
