@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from appliance.cli.exits import Exit, Failure
-from appliance.cli.store_door import absolute, opened, shown
+from appliance.cli.exits import Exit
+from appliance.cli.store_door import absolute, opened, require, shown
 from appliance.cli.terminal import printable
 from appliance.store.operations import Import
 
 
 def main(arguments: argparse.Namespace) -> int:
-    if not arguments.path.exists():
-        raise Failure(Exit.NO_INPUT, f"{arguments.path}: no such file or directory", code="no_such_file")
+    require(arguments.path)
     with opened(arguments) as door:
         path = absolute(door, arguments.path)
-        operation = Import(path=path, name=arguments.name, link=arguments.link)
+        operation = Import(path=path, name=arguments.name, as_name=arguments.as_name, link=arguments.link)
         outcome = shown(door, operation, as_json=arguments.json)
     if not arguments.json:
         for name in outcome.get("names", ()):

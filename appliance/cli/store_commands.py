@@ -54,19 +54,26 @@ def _import(commands: Any) -> None:
         commands,
         "import",
         "take a model from a file, a directory or a tar",
-        usage="outpost import FILE|DIR|TAR [NAME] [--link] [options]",
+        usage="outpost import FILE|DIR|TAR [NAME] [--as NAME] [--link] [options]",
         more="FILE is a GGUF (of a split one, the first part). DIR and TAR hold an OCI image layout, as "
-        f"`outpost export`, skopeo and oras write it. {_RESUMES}",
+        "`outpost export`, skopeo and oras write it; of several models all come, or the one that NAME says. "
+        "DIR may be a store of Ollama too: of several models NAME says which, and without it they are "
+        f"listed. Nothing is written there. {_RESUMES}",
         examples=(
             "outpost import SmolLM2-135M-Instruct-Q4_1.gguf smollm2",
             "outpost import /media/stick/models",
             "outpost import smollm2.tar",
+            "outpost import ~/.ollama/models llama3.2:1b --as small",
         ),
     )
     parser.add_argument("path", type=Path, metavar="FILE|DIR|TAR", help="what to take")
     parser.add_argument(
-        "name", nargs="?", metavar="NAME", help="its name (default: as the file or layout says)"
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="of a FILE its name (default: as the file says); of a DIR or TAR the model that is meant",
     )
+    parser.add_argument("--as", dest="as_name", metavar="NAME", help="keep it under this name")
     parser.add_argument(
         "--link",
         action="store_true",

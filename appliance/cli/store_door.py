@@ -156,6 +156,15 @@ def absolute(door: Door, path: Path) -> str:
     return str(path.expanduser().absolute())
 
 
+def require(path: Path) -> None:
+    """Raises Failure where there is nothing, or nothing that may be looked at."""
+    try:
+        path.expanduser().stat()
+    except OSError as error:
+        reason = "no such file or directory" if isinstance(error, FileNotFoundError) else error.strerror
+        raise Failure(Exit.NO_INPUT, f"{path}: {reason}", code="no_such_file") from error
+
+
 @contextmanager
 def _failures() -> Iterator[None]:
     """Turn the store's errors into Failure, with the codes that the daemon's API has for them."""

@@ -1,12 +1,15 @@
-"""Models in and out as files: a GGUF, a directory with an OCI layout (a stick), a tar of one."""
+"""Models in and out as files: a GGUF, a directory with an OCI layout (a stick), a tar of one, a store of
+Ollama's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 
-from appliance.errors import InvalidRequest, ModelNotFound
+from appliance.errors import InvalidRequest
 from appliance.modelfile import Modelfile, Source
 from appliance.store.archive import TarSource, TarTarget
 from appliance.store.build import Builder, Order
@@ -19,13 +22,25 @@ from appliance.store.gate import Gate
 from appliance.store.layout import Layout
 from appliance.store.local_files import name_for
 from appliance.store.names import Entry
+from appliance.store.ollama_store import OllamaStore
+from appliance.store.picking import Form, Taking, form_of, one_asked_for, picked
 from appliance.store.reference import Reference
 from appliance.store.shelf import Shelf
 
-_TAR_MAGIC: Final = (257, b"ustar")
+
+class Readable(Protocol):
+    """The part of a `content.Source` that needs no name."""
+
+    is_parallel: bool
+
+    def fetch(self, descriptor: Descriptor) -> bytes: ...
+
+    def open(
+        self, descriptor: Descriptor, *, start: int = 0, end: int | None = None
+    ) -> AbstractContextManager[Iterator[bytes]]: ...
 
 
-class Named(ContentSource, Protocol):
+class Named(Readable, Protocol):
     """A layout, in a directory or a tar."""
 
     def entries(self) -> tuple[Entry, ...]: ...
@@ -51,34 +66,48 @@ class Exchange:
 
     # ── in ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def import_file(
-        self, path: Path, name: Reference | None, report: Report, *, link: bool
-    ) -> list[Reference]:
+    def import_file(self, taking: Taking, report: Report) -> list[Reference]:
         """Returns the names it has now. Raises InvalidRequest, ModelNotFound, ContentError,
         InsufficientSpace.
         """
-        if not path.exists():
-            raise InvalidRequest(reason=f"{path}: no such file or directory")
-        if _is_layout(path):
+        path, form = taking.path, form_of(taking.path)
+        if taking.link and form is not Form.FILES:
+            raise InvalidRequest(
+                reason=f"only GGUF files can be shared; {path} is none ({form})", param="link"
+            )
+        if form is Form.LAYOUT:
             with Layout(path, files=self._layout.files, read_only=True) as source:
-                return self._import_layout(source, path, name, report)
-        if _is_tar(path):
+                return self._import_layout(source, taking, report)
+        if form is Form.TAR:
             with TarSource(path, files=self._layout.files) as tar:
-                return self._import_layout(tar, path, name, report)
-        reference = name or name_for(path.name)
+                return self._import_layout(tar, taking, report)
+        if form is Form.OLLAMA:
+            return self._import_ollama(OllamaStore(path, files=self._layout.files), taking, report)
+        return self._import_files(taking, report)
+
+    def _import_files(self, taking: Taking, report: Report) -> list[Reference]:
+        path = taking.path
+        if taking.name is not None and taking.as_name is not None:
+            raise InvalidRequest(reason=f"{path} is one model; give it one name", param="as_name")
+        reference = taking.as_name or taking.name or name_for(path.name)
         recipe = Modelfile(from_=(Source(text=str(path.absolute())),))
         self._builder.build(
-            Order(reference=reference, recipe=recipe, base_dir=path.parent, link=link), report
+            Order(reference=reference, recipe=recipe, base_dir=path.parent, link=taking.link), report
         )
         return [reference]
 
-    def _import_layout(
-        self, source: Named, path: Path, name: Reference | None, report: Report
-    ) -> list[Reference]:
-        wanted = picked(source.entries(), name, what=str(path))
+    def _import_layout(self, source: Named, taking: Taking, report: Report) -> list[Reference]:
+        wanted = picked(source.entries(), taking)
         for entry, reference in wanted:
-            self._import_one(_Picked(source, entry.descriptor), reference, report)
+            content = source.fetch(entry.descriptor)
+            resolved = Resolved(descriptor=entry.descriptor, content=content)
+            self._import_one(_Picked(source, resolved), reference, report)
         return [reference for _, reference in wanted]
+
+    def _import_ollama(self, source: OllamaStore, taking: Taking, report: Report) -> list[Reference]:
+        [(model, reference)] = picked(one_asked_for(source.models(), taking), taking)
+        self._import_one(_Picked(source, source.read(model)), reference, report)
+        return [reference]
 
     def _import_one(self, source: ContentSource, reference: Reference, report: Report) -> None:
         choose = chooser(model=reference.display, available_bytes=self._available_bytes, report=report)
@@ -109,52 +138,15 @@ class Exchange:
 
 
 class _Picked:
-    """One entry of a layout, whatever name is asked for: it may come under another, or have none that is a
+    """One entry of a source, whatever name is asked for: it may come under another, or have none that is a
     model's.
     """
 
-    def __init__(self, source: ContentSource, descriptor: Descriptor) -> None:
-        self._source = source
-        self._descriptor = descriptor
+    def __init__(self, source: Readable, resolved: Resolved) -> None:
+        self._resolved = resolved
         self.is_parallel = source.is_parallel
         self.fetch = source.fetch
         self.open = source.open
 
     def resolve(self, reference: Reference) -> Resolved:  # noqa: ARG002 - the entry is the answer
-        return Resolved(descriptor=self._descriptor, content=self._source.fetch(self._descriptor))
-
-
-def picked(entries: tuple[Entry, ...], name: Reference | None, *, what: str) -> list[tuple[Entry, Reference]]:
-    """What is to be imported, and as what.
-
-    1. No name given: every entry that has one.
-    2. A name that stands there: that entry.
-    3. Another name: the only entry, renamed.
-    """
-    named = [(entry, entry.reference) for entry in entries if entry.reference is not None]
-    if name is None:
-        if not named:
-            raise InvalidRequest(reason=f"{what} has no model with a name; give it one")
-        return named  # 1
-    same = [(entry, name) for entry, reference in named if reference.key == name.key]
-    if same:
-        return same[:1]  # 2
-    if len(entries) == 1:
-        return [(entries[0], name)]  # 3
-    raise ModelNotFound(model=name.display, available=[reference.display for _, reference in named])
-
-
-def _is_layout(path: Path) -> bool:
-    return (path / "oci-layout").is_file()
-
-
-def _is_tar(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    offset, magic = _TAR_MAGIC
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            return file.read(len(magic)) == magic
-    except OSError as error:
-        raise InvalidRequest(reason=f"{path}: {error.strerror}") from error
+        return self._resolved

@@ -56,6 +56,7 @@ class Create(_Operation, frozen=True, kw_only=True, tag="create"):
 class Import(_Operation, frozen=True, kw_only=True, tag="import"):
     path: FilePath
     name: Name | None = None
+    as_name: Name | None = None
     link: bool = False
 
 
@@ -132,8 +133,9 @@ def perform(verbs: StoreVerbs, operation: Operation, report: Report) -> Outcome:
         case Create(name=name, modelfile=text, base_dir=base_dir, quantize=quantize):
             base = None if base_dir is None else Path(base_dir)
             return {"name": verbs.create(name, text, report, base_dir=base, quantize=quantize)}
-        case Import(path=path, name=given, link=link):
-            return {"names": list(verbs.import_file(Path(path), given, report, link=link))}
+        case Import(path=path, name=given, as_name=as_name, link=link):
+            names = verbs.import_file(Path(path), given, report, link=link, as_name=as_name)
+            return {"names": list(names)}
         case Export(name=name, path=path):
             verbs.export(name, Path(path), report)
             return {"path": path}

@@ -30,6 +30,7 @@ from appliance.store.kept import PROTECTED_S
 from appliance.store.layout import Layout
 from appliance.store.listing import ListedModel
 from appliance.store.model import StoredModel
+from appliance.store.picking import Taking
 from appliance.store.reader import ModelReader
 from appliance.store.reference import Reference, parse_reference
 from appliance.store.remote import Remote
@@ -142,11 +143,22 @@ class ModelStore:
         return destination.display
 
     def import_file(
-        self, path: Path, name: str | None, report: Report, *, link: bool = False
+        self,
+        path: Path,
+        name: str | None,
+        report: Report,
+        *,
+        link: bool = False,
+        as_name: str | None = None,
     ) -> Sequence[str]:
-        wanted = parse_reference(name) if name is not None else None
+        taking = Taking(
+            path=path,
+            name=None if name is None else parse_reference(name),
+            as_name=None if as_name is None else _new_name(as_name),
+            link=link,
+        )
         with self._work.one(report) as guarded:
-            names = self._exchange.import_file(path, wanted, guarded, link=link)
+            names = self._exchange.import_file(taking, guarded)
         return [reference.display for reference in names]
 
     def export(self, name: str, target: Path, report: Report) -> None:

@@ -75,10 +75,19 @@ class StoreVerbs(Protocol):
         """
 
     def import_file(
-        self, path: Path, name: str | None, report: Report, *, link: bool = False
+        self,
+        path: Path,
+        name: str | None,
+        report: Report,
+        *,
+        link: bool = False,
+        as_name: str | None = None,
     ) -> Sequence[str]:
-        """A GGUF, a directory with an OCI layout, or a tar of one; returns the names it now has. None: named
-        after the file, or as the layout names it. `link`: adopt the file in place where the disk can.
+        """A GGUF, a directory with an OCI layout or a tar of one, a store of Ollama's; returns the names it
+        now has. `name`: of a GGUF its name, else which model is meant (a layout's only one is given it).
+        None: a GGUF is named after its file, of a layout all come, of Ollama's store its only one, and of
+        several InvalidRequest lists them. `as_name`: the name it gets. `link`: adopt the GGUF in place where
+        the disk can.
         """
 
     def export(self, name: str, target: Path, report: Report) -> None:

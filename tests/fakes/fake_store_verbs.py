@@ -98,9 +98,17 @@ class FakeStoreVerbs:
         return self._work("create", name, modelfile, base_dir, quantize, report=report)
 
     def import_file(
-        self, path: Path, name: str | None, report: Report, *, link: bool = False
+        self,
+        path: Path,
+        name: str | None,
+        report: Report,
+        *,
+        link: bool = False,
+        as_name: str | None = None,
     ) -> Sequence[str]:
-        return [self._work("import", path.stem if name is None else name, path, link, report=report)]
+        chosen = () if as_name is None else (as_name,)
+        named = self._work("import", path.stem if name is None else name, path, link, *chosen, report=report)
+        return [named if as_name is None else parse_reference(as_name).display]
 
     def export(self, name: str, target: Path, report: Report) -> None:
         self._found(name)
