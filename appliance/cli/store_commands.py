@@ -198,12 +198,20 @@ def _verify(commands: Any) -> None:
         commands,
         "verify",
         "check that stored models are what they were",
-        usage="outpost verify [NAME] [options]",
+        usage="outpost verify [NAME] [--layout DIR|TAR] [options]",
         more="Reads every byte and compares it with its digest. What is broken goes into quarantine with its "
-        "reason and is never served; pull or import it again to repair it. Ends with 65 when anything is.",
-        examples=("outpost verify", "outpost verify smollm2"),
+        "reason and is never served; pull or import it again to repair it. Ends with 65 when anything is. "
+        "With --layout an OCI layout of others, a stick or a tar, is read where it lies, by this command "
+        "alone: nothing is imported, nothing written.",
+        examples=(
+            "outpost verify",
+            "outpost verify smollm2",
+            "outpost verify --layout /media/stick/models",
+            "outpost verify --layout smollm2.tar --json",
+        ),
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="only this model")
+    parser.add_argument("--layout", type=Path, metavar="DIR|TAR", help="check this OCI layout, not the store")
     store_connection(parser)
 
 

@@ -80,15 +80,15 @@ class LocalDoor:
         self._verbs = verbs
 
     def list(self, prefix: str) -> list[Json]:
-        with _failures():
+        with failures():
             return [listed_object(model) for model in self._verbs.list(prefix)]
 
     def show(self, name: str) -> Json:
-        with _failures():
+        with failures():
             return shown_object(self._verbs.show(name))
 
     def perform(self, operation: Operation, show: Show) -> Outcome:
-        with _failures():
+        with failures():
             # Checked as the daemon would: one door must not take what the other refuses.
             asked = operations.parse_operation(operations.to_body(operation))
             return operations.perform(self._verbs, asked, lambda progress: show(progress_object(progress)))
@@ -109,7 +109,7 @@ def opened(arguments: argparse.Namespace) -> Iterator[Door]:
     # The store's imports and its lock only where it is needed.
     from appliance.cli.own_store import own_store  # noqa: PLC0415
 
-    with _failures(), own_store(found, arguments.config) as verbs:
+    with failures(), own_store(found, arguments.config) as verbs:
         yield LocalDoor(verbs)
 
 
@@ -166,7 +166,7 @@ def require(path: Path) -> None:
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
+def failures() -> Iterator[None]:
     """Turn the store's errors into Failure, with the codes that the daemon's API has for them."""
     try:
         yield

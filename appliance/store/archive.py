@@ -26,6 +26,7 @@ from appliance.errors import (
 from appliance.store.content import Report, Source
 from appliance.store.descriptor import Descriptor, Resolved
 from appliance.store.digest import Digest, digest_of, hex_of
+from appliance.store.examine import Examination
 from appliance.store.files import TEMPORARY, Files, iter_bytes
 from appliance.store.names import MAX_INDEX_BYTES, Entry, entries_of, entry_for, parse_index, render
 from appliance.store.opened import check_version
@@ -47,6 +48,7 @@ class TarSource:
     def __init__(self, path: Path, *, files: Files) -> None:
         """Reads all headers and the index. Raises ManifestInvalid, StoreFault."""
         self._path = path
+        self._files = files
         self._fd = files.open_existing(path)
         try:
             found = members(self._read, os.fstat(self._fd).st_size, what=str(path))
@@ -102,8 +104,23 @@ class TarSource:
         stop = member.size if end is None else min(end, member.size)
         yield iter_bytes(self._fd, member.offset + start, member.offset + stop)
 
+    def trouble(self, descriptor: Descriptor) -> str | None:
+        """What is wrong with a blob, without reading it."""
+        member = self._members.get(_place(descriptor))
+        if member is None:
+            return f"blob {descriptor.digest} is missing"
+        if member.size != descriptor.size:
+            return f"blob {descriptor.digest} has {member.size} of {descriptor.size} bytes"
+        return None
+
+    def examination(self, descriptor: Descriptor) -> Examination:
+        """Of a blob that is there, from the disk. To be closed."""
+        member = self._member(descriptor)
+        within = member.offset, member.offset + member.size
+        return Examination(self._files, self._path, descriptor.digest, from_disk=True, within=within)
+
     def _member(self, descriptor: Descriptor) -> Member:
-        member = self._members.get(f"blobs/sha256/{hex_of(descriptor.digest)}")
+        member = self._members.get(_place(descriptor))
         if member is None:
             raise ModelNotFound(model=descriptor.digest, available=[])
         if member.size != descriptor.size:
@@ -254,6 +271,10 @@ class _Growing:
         end = self._start + self.size
         self._files.pwrite(self._fd, padding(self.size), end)
         return end + len(padding(self.size))
+
+
+def _place(descriptor: Descriptor) -> str:
+    return f"blobs/sha256/{hex_of(descriptor.digest)}"
 
 
 def _without_top(found: dict[str, Member]) -> dict[str, Member]:

@@ -1,4 +1,4 @@
-"""Whether a blob on the disk is still what its name says, in steps of any size."""
+"""Whether a blob on the disk is still what its name says, in steps of any size. Nothing is written."""
 
 from __future__ import annotations
 
@@ -19,16 +19,25 @@ _ZEROS: Final = bytes(BLOCK_BYTES)
 class Examination:
     """One reading of one blob. Owned by one thread; the file is kept open, so a blob that is replaced or
     removed meanwhile does not disturb it. `from_disk`: not from the page cache, which would hide what the
-    disk has lost.
+    disk has lost. `within`: first byte and end of a blob that is a part of the file.
     """
 
-    def __init__(self, files: Files, path: Path, digest: Digest, *, from_disk: bool) -> None:
+    def __init__(
+        self,
+        files: Files,
+        path: Path,
+        digest: Digest,
+        *,
+        from_disk: bool,
+        within: tuple[int, int] | None = None,
+    ) -> None:
         self.digest = digest
         self.path = path
         self._from_disk = from_disk
         self._fd = files.open_existing(path)
         self.found = os.fstat(self._fd)
         self._hash = hashlib.sha256()
+        self._start, self._end = within or (0, None)
         self._position = 0
         self._zero = True
 
@@ -43,8 +52,8 @@ class Examination:
         start = self._position
         self._advise(start, budget_bytes)
         try:
-            while (left := start + budget_bytes - self._position) > 0:
-                block = os.pread(self._fd, min(BLOCK_BYTES, left), self._position)
+            while (left := self._left(start + budget_bytes)) > 0:
+                block = os.pread(self._fd, min(BLOCK_BYTES, left), self._start + self._position)
                 if not block:
                     break
                 self._hash.update(block)
@@ -86,7 +95,12 @@ class Examination:
             os.close(self._fd)
             self._fd = -1
 
+    def _left(self, until: int) -> int:
+        """How many bytes there are to read up to this position, or to the end of the part."""
+        size = until if self._end is None else min(until, self._end - self._start)
+        return size - self._position
+
     def _advise(self, start: int, length: int) -> None:
         if self._from_disk and length:
             with suppress(OSError):
-                os.posix_fadvise(self._fd, start, length, os.POSIX_FADV_DONTNEED)
+                os.posix_fadvise(self._fd, self._start + start, length, os.POSIX_FADV_DONTNEED)

@@ -11,7 +11,7 @@ from appliance.store.descriptor import Descriptor, ImageIndex
 from appliance.store.digest import Digest
 from appliance.store.manifest import parse_manifest
 
-_MAX_DEPTH: Final = 3
+MAX_DEPTH: Final = 3
 """An index of indexes of manifests; deeper ones nobody writes."""
 _MAX_REMEMBERED: Final = 20_000
 
@@ -30,7 +30,7 @@ class Graph:
         that cannot be read.
         """
         found: dict[Digest, Descriptor] = {top.digest: top}
-        self._descend(top, found, _MAX_DEPTH)
+        self._descend(top, found, MAX_DEPTH)
         return found
 
     def trouble(self, top: Descriptor) -> str | None:

@@ -21,6 +21,7 @@ from appliance.store.verbs import Collected
 from tests.fakes.fake_store_verbs import TINY, FakeStoreVerbs
 from tests.fakes.fake_terminal import CTRL_C, FakeTerminal
 from tests.fakes.hostile_names import HOSTILE_NAMES
+from tests.fakes.ollama_models import LIBRARY, OllamaModels
 from tests.integration.api_door import opened
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -238,6 +239,53 @@ def test_without_a_daemon_the_store_is_opened_and_a_model_goes_all_ways(
     assert "imported 'kind:latest'" in _done(alone(tmp_path, "import", "kind.tar"))
     assert _done(alone(tmp_path, "verify")).splitlines()[-1].endswith("read")
     assert "freed" in _done(alone(tmp_path, "gc"))
+
+
+def test_what_a_collection_leaves_is_told_and_freed_on_demand(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "data").mkdir()
+    _done(alone(tmp_path, "import", str(tiny_model), "tiny"))
+    _done(alone(tmp_path, "rm", "tiny"))
+    assert _done(alone(tmp_path, "gc")).splitlines()[0] == "freed 0 B in 0 blobs"
+    told = json.loads(_done(alone(tmp_path, "gc", "--json")))
+    assert (told["blobs"], told["young"]["blobs"] > 0, told["grace_s"]) == (0, True, 3600.0)
+    assert told["young"]["size_bytes"] > tiny_model.stat().st_size
+    assert 3500 < told["young"]["last_in_s"] <= 3600
+    freed = json.loads(_done(alone(tmp_path, "gc", "--grace", "0", "--json")))
+    assert (freed["blobs"], freed["young"]["blobs"]) == (told["young"]["blobs"], 0)
+
+
+def test_a_model_comes_out_of_a_store_of_ollamas(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "data").mkdir()
+    models = OllamaModels(tmp_path / "models")
+    for name in ("tiny:latest", "other:7b"):
+        models.add(f"{LIBRARY}/{name}", tiny_model.read_bytes(), system=name.encode())
+    several = alone(tmp_path, "import", "models")
+    assert several.returncode == 65
+    assert "holds 2 models: other:7b, tiny:latest; name one" in several.stderr
+    assert alone(tmp_path, "import", "models", "none").returncode == 66
+    told = _done(alone(tmp_path, "import", "models", "other:7b", "--as", "mine"))
+    assert told.splitlines()[-1] == "imported 'mine:latest'"
+    assert _done(alone(tmp_path, "show", "mine", "--system")) == "other:7b\n"
+
+
+def test_a_layout_is_checked_without_a_store(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "data").mkdir()
+    _done(alone(tmp_path, "import", str(tiny_model), "tiny"))
+    for target in ("stick", "tiny.tar"):
+        _done(alone(tmp_path, "export", "tiny", target))
+    env = environment(tmp_path)
+    for target in ("stick", "tiny.tar"):
+        done = run("verify", "--layout", target, env=env, cwd=tmp_path)
+        assert _done(done).splitlines()[-1] == f"{target} is sound"
+    largest = max((tmp_path / "stick" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    largest.chmod(0o644)
+    os.truncate(largest, 1000)
+    bad = run("verify", "tiny", "--layout", "stick", "--json", env=env, cwd=tmp_path)
+    [fault] = json.loads(bad.stdout.splitlines()[-1])["broken"]
+    assert (bad.returncode, fault["what"]) == (65, "tiny:latest")
+    assert f"blob sha256:{largest.name} has 1000 of" in fault["reason"]
+    assert run("verify", "--layout", "none", env=env, cwd=tmp_path).returncode == 66
+    assert alone(tmp_path, "verify", "--layout", "stick").returncode == 64
 
 
 def test_what_is_no_model_is_refused_and_not_listed(tmp_path: Path) -> None:
