@@ -37,7 +37,8 @@ class Examination:
         self._fd = files.open_existing(path)
         self.found = os.fstat(self._fd)
         self._hash = hashlib.sha256()
-        self._start, self._end = within or (0, None)
+        self._start = within[0] if within else 0
+        self._end = within[1] if within else None
         self._position = 0
         self._zero = True
 

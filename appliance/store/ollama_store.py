@@ -138,7 +138,7 @@ def is_ollama_store(path: Path) -> bool:
 def _entries(directory: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(directory) as entries:
-            found = []
+            found: list[os.DirEntry[str]] = []
             for entry in entries:
                 if len(found) > MAX_MODELS:
                     raise ManifestInvalid(

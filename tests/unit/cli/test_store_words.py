@@ -222,6 +222,7 @@ def test_a_hostile_name_is_wrong_data_for_every_verb(hostile: str) -> None:
     for operation in (
         Pull(name=hostile),
         Import(path="/a/b.gguf", name=hostile),
+        Import(path="/a", name="b", as_name=hostile),
         Export(name=hostile, path="/a"),
         Copy(source="tiny", destination=hostile),
         Copy(source=hostile, destination="b"),

@@ -153,6 +153,7 @@ def test_all_of_an_index_is_examined(stick: Path) -> None:
 def test_indexes_in_indexes_end_somewhere(stick: Path) -> None:
     with Layout(stick, files=Files(), read_only=True) as layout:
         inner = layout.find(parse_reference("tiny"))
+    content = b""
     for _ in range(3):
         content = render_index(ImageIndex(media_type=OCI_INDEX, manifests=(inner,)))
         inner = blob_of(content, OCI_INDEX)

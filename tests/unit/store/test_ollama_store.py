@@ -57,7 +57,7 @@ def names(store: ModelStore) -> list[str]:
 
 def state(root: Path) -> dict[str, tuple[int, ...]]:
     """Everything a writer would leave a trace in."""
-    found = {}
+    found: dict[str, tuple[int, ...]] = {}
     for path in (root, *root.rglob("*")):
         told = path.lstat()
         found[str(path)] = (told.st_mode, told.st_nlink, told.st_size, told.st_mtime_ns, told.st_ctime_ns)

@@ -200,6 +200,7 @@ def test_no_hostile_name_leaves_a_trace(tmp_path: Path, name: str) -> None:
         lambda: store.pull(name, unreported),
         lambda: store.push(name, unreported),
         lambda: store.import_file(generator(), name, unreported),
+        lambda: store.import_file(generator(), None, unreported, as_name=name),
         lambda: store.create(name, "FROM x", unreported),
         lambda: store.copy(name, "x"),
         lambda: store.copy("x", name),
