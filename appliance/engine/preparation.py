@@ -22,7 +22,7 @@ from appliance.engine.sequence import ActiveRequest, Sequence
 from appliance.engine.speculation import Acceptance
 from appliance.engine.template_format import PromptRenderer, TemplateFacts, opens_reasoning
 from appliance.engine.text_tokens import check_fits, fitting_tokens
-from appliance.errors import ContextLengthExceeded, InvalidRequest, ModelInvalid, Unsupported
+from appliance.errors import ContextLengthExceeded, InvalidRequest, Unsupported
 from appliance.wire.messages import (
     ApplyTemplate,
     ChatPrompt,
@@ -181,7 +181,11 @@ class Preparer:
 
     def _rendered(self, prompt: ChatPrompt) -> str:
         if self._chat.error is not None:
-            raise ModelInvalid(model=self._model.name, reason=f"its chat template: {self._chat.error}")
+            raise InvalidRequest(
+                reason=f"this model cannot chat, its chat template was refused: {self._chat.error}; "
+                "/v1/completions takes text",
+                param="messages",
+            )
         return self._render.render(prompt)
 
     def _echo(self, active: ActiveRequest) -> str:
