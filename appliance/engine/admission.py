@@ -77,7 +77,7 @@ class Admission:
         request = sequence.request
         if self._reuses and request.generate.cache_prompt:
             return request.scope
-        return Scope(f"\0alone {request.id} {sequence.choice}", request.adapters, sees_shared=False)
+        return Scope(f"\0alone {request.id}", request.adapters, sees_shared=False)
 
     def _start(self, sequence: Sequence, *, now: int, per_token_s: float) -> bool:
         request, cache = sequence.request, self._cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence as Listed
 
+from appliance import log
 from appliance.engine.cost import StepCost
 from appliance.engine.sequence import Sequence
 from appliance.engine.speculation import (
@@ -19,6 +20,9 @@ from appliance.engine.speculation import (
     Wanted,
     draft_length,
 )
+from appliance.errors import EngineFault
+
+_log = log.logger("engine")
 
 
 class Drafter:
@@ -42,7 +46,14 @@ class Drafter:
         for sequence in decoding:
             room -= self._look_up(sequence, len(decoding), cost, room)
         if self._proposer is not None and room > 0:
-            self._ask(self._proposer, decoding, running, cost, room)
+            try:
+                self._ask(self._proposer, decoding, running, cost, room)
+            except EngineFault as fault:
+                # Guesses are no duty: what it was asked for goes on without them.
+                _log.warning("draft_model_failed", reason=fault.message)
+                self._proposer = None
+                for sequence in decoding:
+                    sequence.draft = sequence.draft if sequence.drafted_by is sequence.lookup else []
 
     def set_threads(self, n_threads: int) -> None:
         if self._proposer is not None:

@@ -45,8 +45,8 @@ def test_a_runner_killed_in_mid_stream_is_a_typed_error_and_the_next_request_wor
 def test_a_killed_daemon_leaves_no_runner_behind(own_daemon: Daemon) -> None:
     with openai_client(own_daemon) as client:
         chat(client, "Hello", max_tokens=1)
-    runners = own_daemon.runners()
-    assert runners
+    runners = own_daemon.process().children(recursive=True)
+    assert len(runners) >= 3  # the runner, and the two processes of its template
     own_daemon.kill()
     gone, alive = psutil.wait_procs(runners, timeout=5)
     assert not alive and len(gone) == len(runners)
@@ -80,6 +80,6 @@ def test_daemon_without_work_is_small_and_quiet(own_daemon: Daemon) -> None:
     process = own_daemon.process()
     time.sleep(1.0)
     before_s = sum(process.cpu_times()[:2])
-    time.sleep(5.0)
-    assert sum(process.cpu_times()[:2]) - before_s <= 0.03  # clock ticks of 10 ms; the law says 0.3 %
+    time.sleep(10.0)
+    assert sum(process.cpu_times()[:2]) - before_s <= 0.03  # 0.3 %, in clock ticks of 10 ms
     assert process.memory_info().rss <= 60 * 2**20

@@ -132,3 +132,10 @@ def test_copies_of_a_prefix_take_no_longer_than_a_step(clock: FakeClock) -> None
     engine.kv_cache.copy_s_per_cell = 0.0035
     began.append(len(list(engine._admission.admit(most=None, now=10, per_token_s=1.0, bound_s=0.25))))
     assert began == [4, 3]  # copies of the fake take no time, so the estimate falls
+
+
+def test_choices_of_one_request_share_its_prompt_even_where_it_wants_no_cache(clock: FakeClock) -> None:
+    backend = FakeBackend(clock=clock)
+    engine = engine_over(backend, clock)
+    run(engine, uncached(request(1, SYSTEM, n=3)))
+    assert engine.stats().prompt_tokens == len(SYSTEM) + 2  # of the second and third, the last token
