@@ -6,7 +6,8 @@
 
 The verb runs in a thread of its own and blocks as long as it must; the request's thread writes what is new at
 most ten times a second, and looks whether anybody still reads. Nobody does: the next report of the verb
-raises, it ends, and what has come waits for the next try.
+raises, it ends, and what has come waits for the next try. Who waits for a child reports four times a second
+(`content.Wanted`).
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class Operation:
         self._heartbeat_s = heartbeat_s
         self._changed = threading.Condition()
         self._news: dict[tuple[str, Digest | None], Progress] = {}
+        self._latest: Progress | None = None
         self._outcome: Outcome | None = None
         self._fault: Exception | None = None
         self._is_cancelled = False
@@ -145,10 +147,15 @@ class Operation:
             self._changed.notify_all()
 
     def _report(self, progress: Progress) -> None:
-        """Of each blob only the newest is kept: the reader may be slower than the work."""
+        """Of each blob only the newest is kept: the reader may be slower than the work. What is said again is
+        no news.
+        """
         with self._changed:
             if self._is_cancelled:
                 raise ClientGone
+            if progress == self._latest:
+                return
+            self._latest = progress
             self._news[progress.status, progress.digest] = progress
             if len(self._news) > _MAX_NEWS:
                 del self._news[next(iter(self._news))]

@@ -22,6 +22,7 @@ from appliance.cli.progress import progress_on
 from appliance.errors import ModelNotFound, OutpostError
 from appliance.store import operations
 from appliance.store.answers import listed_object, progress_object, shown_object
+from appliance.store.content import Progress, Report
 from appliance.store.operations import Operation, Outcome
 from appliance.store.verbs import StoreVerbs
 
@@ -91,7 +92,20 @@ class LocalDoor:
         with failures():
             # Checked as the daemon would: one door must not take what the other refuses.
             asked = operations.parse_operation(operations.to_body(operation))
-            return operations.perform(self._verbs, asked, lambda progress: show(progress_object(progress)))
+            return operations.perform(self._verbs, asked, _news_to(show))
+
+
+def _news_to(show: Show) -> Report:
+    """What is said again is shown once, as the daemon does it."""
+    latest: Progress | None = None
+
+    def report(progress: Progress) -> None:
+        nonlocal latest
+        if progress != latest:
+            latest = progress
+            show(progress_object(progress))
+
+    return report
 
 
 def _as_told(told: Json) -> Json:

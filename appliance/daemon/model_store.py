@@ -12,6 +12,7 @@ from appliance import log
 from appliance.config import Config
 from appliance.daemon.policies import runner_policy
 from appliance.hardware import meminfo
+from appliance.store.content import Wanted
 from appliance.store.gate import ProbeRequest
 from appliance.store.opening import open_store as open_plain
 from appliance.store.store import ModelStore
@@ -33,7 +34,7 @@ class Children:
         self._probe.close()
         self._quantizer.close()
 
-    def probe(self, request: ProbeRequest) -> None:
+    def probe(self, request: ProbeRequest, *, wanted: Wanted) -> None:
         """`store.gate.Probe`."""
         self._probe(
             RunnerProbe(
@@ -42,7 +43,8 @@ class Children:
                 adapters=request.adapters,
                 draft=request.draft,
                 template=request.template,
-            )
+            ),
+            gone=_gone(wanted),
         )
 
     def check(self, kind: str) -> str:
@@ -50,9 +52,26 @@ class Children:
         return quantizer.checked_kind(kind)
 
     def __call__(
-        self, sources: Sequence[Path], target: Path, kind: str, *, model: str, report: Callable[[float], None]
+        self,
+        sources: Sequence[Path],
+        target: Path,
+        kind: str,
+        *,
+        model: str,
+        report: Callable[[float], None],
+        wanted: Wanted,
     ) -> None:
-        self._quantizer(sources, target, kind, report, model=model)
+        self._quantizer(sources, target, kind, report, model=model, gone=_gone(wanted))
+
+
+def _gone(wanted: Wanted) -> Callable[[], bool]:
+    """How those who wait for a child ask: it raises, or the answer is no."""
+
+    def asked() -> bool:
+        wanted()
+        return False
+
+    return asked
 
 
 def make_store(

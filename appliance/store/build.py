@@ -21,7 +21,7 @@ from appliance.store.admission import GgufKind
 from appliance.store.amend import amended, merged
 from appliance.store.artifact import Composed, Parts, compose
 from appliance.store.capabilities import config_of
-from appliance.store.content import Progress, Report
+from appliance.store.content import Progress, Report, Wanted
 from appliance.store.descriptor import Descriptor, Resolved
 from appliance.store.gate import Gate
 from appliance.store.layout import Layout
@@ -41,10 +41,18 @@ class Quantize(Protocol):
         """llama.cpp's name of it. Raises InvalidRequest with the list of them."""
 
     def __call__(
-        self, sources: Sequence[Path], target: Path, kind: str, *, model: str, report: Callable[[float], None]
+        self,
+        sources: Sequence[Path],
+        target: Path,
+        kind: str,
+        *,
+        model: str,
+        report: Callable[[float], None],
+        wanted: Wanted,
     ) -> None:
         """From a GGUF, or all parts of one, to a file that is there and empty; `report` hears the share that
-        is done. Raises InvalidRequest for a source that is quantised already, ModelInvalid where it fails.
+        is done. Raises InvalidRequest for a source that is quantised already, ModelInvalid where it fails,
+        and what `report` and `wanted` raise.
         """
 
 
@@ -136,12 +144,21 @@ class Builder:
         status = f"quantizing {parts.facts.quantization or 'the'} model to {kind}"
 
         def told(share: float) -> None:
-            report(Progress(status=status, total_bytes=total, completed_bytes=int(total * share)))
+            nonlocal news
+            news = replace(news, completed_bytes=int(total * share))
+            report(news)
 
         self._layout.reserve(total)
         sources = [self._layout.path(blob.digest) for blob in parts.weights]
         with self._temporary() as target:
-            self._quantize(sources, target, kind, model=order.reference.display, report=told)
+            self._quantize(
+                sources,
+                target,
+                kind,
+                model=order.reference.display,
+                report=told,
+                wanted=lambda: report(news),
+            )
             made = self._layout.adopt(target, link=True, report=report)
         hold(made)
         facts = self._facts((made,), model=order.reference.display)
@@ -154,6 +171,7 @@ class Builder:
         path = self._layout.places.temporary(f"quantized-{secrets.token_hex(8)}")
         files = self._layout.files
         os.close(files.create(path))
+        news = Progress(status=status, total_bytes=total, completed_bytes=0)
         try:
             yield path
         finally:

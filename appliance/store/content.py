@@ -60,7 +60,13 @@ def moving(blob: Descriptor, completed_bytes: int) -> Progress:
 
 
 Report = Callable[[Progress], None]
-"""It may raise `Cancelled` (or anything else): the work stops at the next chunk and what has come is kept."""
+"""It may raise `ClientGone` (or anything else): the work stops at the next chunk; what has come is kept."""
+
+Wanted = Callable[[], None]
+"""For who waits for a child and has no news, which is to be asked at least four times a second. It reports
+the last news again, so it raises what the report raises, and the child is ended; a door tells old news but
+once.
+"""
 
 
 def unreported(progress: Progress) -> None:

@@ -12,15 +12,15 @@ model that has a name.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from appliance.errors import ModelInvalid, OutpostError
 from appliance.store import admission
 from appliance.store.admission import GgufKind
-from appliance.store.content import Progress, Report
+from appliance.store.content import Progress, Report, Wanted
 from appliance.store.descriptor import Descriptor, Manifest
 from appliance.store.digest import Digest
 from appliance.store.layout import Layout
@@ -46,10 +46,13 @@ class ProbeRequest:
     size_bytes: int = 0
 
 
-Probe = Callable[[ProbeRequest], None]
-"""Raises ModelInvalid when the model, not the machine, is at fault. Blocks for seconds; has its own
-deadline.
-"""
+class Probe(Protocol):
+    """Tries a model in a process of its own."""
+
+    def __call__(self, request: ProbeRequest, *, wanted: Wanted) -> None:
+        """Raises ModelInvalid when the model, not the machine, is at fault, and what `wanted` raises. Blocks
+        for seconds; has its own deadline.
+        """
 
 
 class Gate:
@@ -67,10 +70,11 @@ class Gate:
         settings_of(stored.params, model=model)
         if any(_likeness(known) == _likeness(stored) for known in self._named()):  # 2
             return
-        report(Progress(status=VALIDATING))
+        news = Progress(status=VALIDATING)
+        report(news)
         try:
             self._check(stored, model)  # 3
-            self._try(stored, model)  # 4
+            self._try(stored, model, lambda: report(news))  # 4
         except ModelInvalid as fault:
             self._quarantine(stored, fault)
             raise
@@ -93,7 +97,7 @@ class Gate:
         for blob, kind in companions:
             admission.check(self._paths([blob]), model=model, kind=kind)
 
-    def _try(self, stored: StoredModel, model: str) -> None:
+    def _try(self, stored: StoredModel, model: str, wanted: Wanted) -> None:
         if self._probe is None:
             return
         paths = self._paths(stored.weights)
@@ -105,7 +109,8 @@ class Gate:
                 draft=None if stored.draft is None else self._layout.path(stored.draft.digest),
                 template=served_template(stored, paths[0]).text,
                 size_bytes=sum(blob.size for blob in stored.files),
-            )
+            ),
+            wanted=wanted,
         )
 
     def _quarantine(self, stored: StoredModel, fault: ModelInvalid) -> None:

@@ -42,7 +42,7 @@ class Probe:
     def __call__(self, request: ProbeRequest, *, gone: Callable[[], bool] | None = None) -> ProbeResult:
         """Try it. Raises ModelInvalid when the weights are at fault, TemplateInvalid when only the template
         that was given is; InsufficientMemory, RunnerStartFailed when this machine is; ShuttingDown after
-        `close`; ClientGone when `gone` says so.
+        `close`; ClientGone when `gone` says so, which may also raise itself.
         """
         size_bytes = size_of(request)
         limits = Limits.of(request, size_bytes)

@@ -21,6 +21,7 @@ from appliance.errors import (
     OutpostError,
     RequestError,
     RunnerHung,
+    RunnerStartFailed,
     ShuttingDown,
     TemplateInvalid,
 )
@@ -32,6 +33,7 @@ from appliance.supervisor.mailbox import Mailbox
 from appliance.supervisor.patience import Patience
 from appliance.supervisor.policy import RunnerPolicy
 from appliance.supervisor.probe_request import Limits, ProbeRequest, ProbeResult, adapter_names, spec_of
+from appliance.supervisor.process import was_sent_away
 from appliance.wire.messages import (
     AdapterScale,
     ApplyTemplate,
@@ -100,6 +102,9 @@ class Attempt:
         try:
             ready = self._load()
             template_error = self._try(ready.facts)
+        except (ClientGone, ShuttingDown):
+            _log.info("probe_cancelled", model=self._request.model)
+            raise
         except OutpostError as error:
             death = None if self._runner is None else self._runner.death
             blamed = blame(
@@ -238,6 +243,8 @@ def blame(
 
     `death`: how its process ended by itself. `available_bytes`: of memory, before it began; None: unknown.
     """
+    if death is not None and was_sent_away(death):
+        return RunnerStartFailed(model=model, reason=f"it was ended from outside: {death}")
     if death is not None:
         is_short = available_bytes is not None and available_bytes < limits.needed_bytes
         if death.startswith("SIGKILL") and is_short:

@@ -33,6 +33,8 @@ _ENVIRONMENT = {
     "OPENBLAS_NUM_THREADS": "1",
 }
 _KILL_GRACE_S = 0.5
+_SENT = ("SIGTERM", "SIGINT", "SIGHUP")
+"""Signals that no program raises by a fault of its own."""
 _LINE_BYTES = 2048
 _TAIL_LINES = 8
 _LINES_PER_S = 50.0
@@ -178,6 +180,11 @@ def cause_in_words(code: int, last_line: str | None) -> str:
     if code == -signal.SIGKILL:
         words += ", perhaps by the kernel for want of memory"
     return f"{words}; last words: {last_line[:300]}" if last_line else words
+
+
+def was_sent_away(cause: str) -> bool:
+    """Whether somebody else has ended it: a service manager that stops all processes of a unit at once."""
+    return cause.startswith(_SENT)
 
 
 def _signal_name(number: int) -> str:

@@ -30,7 +30,7 @@ from appliance.log import logger
 from appliance.supervisor import preflight
 from appliance.supervisor.faults import believed
 from appliance.supervisor.policy import RunnerPolicy
-from appliance.supervisor.process import RunnerProcess
+from appliance.supervisor.process import RunnerProcess, was_sent_away
 from appliance.wire.channel import Channel, ProtocolError
 from appliance.wire.messages import LoadFailed, Loading
 from appliance.wire.quantize import (
@@ -87,7 +87,8 @@ class Quantizer:
         size. Not synced. Several sources are the parts of a split GGUF, in order; they become one file.
 
         Raises InvalidRequest (unknown kind, a source that is quantised already), ModelInvalid, StoreFault,
-        RunnerStartFailed, RunnerHung, ClientGone, ShuttingDown. What was written until then is of no use.
+        RunnerStartFailed, RunnerHung, ClientGone when `gone` says so (it may raise itself), ShuttingDown.
+        What was written until then is of no use.
         """
         exact = checked_kind(kind)
         sources = [source] if isinstance(source, Path) else list(source)
@@ -119,6 +120,9 @@ class Quantizer:
             channel.set_send_timeout(self._policy.stop_timeout_s)
             channel.set_receive_timeout(_ASK_EVERY_S)
             size_bytes = self._follow(order, process, channel, report, gone)
+        except (ClientGone, ShuttingDown):
+            _log.info("quantize_cancelled", model=order.model, kind=order.kind)
+            raise
         except OutpostError as error:
             _log.warning("quantize_failed", model=order.model, kind=order.kind, error=error.message)
             raise
@@ -191,7 +195,7 @@ def _told(error: OutpostError, order: Quantize) -> OutpostError:
 def _died(order: Quantize, process: RunnerProcess) -> OutpostError:
     """It ended without a word. By a signal: llama.cpp has no other answer to some hostile files."""
     cause = process.reap(_REAP_S)
-    if cause.startswith("SIG"):
+    if cause.startswith("SIG") and not was_sent_away(cause):
         return ModelInvalid(model=order.model, reason=f"the quantiser died over it: {cause}")
     return RunnerStartFailed(model=order.model, reason=f"the quantiser ended: {cause}")
 

@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 
 from appliance.config import StoreSettings
 from appliance.errors import ModelInvalid
-from appliance.store.content import Progress
+from appliance.store.content import Progress, Wanted
 from appliance.store.files import Files
 from appliance.store.gate import ProbeRequest
 from appliance.store.opening import open_store
@@ -59,7 +59,8 @@ class FakeProbe:
     fault: str | None = None
     asked: list[ProbeRequest] = field(default_factory=list)
 
-    def __call__(self, request: ProbeRequest) -> None:
+    def __call__(self, request: ProbeRequest, *, wanted: Wanted) -> None:
+        wanted()
         self.asked.append(request)
         if self.fault is not None:
             raise ModelInvalid(model=request.model, reason=self.fault)

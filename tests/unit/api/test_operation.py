@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -86,6 +87,29 @@ def test_a_fault_after_news_is_the_last_line() -> None:
         first, last = lines_of(made)
     assert first == {"status": "pulling manifest"}
     assert last["error"]["code"] == "remote_unreachable"
+
+
+def test_what_is_said_again_is_told_once_and_still_cancels() -> None:
+    client, said, ended = Client(), threading.Event(), threading.Event()
+
+    def work(report: Report) -> Outcome:
+        try:
+            for number in range(10_000):
+                report(Progress(status="validating"))
+                if number == 100:
+                    said.set()
+                time.sleep(0.001)
+        finally:
+            ended.set()
+        return {}
+
+    with closing(operation(work, client)) as made:
+        told = lines_of(made)
+        assert next(told) == {"status": "validating"}
+        assert said.wait(5)
+        client.is_gone.set()
+        assert not list(told)
+    assert ended.is_set()
 
 
 def test_in_silence_the_last_line_is_said_again() -> None:

@@ -17,7 +17,7 @@ from appliance.errors import (
 from appliance.gguf.values import ValueType
 from appliance.store.admission import GgufKind
 from appliance.store.amend import is_jinja
-from appliance.store.content import unreported
+from appliance.store.content import Progress, Wanted, unreported
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import digest_of
 from appliance.store.local_files import gguf_files, name_for
@@ -230,7 +230,14 @@ class FakeQuantizer:
         return "Q8_0"
 
     def __call__(
-        self, sources: Sequence[Path], target: Path, kind: str, *, model: str, report: Callable[[float], None]
+        self,
+        sources: Sequence[Path],
+        target: Path,
+        kind: str,
+        *,
+        model: str,
+        report: Callable[[float], None],
+        wanted: Wanted,
     ) -> None:
         self.asked.append((len(sources), kind))
         assert model
@@ -241,6 +248,7 @@ class FakeQuantizer:
 def test_quantising_replaces_the_weights_and_leaves_nothing_behind(tmp_path: Path) -> None:
     quantizer = FakeQuantizer()
     settings = StoreSettings(floor_fraction=0.0)
+        wanted()
     store = open_store(tmp_path, settings, probe=FakeProbe(), quantize=quantizer, files=UnsyncedFiles())
     told = Told()
     store.create("q", f"FROM {generator()}\nSYSTEM hi", told, base_dir=tmp_path, quantize="q8_0")

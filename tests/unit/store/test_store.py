@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import (
+    ClientGone,
     InvalidReference,
     InvalidRequest,
     ModelBroken,
@@ -18,6 +19,7 @@ from appliance.errors import (
     StoreInUse,
 )
 from appliance.store.content import Progress, unreported
+from appliance.store.gate import VALIDATING
 from appliance.store.store import ModelStore
 from tests.fakes.hostile_names import HOSTILE_NAMES
 from tests.fakes.model_files import Changes, FakeProbe, Told, generator, make_store
@@ -116,6 +118,24 @@ def test_a_model_that_was_let_in_is_not_probed_again_for_a_new_name(tmp_path: Pa
         "other", 'FROM tiny\nTEMPLATE "{{ messages[0].content }}{% if true %}{% endif %}"\n', unreported
     )
     assert [request.template is None for request in probe.asked] == [True, False]
+    store.close()
+
+
+def test_who_gives_up_while_a_model_is_tried_gets_no_name_and_no_quarantine(tmp_path: Path) -> None:
+    """The probe asks by the report whether it is still wanted."""
+    store, said = make_store(tmp_path), [0]
+
+    def report(progress: Progress) -> None:
+        said[0] += progress.status == VALIDATING
+        if said[0] == 2:
+            raise ClientGone
+
+    with pytest.raises(ClientGone):
+        store.import_file(generator(), "tiny", report)
+    assert not store.list()
+    assert not list(store.layout.places.quarantine.iterdir())
+    store.import_file(generator(), "tiny", unreported)
+    assert names(store) == ["tiny:latest"]
     store.close()
 
 

@@ -112,6 +112,13 @@ def test_where_the_memory_is_unknown_a_kill_is_the_models_fault() -> None:
     assert isinstance(blamed(RunnerDied(model="m", cause=KILLED), death=KILLED, available=None), ModelInvalid)
 
 
+@pytest.mark.parametrize("death", ["SIGTERM", "SIGINT; last words: so it ends", "SIGHUP"])
+def test_an_end_that_came_from_outside_is_nobodys_fault(death: str) -> None:
+    error = blamed(RunnerDied(model="m", cause=death), death=death)
+    assert isinstance(error, RunnerStartFailed)
+    assert death in error.message
+
+
 @pytest.mark.parametrize(
     "error",
     [
