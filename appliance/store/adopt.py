@@ -73,6 +73,20 @@ class Adoption:
         finally:
             os.close(self._source)
 
+    def shares(self, *, link: bool) -> bool:
+        """Whether `run` would need no room: tried, and taken back. Instead of `run`."""
+        try:
+            if link and self._files.link(self._path.resolve(), self.temporary):
+                return True
+            target = self._files.create(self.temporary)
+            try:
+                return self._files.reflink(self._source, target)
+            finally:
+                os.close(target)
+        finally:
+            self._files.unlink(self.temporary)
+            os.close(self._source)
+
     def _link(self) -> bool:
         if not self._files.link(self._path.resolve(), self.temporary):
             return False

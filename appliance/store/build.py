@@ -17,7 +17,7 @@ from typing import Final, Protocol
 from appliance.errors import Unsupported
 from appliance.modelfile import Modelfile
 from appliance.store import admission
-from appliance.store.admission import GgufKind
+from appliance.store.admission import GgufFacts, GgufKind
 from appliance.store.amend import amended, merged
 from appliance.store.artifact import Composed, Parts, compose
 from appliance.store.capabilities import config_of
@@ -27,9 +27,10 @@ from appliance.store.gate import Gate
 from appliance.store.layout import Layout
 from appliance.store.model import StoredModel
 from appliance.store.model_config import ModelConfig
+from appliance.store.quantizing import check_source, most_bytes
 from appliance.store.reference import Reference
 from appliance.store.shelf import Shelf
-from appliance.store.sources import Sources
+from appliance.store.sources import Local, Sources
 
 WRITING: Final = "writing manifest"
 
@@ -108,6 +109,7 @@ class Builder:
                 report=report,
                 find=lambda reference: self._find(reference, report),
                 hold=hold,
+                before=lambda local: self._check_files(local, order),
             )
             parts = self._parts(sources, order.recipe)
             if order.quantize is not None:
@@ -132,6 +134,21 @@ class Builder:
         paths = [self._layout.path(blob.digest) for blob in weights]
         return config_of(admission.check(paths, model=model))
 
+    def _check_files(self, local: Sequence[Local], order: Order) -> None:
+        """Before a byte of them is copied. Raises InvalidRequest, InsufficientSpace."""
+        made_bytes = 0
+        for one in local:
+            if order.quantize is not None and one.facts.kind is GgufKind.MODEL:
+                made_bytes += self._result_bytes(one.facts, order.quantize, model=one.paths[0].name)
+        if not local:
+            return
+        self._layout.reserve_files(
+            [path for one in local for path in one.paths],
+            size_bytes=sum(one.facts.size_bytes for one in local),
+            link=order.link,
+            more_bytes=made_bytes,
+        )
+
     # ── quantising ──────────────────────────────────────────────────────────────────────────────────
 
     def _quantised(
@@ -141,15 +158,17 @@ class Builder:
         assert self._quantize is not None
         kind = self._quantize.check(order.quantize or "")
         total = sum(blob.size for blob in parts.weights)
+        sources = [self._layout.path(blob.digest) for blob in parts.weights]
+        base = order.recipe.from_[0].text
+        self._layout.reserve(self._result_bytes(admission.check(sources, model=base), kind, model=base))
         status = f"quantizing {parts.facts.quantization or 'the'} model to {kind}"
+        news = Progress(status=status, total_bytes=total, completed_bytes=0)
 
         def told(share: float) -> None:
             nonlocal news
             news = replace(news, completed_bytes=int(total * share))
             report(news)
 
-        self._layout.reserve(total)
-        sources = [self._layout.path(blob.digest) for blob in parts.weights]
         with self._temporary() as target:
             self._quantize(
                 sources,
@@ -165,13 +184,19 @@ class Builder:
         about = replace(parts.facts, quantization=facts.quantization, parameters=facts.parameters)
         return replace(parts, weights=(made,), facts=about)
 
+    def _result_bytes(self, facts: GgufFacts, kind: str, *, model: str) -> int:
+        """At most. Raises InvalidRequest for weights that cannot be quantised."""
+        assert self._quantize is not None
+        exact = self._quantize.check(kind)
+        check_source(facts, exact, model=model)
+        return most_bytes(facts, exact)
+
     @contextmanager
     def _temporary(self) -> Iterator[Path]:
         """An empty file in the store that is gone afterwards, also after a crash."""
         path = self._layout.places.temporary(f"quantized-{secrets.token_hex(8)}")
         files = self._layout.files
         os.close(files.create(path))
-        news = Progress(status=status, total_bytes=total, completed_bytes=0)
         try:
             yield path
         finally:

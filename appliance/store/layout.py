@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from appliance.errors import (
     DigestMismatch,
+    InsufficientSpace,
     ManifestInvalid,
     ModelBroken,
     ModelNotFound,
@@ -232,6 +233,21 @@ class Layout:
         descriptor = Descriptor(media_type=media_type, digest=digest_of(content), size=len(content))
         self._put(descriptor, content)
         return descriptor
+
+    def reserve_files(
+        self, paths: Sequence[Path], *, size_bytes: int, link: bool = False, more_bytes: int = 0
+    ) -> None:
+        """Before the first of several files is adopted: room for all of them, as far as they must be copied,
+        and for `more_bytes` that will come of them. Raises InsufficientSpace.
+        """
+        try:
+            self.reserve(size_bytes + more_bytes)
+        except InsufficientSpace:
+            adoptions = (Adoption(self.places, self.files, self.space, path, unreported) for path in paths)
+            if not all(adoption.shares(link=link) for adoption in adoptions):
+                raise
+            if more_bytes:
+                self.reserve(more_bytes)
 
     def adopt(
         self, path: Path, *, link: bool = False, report: Report = unreported, media_type: str = MODEL_WEIGHT

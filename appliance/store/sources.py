@@ -22,7 +22,7 @@ from appliance.errors import (
 from appliance.gguf.header import read_header
 from appliance.modelfile import Source, SourceForm
 from appliance.store import admission
-from appliance.store.admission import GgufKind
+from appliance.store.admission import GgufFacts, GgufKind
 from appliance.store.content import Progress, Report
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import parse_digest
@@ -47,6 +47,14 @@ class Gguf:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Local:
+    """Files of this machine that are one GGUF: checked, and not yet taken in."""
+
+    facts: GgufFacts
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
     """All that the FROM lines give."""
 
@@ -67,56 +75,58 @@ class Sources:
         report: Report,
         find: Callable[[Reference], StoredModel],
         hold: Callable[[Descriptor], None],
+        before: Callable[[Sequence[Local]], None] = lambda _: None,
     ) -> None:
         """`base_dir` None: paths are refused. `find`: a model by its name. `hold`: keeps a blob from gc until
-        the creation is over.
+        the creation is over. `before` sees all files of FROM before a byte of them is copied, and may raise.
         """
         self._layout = layout
         self._base_dir = base_dir
         self._link = link
         self._report = report
         self._find = find
+        self._before = before
         self.hold = hold
 
     def base(self, sources: tuple[Source, ...]) -> Base:
         """Raises ModelfileInvalid, ModelNotFound, ModelInvalid, NotAllowed."""
         model: StoredModel | None = None
         files: list[Gguf] = []
-        for source in sources:
-            found = self._files(source)
-            if found is None:
-                model = self._find(self._reference(source))
+        seen = [(source, self._local(source)) for source in sources]
+        self._before([one for _, local in seen for one in local or ()])
+        for source, local in seen:
+            if local is not None:
+                files += [self._take(one) for one in local]
+            elif source.digest is not None:
+                files.append(self._blob(source, source.digest))
             else:
-                files += found
+                model = self._find(self._reference(source))
         return Base(model=model, files=joined(files))
 
     def one(self, source: Source, kind: GgufKind) -> tuple[Descriptor, ...]:
         """The single GGUF of this kind that ADAPTER or DRAFT names."""
-        found = self._files(source)
-        if found is None:
+        local = self._local(source)
+        if local is None and source.digest is None:
             raise ModelfileInvalid(line=source.line, reason=f"there is no file {source.text!r}")
+        found = [self._take(one) for one in local or ()] or [self._blob(source, source.digest or "")]
         if len(found) != 1 or found[0].kind is not kind:
             raise ModelfileInvalid(line=source.line, reason=f"{source.text!r} is no GGUF of one {kind}")
         return found[0].blobs
 
-    def local(self, path: Path) -> list[Gguf]:
-        """Take files of this machine in. Raises InvalidRequest, ModelInvalid, InsufficientSpace."""
-        self._report(Progress(status=PARSING))
-        groups = gguf_files(path)
-        kinds = [admission.check(parts, model=parts[0].name).kind for parts in groups]
-        return [
-            Gguf(kind=kind, blobs=tuple(self._adopt(part) for part in parts))
-            for kind, parts in zip(kinds, groups, strict=True)
-        ]
-
-    def _files(self, source: Source) -> list[Gguf] | None:
-        """None: it is a name."""
-        if source.digest is not None:
-            return [self._blob(source, source.digest)]
-        path = self._path(source)
+    def _local(self, source: Source) -> list[Local] | None:
+        """None: it is a digest or a name. Raises InvalidRequest, ModelInvalid."""
+        path = None if source.digest is not None else self._path(source)
         if path is None:
             return None
-        return self.local(path)
+        self._report(Progress(status=PARSING))
+        return [
+            Local(facts=admission.check(parts, model=parts[0].name), paths=parts)
+            for parts in gguf_files(path)
+        ]
+
+    def _take(self, local: Local) -> Gguf:
+        """Raises InsufficientSpace."""
+        return Gguf(kind=local.facts.kind, blobs=tuple(self._adopt(path) for path in local.paths))
 
     def _path(self, source: Source) -> Path | None:
         """None: it is no path. A name wins nothing by a file that is not there."""

@@ -27,6 +27,8 @@ from appliance.errors import (
     StoreFault,
 )
 from appliance.runner import landlock
+from appliance.store.admission import check
+from appliance.store.quantizing import most_bytes
 from appliance.supervisor.policy import RunnerPolicy
 from appliance.supervisor.probe import Probe, ProbeRequest
 from appliance.supervisor.quantizer import Quantizer
@@ -62,6 +64,17 @@ def test_the_result_has_the_type_asked_for_and_passes_the_probe(
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert Probe(POLICY)(ProbeRequest(model="m", paths=(target,))).template_error is None
+
+
+@pytest.mark.parametrize(
+    "kind", ["f32", "f16", "q8_0", "q6_K", "q5_K_M", "q4_K_M", "q3_K_L", "q2_K", "mxfp4_moe"]
+)
+def test_no_result_is_larger_than_the_room_that_was_asked_for(
+    tiny_model: Path, tmp_path: Path, kind: str
+) -> None:
+    """Its rows are too short for the blocks of most types: llama.cpp falls back to wider ones."""
+    most = most_bytes(check([tiny_model], model="m"), kind)
+    assert Quantizer(POLICY)(tiny_model, tmp_path / "out.gguf", kind) <= most
 
 
 def test_a_descriptor_is_written_without_knowing_its_name(tiny_model: Path, tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from appliance.errors import InvalidRequest
+from appliance.store.admission import GgufFacts, GgufKind
+from appliance.store.quantizing import check_source, most_bytes
+
+FACTS = GgufFacts(
+    kind=GgufKind.MODEL,
+    architecture="llama",
+    parameters=3200,
+    quantization="F32",
+    context_length=None,
+    size_bytes=13_000,
+    weight_bytes=12_800,
+    chat_template=None,
+    shape=None,
+    notes=(),
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("q8_0", 3600), ("q4_K_M", 3600), ("iq1_s", 3600), ("f16", 6600), ("bf16", 6600), ("f32", 13_000)],
+)
+def test_a_result_takes_at_most_the_widest_type_that_may_be_in_it_and_a_little(
+    kind: str, expected: int
+) -> None:
+    assert most_bytes(FACTS, kind) == expected + 65_536 + 50
+
+
+@pytest.mark.parametrize("quantization", ["F16", "BF16", "F32"])
+def test_wide_weights_can_be_quantised(quantization: str) -> None:
+    check_source(replace(FACTS, quantization=quantization), "q4_K_M", model="m")
+
+
+@pytest.mark.parametrize("quantization", ["Q8_0", "Q4_K_M", "MXFP4", None])
+def test_others_cannot_and_are_told_both_types_and_what_to_do(quantization: str | None) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check_source(replace(FACTS, quantization=quantization), "q4_K_M", model="m.gguf")
+    assert caught.value.message == (
+        f"quantize: 'm.gguf' is {quantization or 'quantised'} already, "
+        "and q4_K_M is made of F16, BF16 or F32 weights only; "
+        "take the model in one of these types, or create it as it is, without q4_K_M"
+    )
