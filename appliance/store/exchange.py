@@ -19,6 +19,7 @@ from appliance.store.content import Source as ContentSource
 from appliance.store.copy import copy
 from appliance.store.descriptor import Descriptor, Resolved
 from appliance.store.gate import Gate
+from appliance.store.homes import without_homes
 from appliance.store.layout import Layout
 from appliance.store.local_files import name_for
 from appliance.store.names import Entry
@@ -126,15 +127,16 @@ class Exchange:
     def export(self, reference: Reference, target: Path, report: Report) -> None:
         """Raises ModelNotFound, ModelBroken, InvalidRequest, InsufficientSpace, StoreFault."""
         descriptor = self._layout.lookup(reference)
+        source = _Picked(self._layout, without_homes(descriptor))
         with self._layout.hold(list(self._layout.closure(descriptor))):
             if target.suffix.lower() == ".tar":
                 with TarTarget(target, files=self._layout.files) as tar:
-                    copy(self._layout, reference, tar, report=report, words=EXPORTING)
+                    copy(source, reference, tar, report=report, words=EXPORTING)
                 return
             if target.resolve() == self._layout.root.resolve():
                 raise InvalidRequest(reason=f"{target} is the store itself")
             with Layout(target, files=self._layout.files, floor_fraction=0.0, portable=True) as directory:
-                copy(self._layout, reference, directory, report=report, words=EXPORTING)
+                copy(source, reference, directory, report=report, words=EXPORTING)
 
 
 class _Picked:

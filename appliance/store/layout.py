@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
@@ -166,6 +166,21 @@ class Layout:
             self._point(reference, resolved.descriptor)
         with suppress(ResourceError):  # the name is there; what is lost is the memory of some hashing
             self.settle()
+
+    def annotate(
+        self,
+        reference: Reference,
+        digest: Digest,
+        change: Callable[[Mapping[str, str]], Mapping[str, str]],
+    ) -> None:
+        """Change the annotations of a name, if it is there and still stands for this content; durable when it
+        returns.
+        """
+        self._require_writable()
+        with self.index_lock:
+            entry = self.names.find(reference)
+            if entry is not None and entry.descriptor.digest == digest:
+                self.names.annotate(entry, change(entry.descriptor.annotations))
 
     # ── content out ─────────────────────────────────────────────────────────────────────────────────
 

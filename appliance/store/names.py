@@ -8,7 +8,7 @@ before it stays as `index.json.previous` for `recover_index`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -91,6 +91,16 @@ class Names:
         if before and before.name == entry.name and before.descriptor.digest == descriptor.digest:
             return
         self._write([*self._others(reference), entry.raw])
+
+    def annotate(self, entry: Entry, annotations: Mapping[str, str]) -> None:
+        """Keep other words with a name that stays what it is; durable when it returns. Unchanged: nothing is
+        written.
+        """
+        if entry.reference is None or entry.descriptor.annotations == annotations:
+            return
+        named = {REF_NAME: entry.name} if entry.name is not None else {}
+        raw = msgspec.structs.replace(entry.raw, annotations={**annotations, **named})
+        self._write([*self._others(entry.reference), raw])
 
     def drop(self, reference: Reference) -> bool:
         """Whether it was there; durable when it returns."""

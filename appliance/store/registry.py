@@ -42,6 +42,11 @@ class RegistrySource:
         self._direct: dict[Digest, str] = {}
         self.is_parallel = True
 
+    @property
+    def home(self) -> str:
+        """HOST/REPOSITORY, as `resolve` has found it."""
+        return self._repositories[0].home
+
     def resolve(self, reference: Reference) -> Resolved:
         """Raises ModelNotFound, DigestMismatch for a pinned name that stands for other bytes,
         ManifestInvalid, RemoteError.

@@ -31,14 +31,16 @@ class Repository:
     def url(self, path: str) -> str:
         return f"{self._base}/{path}"
 
-    def allow_also(self, scope: str) -> None:
-        """Tokens asked for from now on serve `scope` too (a mount reads another repository)."""
-        self._scope = f"{self._scope} {scope}"
+    @property
+    def home(self) -> str:
+        return f"{self.host}/{self.name}"
 
     def get(self, path: str, headers: Mapping[str, str]) -> AbstractContextManager[Answer]:
         """Redirects are followed where they may lead."""
         url = self.url(path)
-        return self._with_secret(lambda secret: self._door.follow(url, headers=headers, secret=secret))
+        return self._with_secret(
+            lambda secret: self._door.follow(url, headers=headers, secret=secret), self._scope
+        )
 
     def direct(self, url: str, headers: Mapping[str, str]) -> AbstractContextManager[Answer]:
         """A URL that a redirect has led to. It gets no secret of ours: its own stands in the URL."""
@@ -52,8 +54,11 @@ class Repository:
         headers: Mapping[str, str],
         body: Callable[[], Body] | None = None,
         head_s: float | None = None,
+        reading: str | None = None,
     ) -> AbstractContextManager[Answer]:
-        """`body` is called once per try. A URL at another host (an upload's Location) gets no secret."""
+        """`body` is called once per try. A URL at another host (an upload's Location) gets no secret.
+        `reading`: another repository of the registry that this request must be allowed to read (a mount).
+        """
         origin = self._door.outbound.check_redirect(self.origin, url)
 
         def make(secret: str | None) -> AbstractContextManager[Answer]:
@@ -67,19 +72,23 @@ class Repository:
                 head_s=head_s,
             )
 
-        return self._with_secret(make)
+        return self._with_secret(
+            make, self._scope if reading is None else f"{self._scope} repository:{reading}:{PULL}"
+        )
 
     @property
     def finish_s(self) -> float:
         return self._door.patience.finish_s
 
     @contextmanager
-    def _with_secret(self, make: Callable[[str | None], AbstractContextManager[Answer]]) -> Iterator[Answer]:
+    def _with_secret(
+        self, make: Callable[[str | None], AbstractContextManager[Answer]], scope: str
+    ) -> Iterator[Answer]:
         """A 401 of the registry itself is met once; a second one is the answer."""
-        with make(self._tokens.secret(self.origin, self._scope)) as answer:
+        with make(self._tokens.secret(self.origin, scope)) as answer:
             if answer.status != 401 or answer.origin != self.origin:
                 yield answer
                 return
-            self._tokens.obtain(answer, self._scope)
-        with make(self._tokens.secret(self.origin, self._scope)) as answer:
+            self._tokens.obtain(answer, scope)
+        with make(self._tokens.secret(self.origin, scope)) as answer:
             yield answer

@@ -1,8 +1,8 @@
 """A registry as a target of `copy`: what it has is skipped, what it can mount is mounted, the rest is sent.
 
     HEAD blob ─ 200 ─► done
-    POST uploads?mount&from ─ 201 ─► done
-                            ─ 202, Location ─► PATCH (64 MiB at a time) … ─► PUT ?digest=
+    POST uploads[?mount&from] ─ 201 ─► done
+                              ─ 202, Location ─► PATCH (64 MiB at a time) … ─► PUT ?digest=
     all blobs there ─► PUT manifest
 
 A piece that breaks off is asked about (GET Location) and goes on where the registry stands. The registry
@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
-from appliance.errors import DigestMismatch, OutpostError, RemoteRefused, RemoteUnreachable
+from appliance.errors import DigestMismatch, OutpostError, RemoteError, RemoteRefused, RemoteUnreachable
 from appliance.store.byte_range import length_of
 from appliance.store.content import PUSHING, Report, Source, moving, worded
 from appliance.store.descriptor import Descriptor, Resolved
+from appliance.store.digest import Digest, hex_of
 from appliance.store.http import Answer, Door
 from appliance.store.media_types import MANIFEST_TYPES
 from appliance.store.reference import Reference
@@ -39,17 +42,25 @@ class RegistryTarget:
     """One model's repository. Any thread; it keeps nothing but tokens."""
 
     def __init__(
-        self, door: Door, reference: Reference, *, tokens: Tokens | None = None, mount_from: str | None = None
+        self,
+        door: Door,
+        reference: Reference,
+        *,
+        tokens: Tokens | None = None,
+        mounts: Mapping[Digest, str] = MappingProxyType({}),
     ) -> None:
-        """`mount_from`: a repository of the same registry that is likely to have the blobs. Raises
-        OutboundRefused; nothing is called yet.
+        """`mounts`: repositories of the same registry that are likely to have blobs. Raises OutboundRefused;
+        nothing is called yet.
         """
         self._repository = Repository(
             door, tokens or Tokens(door), host=reference.host, name=reference.repository, actions=PUSH
         )
-        self._mount_from = mount_from
-        if mount_from:
-            self._repository.allow_also(f"repository:{mount_from}:pull")
+        self._mounts = mounts
+
+    @property
+    def home(self) -> str:
+        """HOST/REPOSITORY."""
+        return self._repository.home
 
     def has(self, descriptor: Descriptor) -> bool:
         """Raises RemoteError. An answer without a length, or a registry without HEAD, is no reason to
@@ -76,8 +87,15 @@ class RegistryTarget:
             patiently(lambda: self._put_manifest(descriptor.digest, descriptor, content))
             return
         upload = _Upload(self._repository, descriptor, source, report)
-        if not patiently(lambda: upload.begin(self._mount_from)):
+        if not self._is_mounted(upload, self._mounts.get(descriptor.digest)):
             upload.run()
+
+    def _is_mounted(self, upload: _Upload, name: str | None) -> bool:
+        """Whatever is against it: the blob can be sent."""
+        try:
+            return name is not None and patiently(lambda: upload.mount(name))
+        except RemoteError:
+            return False
 
     def publish(self, reference: Reference, resolved: Resolved) -> None:
         patiently(lambda: self._put_manifest(reference.tag, resolved.descriptor, resolved.content))
@@ -110,21 +128,28 @@ class _Upload:
         self._sent = 0
         self._reported = 0.0
 
-    def begin(self, mount_from: str | None = None) -> bool:
-        """Open a session. True: the registry has mounted the blob, nothing is left to do."""
-        mount = {"mount": self._descriptor.digest, "from": mount_from} if mount_from else {}
-        url = self._repository.url("blobs/uploads/") + (f"?{urlencode(mount)}" if mount else "")
-        with self._repository.send("POST", url, headers={}, body=lambda: b"") as answer:
-            if answer.status == 201:
-                return True
-            if answer.status not in (200, 202) or "Location" not in answer.headers:
+    def mount(self, name: str) -> bool:
+        """Have it taken over from another repository. False: it is to be sent; where the registry has opened
+        a session for that instead, it is used.
+        """
+        query = urlencode({"mount": self._descriptor.digest, "from": name})
+        url = f"{self._repository.url('blobs/uploads/')}?{query}"
+        with self._repository.send("POST", url, headers={}, body=lambda: b"", reading=name) as answer:
+            if answer.status not in (200, 201, 202):
                 raise answer.refused()
-            self._move_to(answer)
-        self._at = 0
-        return False
+            if answer.status != 201:
+                self._move_to(answer)
+                return False
+        mounted = f"mounted {hex_of(self._descriptor.digest)[:12]} from {name}"
+        self._report(
+            replace(moving(self._descriptor, self._descriptor.size), status=mounted, is_moving=False)
+        )
+        return True
 
     def run(self) -> None:
         """Blocks until the registry has taken the blob. Raises RemoteError, or what the source raises."""
+        if not self._location:
+            patiently(self._begin)
         failures = 0
         while True:
             began = self._at
@@ -141,6 +166,15 @@ class _Upload:
                 return
             self._pause(wait_s(failures))
             self._find_out()
+
+    def _begin(self) -> None:
+        """Open a session."""
+        url = self._repository.url("blobs/uploads/")
+        with self._repository.send("POST", url, headers={}, body=lambda: b"") as answer:
+            if answer.status not in (200, 202) or "Location" not in answer.headers:
+                raise answer.refused()
+            self._move_to(answer)
+        self._at = 0
 
     def _piece(self) -> None:
         start, end = self._at, min(self._at + PIECE_BYTES, self._descriptor.size)
@@ -176,7 +210,7 @@ class _Upload:
         except (RemoteUnreachable, RemoteRefused) as error:
             if not is_transient(error):
                 raise
-        patiently(self.begin)
+        patiently(self._begin)
 
     def _read(self, start: int, end: int) -> Iterator[bytes]:
         self._sent = start

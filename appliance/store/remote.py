@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from appliance.modelfile import Modelfile, Source
+from appliance.store import homes
 from appliance.store.build import Builder, Order
 from appliance.store.choosing import chooser
 from appliance.store.content import PUSHING, Report
@@ -21,6 +22,7 @@ from appliance.store.hub import remote_source
 from appliance.store.layout import Layout
 from appliance.store.local_files import name_for
 from appliance.store.reference import Reference, parse_reference
+from appliance.store.registry import RegistrySource
 from appliance.store.registry_push import RegistryTarget
 from appliance.store.remote_file import download
 from appliance.store.settings import StorePolicy
@@ -60,7 +62,7 @@ class Remote:
         try:
             source = remote_source(door, reference, hub=self._policy.hub)
             stored_as = target or reference.with_digest(None)
-            copy(
+            copied = copy(
                 source,
                 reference,
                 self._shelf,
@@ -75,23 +77,24 @@ class Remote:
             )
         finally:
             door.close()
+        if isinstance(source, RegistrySource):
+            homes.note(self._layout, stored_as, copied.descriptor.digest, source.home)
         return stored_as
 
     def push(self, reference: Reference, target: Reference, report: Report) -> None:
-        """Raises ModelNotFound, OutboundRefused, RemoteError."""
+        """Blobs that the registry has in another repository, as far as we know of it, are not sent. Raises
+        ModelNotFound, OutboundRefused, RemoteError.
+        """
         door = Door(self._policy.outbound)
         try:
             with self._layout.hold(list(self._layout.closure(self._layout.lookup(reference)))):
-                copy(
-                    self._layout,
-                    reference,
-                    RegistryTarget(door, target),
-                    as_reference=target,
-                    report=report,
-                    words=PUSHING,
+                registry = RegistryTarget(door, target, mounts=homes.mounts(self._layout, target))
+                copied = copy(
+                    self._layout, reference, registry, as_reference=target, report=report, words=PUSHING
                 )
         finally:
             door.close()
+        homes.note(self._layout, reference, copied.descriptor.digest, registry.home)
 
     def _pull_file(self, url: str, builder: Builder, report: Report, target: Reference | None) -> Reference:
         door = Door(self._policy.outbound)

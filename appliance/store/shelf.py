@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from appliance.store.content import Report, Source
 from appliance.store.descriptor import Descriptor, Resolved
+from appliance.store.homes import without_homes
 from appliance.store.layout import Layout
 from appliance.store.listing_rows import CREATED
 from appliance.store.reference import Reference
@@ -44,9 +45,8 @@ class Shelf:
         self._layout.take(descriptor, source, report)
 
     def publish(self, reference: Reference, resolved: Resolved) -> None:
+        foreign = without_homes(resolved.descriptor)
         written = self._now().astimezone(UTC).isoformat(timespec="milliseconds")
-        descriptor = replace(
-            resolved.descriptor, annotations={**resolved.descriptor.annotations, CREATED: written}
-        )
+        descriptor = replace(foreign, annotations={**foreign.annotations, CREATED: written})
         self._layout.publish(reference, replace(resolved, descriptor=descriptor))
         self._on_change()

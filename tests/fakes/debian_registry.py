@@ -70,6 +70,8 @@ class SlowWire:
         self._free_at = 0.0
         self.bytes = 0
         """Sent to clients so far."""
+        self.sent = 0
+        """Sent by clients so far."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0.1)
         self.host = f"127.0.0.1:{self._listener.getsockname()[1]}"
@@ -108,6 +110,9 @@ class SlowWire:
                     content = source.recv(64 * 1024)
                     if is_slow:
                         self._wait_for(len(content))
+                    else:
+                        with self._lock:
+                            self.sent += len(content)
                     target.sendall(content)
                 except (OSError, ValueError):  # the other direction has closed it
                     break

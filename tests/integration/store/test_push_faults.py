@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from appliance.errors import DigestMismatch, OutboundRefused, RemoteRefused
 from appliance.store import registry_push, retry
 from appliance.store.content import PUSHING, Progress
 from appliance.store.copy import copy
+from appliance.store.digest import Digest
 from appliance.store.layout import Layout
 from appliance.store.media_types import MODEL_CONFIG
 from appliance.store.reference import Reference, parse_reference
@@ -38,10 +39,12 @@ def layout(tmp_path: Path) -> Iterator[Layout]:
 
 
 @contextmanager
-def _target(registry: FaultyRegistry) -> Iterator[tuple[RegistryTarget, Reference]]:
+def _target(
+    registry: FaultyRegistry, mounts: Mapping[Digest, str] | None = None
+) -> Iterator[tuple[RegistryTarget, Reference]]:
     name = parse_reference(f"{registry.host}/alice/smol:q4")
     with door_to(registry) as door:
-        yield RegistryTarget(door, name), name
+        yield RegistryTarget(door, name, mounts=mounts or {}), name
 
 
 def _push(layout: Layout, registry: FaultyRegistry, told: list[Progress] | None = None) -> None:
@@ -164,3 +167,26 @@ def test_a_push_is_told_in_ollama_s_words(layout: Layout) -> None:
     assert (statuses[0], statuses[-1]) == ("retrieving manifest", "pushing manifest")
     assert f"pushing {short}" in statuses
     assert not any(status.startswith("pulling") for status in statuses)
+
+
+@pytest.mark.parametrize("status", [202, 400, 403, 404, 503])
+def test_a_mount_that_is_refused_is_an_upload(layout: Layout, status: int) -> None:
+    mounts = {MODEL.weight.digest: "bob/base"}
+    with FaultyRegistry() as registry, _target(registry, mounts) as (target, name):
+        registry.answer_with("mount=", lambda exchange: exchange.send(status, b'{"errors":[]}'))
+        copy(layout, parse_reference("smol:q4"), target, as_reference=name)
+        assert registry.blobs[str(MODEL.weight.digest)] == MODEL.weights
+        assert registry.asked_for("mount=", "POST")[0].path.endswith("&from=bob%2Fbase")
+
+
+def test_only_the_mount_asks_for_the_right_to_read_another_repository(layout: Layout) -> None:
+    """A realm that gives nothing for it does not stop the push."""
+    mounts = {MODEL.weight.digest: "bob/base"}
+    with FaultyRegistry() as registry, _target(registry, mounts) as (target, name):
+        registry.knobs.token_realm = f"{registry.url}/token"
+        registry.answer_with("^/token.*bob", lambda exchange: exchange.send(403, b"no"))
+        copy(layout, parse_reference("smol:q4"), target, as_reference=name)
+        assert registry.blobs[str(MODEL.weight.digest)] == MODEL.weights
+        scopes = [asked.path for asked in registry.asked_for("^/token")]
+    assert sum("bob" in scope for scope in scopes) == 1
+    assert sum("bob" not in scope for scope in scopes) == 1

@@ -7,21 +7,28 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from appliance.config import RemoteSettings, StoreSettings
 from appliance.errors import ModelNotFound
+from appliance.store import homes
 from appliance.store.artifact import compose
+from appliance.store.content import unreported
 from appliance.store.copy import copy
 from appliance.store.descriptor import Resolved
 from appliance.store.layout import Layout
 from appliance.store.media_types import MODEL_CONFIG
 from appliance.store.model import StoredModel
+from appliance.store.opening import open_store
 from appliance.store.reference import parse_reference
 from appliance.store.registry import RegistrySource
 from appliance.store.registry_push import RegistryTarget
+from appliance.store.store import ModelStore
 from tests.fakes.debian_registry import DebianRegistry, SlowWire
+from tests.fakes.model_files import FakeProbe, Told, generator
 from tests.integration.store.network import Model, door_to, make_model, opened
 
 STARTER = Path.home() / ".cache" / "outpost" / "models" / "SmolLM2-135M-Instruct-Q4_1.gguf"
@@ -75,10 +82,61 @@ def test_what_is_there_is_not_sent_twice_and_what_another_has_is_mounted(
         _fill(layout, first.name, model)
         copy(layout, first, RegistryTarget(door, first))
         told: list[str] = []
-        target = RegistryTarget(door, second, mount_from="alice/smol")
+        mounts = dict.fromkeys((blob.digest for blob in model.manifest.blobs), "alice/smol")
+        target = RegistryTarget(door, second, mounts=mounts)
         copy(layout, first, target, as_reference=second, report=lambda p: told.append(p.status))
         assert not [status for status in told if status.startswith("pushing")]
         assert RegistrySource(door, second).resolve(second).content == model.content
+
+
+@contextmanager
+def store_at(directory: Path, host: str) -> Iterator[ModelStore]:
+    settings = StoreSettings(floor_fraction=0.0, hosts={host: RemoteSettings(insecure=True, token="")})
+    store = open_store(directory, settings, probe=FakeProbe())
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def is_mounted(store: ModelStore, name: str, target: str, wire: SlowWire) -> bool:
+    """Push it; whether the bytes of its weights stayed here. What is pushed is whole in any case."""
+    told, before = Told(), wire.sent
+    store.push(name, told, target=target)
+    sent, size = wire.sent - before, generator().stat().st_size
+    assert any(status.startswith("mounted") for status in told.statuses) == (sent < size / 4)
+    with store_at(store.layout.root.parent / "other", wire.host) as other:
+        other.pull(target, unreported, as_name="again")
+        assert other.show("again").listed.digest == store.show(name).listed.digest
+    shutil.rmtree(store.layout.root.parent / "other")
+    return sent < size / 4
+
+
+def test_a_variant_of_a_model_that_was_pushed_or_pulled_is_pushed_without_its_weights(
+    tmp_path: Path, registry: DebianRegistry
+) -> None:
+    with SlowWire(registry.port, bytes_per_s=100_000_000) as wire:
+        with store_at(tmp_path / "a", wire.host) as first:
+            first.import_file(generator(), "tiny", unreported)
+            first.create("brief", "FROM tiny\nSYSTEM be brief", unreported)
+            assert not is_mounted(first, "tiny", f"{wire.host}/alice/base", wire)
+            assert is_mounted(first, "brief", f"{wire.host}/bob/brief:v1", wire)
+        with store_at(tmp_path / "b", wire.host) as second:
+            second.pull(f"{wire.host}/alice/base", unreported, as_name="mine")
+            second.create("long", "FROM mine\nSYSTEM be long", unreported)
+            assert is_mounted(second, "long", f"{wire.host}/carol/long", wire)
+
+
+def test_what_the_other_repository_has_no_more_is_sent(tmp_path: Path, registry: DebianRegistry) -> None:
+    """Debian's registry answers 202 then, with a session to send it."""
+    with (
+        SlowWire(registry.port, bytes_per_s=100_000_000) as wire,
+        store_at(tmp_path / "a", wire.host) as store,
+    ):
+        store.import_file(generator(), "tiny", unreported)
+        tiny = parse_reference("tiny")
+        homes.note(store.layout, tiny, store.layout.lookup(tiny).digest, f"{wire.host}/alice/gone")
+        assert not is_mounted(store, "tiny", f"{wire.host}/bob/tiny", wire)
 
 
 def test_a_name_that_is_not_there_is_told_so(registry: DebianRegistry) -> None:
