@@ -87,6 +87,7 @@ class Daemon:
         self._app = create_app(
             inference=self._supervisor,
             report=self.health,
+            on_released=lambda: self._upkeep.released(),
             limits=door_limits(config),
             keys=KeyRing(config.access.keys),
             host_names=config.server.names,

@@ -80,8 +80,12 @@ class Supervisor:
         spawner: Spawner,
         command: Sequence[str] = RUNNER_COMMAND,
         resolve: Resolve = plain_key,
+        on_released: Callable[[], None] = lambda: None,
     ) -> None:
-        """`resolve`: how names in requests are compared with those of the models."""
+        """`resolve`: how names in requests are compared with those of the models. `on_released` is called on
+        the loop thread, and must not block, when a runner has ended whose files no model has any more: from
+        then on `paths_in_use` is without them.
+        """
         self._queue = queue
         self._policy = runners
         self._spawner = spawner
@@ -91,6 +95,7 @@ class Supervisor:
         self._catalog: Catalog[Runner] = Catalog(make=self._desk, resolve=resolve)
         self._published: Mapping[str, Published] = {}
         self._in_use: frozenset[str] = frozenset()
+        self._on_released = on_released
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
         self._catalog.set_models(models, time.monotonic())
@@ -309,9 +314,14 @@ class Supervisor:
             key: before[key] if key in before and before[key].is_still(desk) else Published.of(desk)
             for key, desk in self._catalog.desks.items()
         }
-        self._in_use = frozenset(
-            file for desk in self._catalog if desk.has_process for file in desk.spec.files
-        )
+        in_use = frozenset(file for desk in self._catalog if desk.has_process for file in desk.spec.files)
+        let_go, self._in_use = self._in_use - in_use, in_use
+        if let_go and not let_go <= self._files():
+            self._on_released()
+
+    def _files(self) -> frozenset[str]:
+        """Of the models there are, whether they run or not."""
+        return frozenset(file for desk in self._catalog.desks.values() for file in desk.spec.files)
 
     def _drain(self, now_s: float) -> None:
         self._catalog.drain(now_s)

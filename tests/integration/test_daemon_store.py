@@ -14,6 +14,7 @@ import pytest
 from tests.daemon import Daemon
 from tests.fakes import tiny_gguf
 from tests.fakes.model_files import adapter, generator
+from tests.integration.supervisor.conftest import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -147,6 +148,32 @@ def test_a_broken_model_is_told_refused_and_repaired(daemon: Daemon) -> None:
     succeeds(daemon, "import", path=str(generator()), name="tiny")
     assert not health(daemon)["store"]["broken"]
     assert chat(daemon, "tiny", max_tokens=2).status_code == 200
+
+
+def test_bytes_of_a_model_that_was_removed_while_it_answered_go_soon_after_its_answer(daemon: Daemon) -> None:
+    """The round that the removal brings finds them in use; the next regular one is a day away."""
+    succeeds(daemon, "import", path=str(generator()), name="tiny")
+    blobs = daemon.data / "store/blobs/sha256"
+    body = {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "hello"}],
+        "stream": True,
+        "max_tokens": 200,
+        "ignore_eos": True,
+    }
+    with httpx.stream(
+        "POST", f"{daemon.url}/v1/chat/completions", json=body, timeout=60, trust_env=False
+    ) as answer:
+        lines = answer.iter_lines()
+        next(lines)
+        runner = daemon.runners()[0]
+        runner.suspend()
+        succeeds(daemon, "remove", name="tiny")
+        weights = max(blobs.iterdir(), key=lambda path: path.stat().st_size)
+        eventually(lambda: [path.name for path in blobs.iterdir()] == [weights.name])
+        runner.resume()
+        assert list(lines)[-2] == "data: [DONE]"
+    eventually(lambda: not any(blobs.iterdir()))
 
 
 def test_removed_bytes_are_gone_soon(daemon: Daemon) -> None:

@@ -46,6 +46,7 @@ class MakeSupervisor(Protocol):
         queue: QueuePolicy = ...,
         runners: RunnerPolicy = ...,
         command: Sequence[str] = ...,
+        on_released: Callable[[], None] = ...,
     ) -> Supervisor: ...
 
 
@@ -60,11 +61,19 @@ def supervise() -> Iterator[MakeSupervisor]:
         queue: QueuePolicy = PATIENT,
         runners: RunnerPolicy = QUICK,
         command: Sequence[str] = FAKE_RUNNER,
+        on_released: Callable[[], None] = lambda: None,
     ) -> Supervisor:
         spawner = Spawner()
         thread = threading.Thread(target=spawner.run, name="stand-in for the main thread")
         thread.start()
-        supervisor = Supervisor(specs, queue=queue, runners=runners, spawner=spawner, command=command)
+        supervisor = Supervisor(
+            specs,
+            queue=queue,
+            runners=runners,
+            spawner=spawner,
+            command=command,
+            on_released=on_released,
+        )
         made.append((spawner, thread, supervisor))
         supervisor.start()
         return supervisor

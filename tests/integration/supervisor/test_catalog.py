@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -107,3 +108,30 @@ def test_a_drain_without_models_is_over_at_once(supervise: MakeSupervisor) -> No
     supervisor = supervise()
     assert supervisor.beat(1.0)
     assert supervisor.drain(0.5)
+
+
+def test_files_that_no_model_has_any_more_are_told_of_when_their_runner_has_ended(
+    supervise: MakeSupervisor, model: Model
+) -> None:
+    path, released = model(step_s=0.02), threading.Event()
+    supervisor = supervise(spec(path), on_released=released.set)
+    generation = begin(supervisor, tokens=20)
+    supervisor.remove_model("m")
+    assert not released.is_set()
+    assert text_of(generation)
+    assert released.wait(5)
+    assert supervisor.paths_in_use() == frozenset()
+
+
+def test_a_runner_that_ends_while_its_model_stays_releases_nothing(
+    supervise: MakeSupervisor, model: Model
+) -> None:
+    first, second, told = model(), model(), []
+    supervisor = supervise(spec(first), spec(second, name="n"), on_released=lambda: told.append(1))
+    assert text_of(begin(supervisor, tokens=1)) == "0 "
+    assert text_of(begin(supervisor, "n", tokens=1)) == "0 "
+    supervisor.set_models([spec(first), spec(first, name="n")])
+    eventually(lambda: told == [1])
+    supervisor.set_models([spec(first)])
+    assert supervisor.drain(2.0)
+    assert told == [1]
