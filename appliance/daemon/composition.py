@@ -45,24 +45,28 @@ _BEAT_TIMEOUT_S = 1.0
 
 
 def main(
-    config: Config, *, preload: Sequence[str] = (), on_ready: Callable[[str], None] | None = None
+    config: Config,
+    *,
+    preload: Sequence[str] = (),
+    on_ready: Callable[[str], None] | None = None,
+    sysroot: Path = Path("/"),
 ) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code. Main thread only.
 
     `preload`: models to start with the daemon; the others start with their first request. `on_ready` is
-    called once with the URL, when the door accepts and `daemon.json` says so. Raises ConfigError,
-    AddressInUse, DataDirInUse.
+    called once with the URL, when the door accepts and `daemon.json` says so. `sysroot`: whose memory the
+    store's choices are made for. Raises ConfigError, AddressInUse, DataDirInUse.
     """
     log.configure(level=config.log.level, form=config.log.format)
     with lock_of(config.data.dir):
-        Daemon(config, preload=preload).run(on_ready)
+        Daemon(config, preload=preload, sysroot=sysroot).run(on_ready)
     return 0
 
 
 class Daemon:
     """All parts. Owned by the main thread."""
 
-    def __init__(self, config: Config, *, preload: Sequence[str] = ()) -> None:
+    def __init__(self, config: Config, *, preload: Sequence[str] = (), sysroot: Path = Path("/")) -> None:
         self._config = config
         self._started_s = time.monotonic()
         self._is_stopping = False
@@ -70,7 +74,11 @@ class Daemon:
         self._spawner = Spawner()
         self._children = Children(config)
         self._store = make_store(
-            config, self._children, on_change=self._tell_models, in_use=self._files_in_use
+            config,
+            self._children,
+            on_change=self._tell_models,
+            in_use=self._files_in_use,
+            sysroot=sysroot,
         )
         self._telling = threading.Lock()
         self._supervisor = Supervisor(
@@ -79,6 +87,7 @@ class Daemon:
             runners=runner_policy(config),
             spawner=self._spawner,
             resolve=name_key,
+            on_released=lambda: self._upkeep.released(),
         )
         self._upkeep = Upkeep(
             self._store, upkeep_policy(config), begin=self._tell_models, on_broken=self._tell_models
@@ -87,7 +96,6 @@ class Daemon:
         self._app = create_app(
             inference=self._supervisor,
             report=self.health,
-            on_released=lambda: self._upkeep.released(),
             limits=door_limits(config),
             keys=KeyRing(config.access.keys),
             host_names=config.server.names,

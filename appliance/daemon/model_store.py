@@ -80,14 +80,17 @@ def make_store(
     *,
     on_change: Callable[[], None] = lambda: None,
     in_use: Callable[[], Collection[str]] = frozenset,
+    sysroot: Path = Path("/"),
 ) -> ModelStore:
-    """Raises StoreInUse, StoreFault, ManifestInvalid."""
+    """`sysroot`: whose memory decides which variant is pulled. Raises StoreInUse, StoreFault,
+    ManifestInvalid.
+    """
     return open_plain(
         config.data.dir,
         config.store,
         probe=children.probe,
         quantize=children,
-        available_bytes=lambda: meminfo.read().available_bytes,
+        available_bytes=lambda: meminfo.read(sysroot).available_bytes,
         on_change=on_change,
         in_use=in_use,
     )

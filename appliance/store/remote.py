@@ -13,7 +13,7 @@ from typing import Final
 from appliance.modelfile import Modelfile, Source
 from appliance.store import homes
 from appliance.store.build import Builder, Order
-from appliance.store.choosing import chooser
+from appliance.store.choosing import chooser, remember
 from appliance.store.content import PUSHING, Report
 from appliance.store.copy import copy
 from appliance.store.gate import Gate
@@ -77,6 +77,7 @@ class Remote:
             )
         finally:
             door.close()
+        remember(self._layout, stored_as, copied.descriptor)
         if isinstance(source, RegistrySource):
             homes.note(self._layout, stored_as, copied.descriptor.digest, source.home)
         return stored_as

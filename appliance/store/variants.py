@@ -46,6 +46,10 @@ class Variant:
         """How people tell it from the others."""
         return self.quantization or self.descriptor.digest[:19]
 
+    @property
+    def need(self) -> str:
+        return f"{self.label} needs {_mib(self.needed_bytes)}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
@@ -117,7 +121,7 @@ def _variant(entry: Descriptor, fetch: Fetch, *, what: str) -> Variant:
 
 
 def _reason(taken: Variant, ranked: Sequence[Variant], available_bytes: int) -> str:
-    need = f"{taken.label} needs {_mib(taken.needed_bytes)} of {_mib(available_bytes)} available"
+    need = f"{taken.need} of {_mib(available_bytes)} available"
     if taken.size_bytes == ranked[-1].size_bytes:
         return f"{need}: the largest of {len(ranked)} variants fits"
     larger = next(variant for variant in ranked if variant.size_bytes > taken.size_bytes)
