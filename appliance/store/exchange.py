@@ -127,8 +127,9 @@ class Exchange:
     def export(self, reference: Reference, target: Path, report: Report) -> None:
         """Raises ModelNotFound, ModelBroken, InvalidRequest, InsufficientSpace, StoreFault."""
         descriptor = self._layout.lookup(reference)
-        source = _Picked(self._layout, without_homes(descriptor))
         with self._layout.hold(list(self._layout.closure(descriptor))):
+            told = Resolved(descriptor=without_homes(descriptor), content=self._layout.fetch(descriptor))
+            source = _Picked(self._layout, told)
             if target.suffix.lower() == ".tar":
                 with TarTarget(target, files=self._layout.files) as tar:
                     copy(source, reference, tar, report=report, words=EXPORTING)
