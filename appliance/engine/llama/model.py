@@ -175,7 +175,7 @@ class LlamaModel:
             raise InvalidRequest(
                 reason=f"the text has no tokens in this vocabulary ({count})", param="prompt"
             )
-        return buffer[:count]
+        return list(buffer[:count])
 
     @property
     def longest_piece_bytes(self) -> int:
