@@ -45,6 +45,8 @@ from appliance.wire.messages import (
 )
 
 _N_BATCH = 2048
+_LEAST_CTX = 8
+"""Tokens: a step of the engine has room in no smaller context."""
 _WARM_UP = ((1, 1), (8, 8), (1, 1), (8, 8), (1, 1), (32, 1))
 """Tokens and outputs of the warm-up steps. The first two page weights and buffers in; the others give the
 cost models their first readings.
@@ -93,6 +95,7 @@ def _open(
         paths=load.paths,
     )
     opened.callback(model.close)
+    _require_context(model)
     for adapter in load.adapters:
         model.load_adapter(adapter.name, adapter.path)
     n_threads, cpus = _compute_cores(load)
@@ -204,6 +207,7 @@ def _load_draft(base: _Base, path: str) -> LlamaModel:
         use_mmap=base.load.placement.use_mmap,
     )
     base.opened.callback(draft.close)
+    _require_context(draft)
     if not draft.same_vocabulary(base.model):
         raise ModelInvalid(model=name, reason="its vocabulary is not the model's")
     if draft.keeps_state:
@@ -293,7 +297,16 @@ def _pooling(load: Load, model: LlamaModel) -> int | None:
 
 def _n_ctx_seq(load: Load, model: LlamaModel) -> int:
     wanted = load.placement.n_ctx_seq or model.n_ctx_train
-    return max(8, min(wanted, model.n_ctx_train or wanted))
+    return max(_LEAST_CTX, min(wanted, model.n_ctx_train or wanted))
+
+
+def _require_context(model: LlamaModel) -> None:
+    """Raises ModelInvalid for a model whose positions end within one step: llama.cpp would abort there."""
+    if 0 < model.n_ctx_train < _LEAST_CTX:
+        raise ModelInvalid(
+            model=model.name,
+            reason=f"it was made for a context of {model.n_ctx_train} tokens; {_LEAST_CTX} are the least",
+        )
 
 
 def _facts(model: LlamaModel, context: LlamaContext, chat: ChatAbility, template: str | None) -> ModelFacts:

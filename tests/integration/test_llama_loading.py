@@ -156,3 +156,54 @@ def test_requests_leave_nothing_behind(tiny_model: Path) -> None:
 
         assert grown_by(ask, times=15) < 100_000
     assert not desk.generator._requests
+
+
+SMALL = """
+import sys
+from pathlib import Path
+from appliance.errors import OutpostError
+from tests.integration.llama_desk import Desk
+for text in sys.argv[1:]:
+    path, n_ctx_seq, n_tokens, draft = text.split("|")
+    try:
+        drafts = {"speculation": True, "draft": Path(draft)} if draft else {}
+        with Desk(Path(path), n_ctx_seq=int(n_ctx_seq), n_seq_max=1, **drafts) as desk:
+            answer = desk.ask([40] * int(n_tokens), max_tokens=None)
+            print(desk.engine.facts.n_ctx_seq, len(answer.tokens), *desk.failures.values())
+    except OutpostError as error:
+        print("invalid", error)
+"""
+"""Contexts so small that a step hardly fits: `path|n_ctx_seq|tokens of the prompt|draft`."""
+
+
+def served_in(*cases: tuple[Path, int, int], draft: Path | None = None) -> list[str]:
+    """What a process says of each: its context and the tokens of an answer to the end, or its error."""
+    argv = [f"{path}|{n_ctx_seq}|{n_tokens}|{draft or ''}" for path, n_ctx_seq, n_tokens in cases]
+    command = [sys.executable, "-c", SMALL, *argv]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, f"{done.returncode}: {done.stderr[-2000:]}"
+    return done.stdout.splitlines()
+
+
+def test_the_smallest_contexts_are_served_to_their_last_token(tiny_model: Path) -> None:
+    """llama.cpp aborts at a batch larger than the context, whatever size of batch was asked for."""
+    cases = [(tiny_model, 4, 5), (tiny_model, 8, 7), (tiny_model, 100, 90), (tiny_model, 255, 200)]
+    assert served_in(*cases) == ["8 3", "8 1", "100 10", "255 55"]
+
+
+def test_a_draft_of_the_smallest_context_drafts_what_it_can(tiny_model: Path, tmp_path: Path) -> None:
+    draft = write_generator(tmp_path / "draft.gguf", seed=2, shape=Shape(n_ctx_train=32))
+    assert served_in((tiny_model, 100, 60), draft=draft) == ["100 40"]
+
+
+def test_a_model_made_for_less_than_one_step_is_refused(tmp_path: Path, tiny_model: Path) -> None:
+    def made_for(n_ctx_train: int) -> Path:
+        shape = Shape(n_ctx_train=n_ctx_train)
+        return write_generator(tmp_path / f"{n_ctx_train}.gguf", shape=shape)
+
+    few, enough = [made_for(count) for count in (1, 3, 4, 7)], made_for(8)
+    for line in served_in(*((path, 512, 2) for path in few)):
+        assert line.startswith("invalid") and "8 are the least" in line
+    assert served_in((enough, 512, 5)) == ["8 3"]
+    (line,) = served_in((tiny_model, 512, 2), draft=few[0])
+    assert "(its draft model)" in line and "a context of 1 tokens" in line

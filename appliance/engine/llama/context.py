@@ -129,8 +129,10 @@ class LlamaContext:
         self.model = model
         self.n_vocab = model.n_vocab
         self.n_slots = n_slots
-        self.n_batch = n_batch
-        self.n_ctx_seq = n_ctx_seq if pooling is not None else int(bindings.llama_n_ctx_seq(self.handle))
+        # Both as llama.cpp has them, and no more than was asked: it cuts a causal batch to the cells of all
+        # slots and aborts at a larger one, and it rounds cells up, past what positions the model has.
+        self.n_batch = min(n_batch, int(bindings.llama_n_batch(self.handle)))
+        self.n_ctx_seq = min(n_ctx_seq, int(bindings.llama_n_ctx_seq(self.handle)))
         self._memory: Any = bindings.llama_get_memory(self.handle)
         self._batch = _Batch(n_batch)
         self._n_outputs = 0
