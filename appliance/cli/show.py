@@ -62,7 +62,8 @@ def overview(model: Json, *, verbose: bool) -> str:
     sections = [
         _section("Model", _model_rows(model)),
         _section("Capabilities", [(str(name),) for name in model.get("capabilities") or ()]),
-        _section("Projector", _pairs(model, "projector")),
+        _section("Notes", [(str(note),) for note in model.get("notes") or ()]),
+        _section("Projector (stored, not served yet)", _pairs(model, "projector")),
         _section("Parameters", [(name, _value(value)) for name, value in _flat(model.get("parameters"))]),
     ]
     if verbose:
@@ -90,6 +91,9 @@ def _model_rows(model: Json) -> list[tuple[str, ...]]:
         "embedding length": model.get("embedding_length"),
         "quantization": model.get("quantization"),
         "size": terminal.size(int(model.get("size_bytes") or 0)),
+        "renderer": model.get("renderer"),
+        "parser": model.get("parser"),
+        "requires": model.get("requires"),
         "variant": model.get("variant"),
     }
     return [(name, str(value)) for name, value in rows.items() if value]

@@ -39,14 +39,46 @@ _MAX_CHARS: Final = 80
 Precedence = tuple[int, int, int, bool, tuple[tuple[bool, int, str], ...]]
 
 
+def unmet(*, renderer: str | None, parser: str | None, requires: str | None) -> tuple[str, ...]:
+    """What a stored model asks for and does not get, a sentence each. One that comes from elsewhere is served
+    all the same: its own template may well do.
+    """
+    found = []
+    if renderer is not None and not is_spoken(renderer):
+        found.append(
+            f"its RENDERER {renderer[:_MAX_CHARS]!r} is code of Ollama's own, which this engine lacks: its "
+            "chat template writes the prompts"
+        )
+    if parser is not None and not is_spoken(parser):
+        found.append(
+            f"its PARSER {parser[:_MAX_CHARS]!r} is code of Ollama's own, which this engine lacks: tool "
+            "calls and reasoning are read in the form of its chat template, and may come as plain text"
+        )
+    if requires is not None and not is_met(requires):
+        found.append(
+            f"it requires Ollama {requires[:_MAX_CHARS]}; Outpost speaks {OLLAMA_VERSION}: it may answer "
+            "otherwise than there"
+        )
+    return tuple(found)
+
+
+def is_spoken(name: str) -> bool:
+    """Whether the engine has the like of this RENDERER or PARSER."""
+    return name in SPOKEN
+
+
+def is_met(requires: str) -> bool:
+    """False also for what is no version."""
+    wanted, spoken = precedence(requires), precedence(OLLAMA_VERSION)
+    assert spoken is not None
+    return wanted is not None and wanted <= spoken
+
+
 def check_requires(text: str, *, line: int) -> str:
     """The version without `v`. Raises ModelfileInvalid."""
-    wanted = precedence(text)
-    if wanted is None:
+    if precedence(text) is None:
         raise ModelfileInvalid(line=line, reason="REQUIRES takes a version (e.g. 0.14.0)")
-    spoken = precedence(OLLAMA_VERSION)
-    assert spoken is not None
-    if wanted > spoken:
+    if not is_met(text):
         raise ModelfileInvalid(
             line=line, reason=f"this model requires Ollama {text}; Outpost speaks {OLLAMA_VERSION}"
         )
@@ -54,7 +86,7 @@ def check_requires(text: str, *, line: int) -> str:
 
 
 def check_spoken(instruction: str, name: str, *, line: int) -> str:
-    if name not in SPOKEN:
+    if not is_spoken(name):
         shown = name[:_MAX_CHARS]
         raise ModelfileInvalid(
             line=line,

@@ -78,7 +78,11 @@ ADAPTER_RULES: Final[tuple[Rule, ...]] = (
     companions.adapter_pairs,
     tensors.types,
 )
-PROJECTOR_RULES: Final[tuple[Rule, ...]] = (companions.projector_metadata, companions.projector_tensors)
+PROJECTOR_RULES: Final[tuple[Rule, ...]] = (
+    companions.projector_metadata,
+    companions.projector_bounds,
+    companions.projector_tensors,
+)
 
 
 class GgufKind(StrEnum):
@@ -120,19 +124,40 @@ def check(paths: Sequence[Path], *, model: str, kind: GgufKind | None = None) ->
 
     Reads the headers only (a few megabytes each), blocks for 0.1 s with a vocabulary of 50,000 tokens.
     """
-    headers = [read_header(path, model=model) for path in paths]
-    for number, header in enumerate(headers):
-        where = f"split {number + 1}: " if len(headers) > 1 else ""
-        _apply(FILE_RULES, header, model=model, where=where)
+    numbers = range(1, len(paths) + 1) if len(paths) > 1 else (None,)
+    facts = judge(
+        [read(path, model=model, split=number) for number, path in zip(numbers, paths, strict=True)],
+        model=model,
+    )
+    if kind is not None:
+        require_kind(facts, kind, model=model)
+    return facts
+
+
+def read(path: Path, *, model: str, split: int | None = None) -> Header:
+    """One file by the rules for any file. `split`: its number in its set, from 1. Raises ModelInvalid."""
+    header = read_header(path, model=model)
+    _apply(FILE_RULES, header, model=model, where=f"split {split}: " if split is not None else "")
+    return header
+
+
+def judge(headers: Sequence[Header], *, model: str) -> GgufFacts:
+    """Facts of what `read` gave: one file, or all splits in order. Raises ModelInvalid with the first rule
+    that fails.
+    """
     reason = splits.fault(headers)
     if reason is not None:
         raise ModelInvalid(model=model, reason=reason)
     whole = _joined(headers)
     found = kind_of(whole)
-    if kind is not None and found is not kind:
-        raise ModelInvalid(model=model, reason=f"it is a GGUF of the kind '{found}', not '{kind}'")
     _apply(RULES[found], whole, model=model, where="")
     return _facts(whole, found)
+
+
+def require_kind(facts: GgufFacts, kind: GgufKind, *, model: str) -> None:
+    """Raises ModelInvalid: whoever named the file is wrong, not the file."""
+    if facts.kind is not kind:
+        raise ModelInvalid(model=model, reason=f"it is a GGUF of the kind '{facts.kind}', not '{kind}'")
 
 
 def kind_of(header: Header) -> GgufKind:

@@ -38,6 +38,10 @@ def shown_object(model: ShownModel) -> dict[str, Any]:
             {"name": tensor.name, "type": tensor.type, "shape": list(tensor.shape)}
             for tensor in model.tensors
         ],
+        "renderer": model.renderer,
+        "parser": model.parser,
+        "requires": model.requires,
+        "notes": list(model.notes),
         "variant": model.variant,
     }
 

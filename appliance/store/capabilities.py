@@ -15,15 +15,16 @@ _THINKING: Final = re.compile(r"<think>|enable_thinking|reasoning_content|\bthin
 _UNITS: Final = ((10**9, "B", 1), (10**6, "M", 2), (10**3, "K", 0))
 
 
-def capabilities_of(header: Header, *, template: str | None, has_projector: bool) -> tuple[str, ...]:
-    """`template`: the one it is served with, whatever its origin; None: it does not chat."""
+def capabilities_of(header: Header, *, template: str | None) -> tuple[str, ...]:
+    """`template`: the one it is served with, whatever its origin; None: it does not chat. Never `vision`: a
+    projector is stored and served by nobody yet.
+    """
     text = template or ""
     pools = header.integer(f"{header.architecture}.pooling_type") not in (None, 0)
     found = {
         "completion": not pools,
         "tools": bool(_TOOLS.search(text)),
         "insert": any(header.integer(key) is not None for key in _FILL_IN_KEYS),
-        "vision": has_projector,
         "embedding": pools,
         "thinking": bool(_THINKING.search(text)),
     }

@@ -1,35 +1,44 @@
 """The gate: what must hold before a model gets its name.
 
 1. Its manifest is a model's, its parameters are within bounds, and every blob of it is there.
-2. A model of the same weights, companions and template that has a name was let in before: it is let in.
+2. A model of the same files in the same roles, template and placement that has a name was let in before: it
+   is let in.
 3. Every GGUF passes the static check (`admission.py`).
-4. A throw-away runner loads all of it and computes one token (the probe).
+4. A throw-away runner loads all of it and computes one token (the probe). A projector is not loaded: nothing
+   serves it yet.
 
-What fails 3 or 4 is content that would harm: its files go to quarantine with the reason, except those of a
-model that has a name.
+What fails 3 or 4 is content that would harm: the files at fault, and no others, go to quarantine with the
+reason, unless a model that has a name needs them. What passes and still falls short is told as a warning.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from appliance.errors import ModelInvalid, OutpostError
-from appliance.store import admission
-from appliance.store.admission import GgufKind
+from appliance.gguf.header import read_header
+from appliance.store import admission, admission_dialect
+from appliance.store.admission import GgufFacts, GgufKind
 from appliance.store.content import Progress, Report, Wanted
 from appliance.store.descriptor import Descriptor, Manifest
 from appliance.store.digest import Digest
 from appliance.store.layout import Layout
-from appliance.store.model import StoredModel, read_model
+from appliance.store.model import StoredModel, TemplateKind, read_model
+from appliance.store.notes import notes_of
 from appliance.store.reader import ModelReader
 from appliance.store.serving import settings_of
 from appliance.store.template import served_template
 
 VALIDATING: Final = "validating GGUF model"
+
+Placement = Mapping[str, int | bool]
+"""What its parameters say of how it is loaded, by the names of our wire."""
+_PLAIN: Final[Placement] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +52,7 @@ class ProbeRequest:
     draft: Path | None = None
     template: str | None = None
     """Jinja that replaces the GGUF's own; None: the GGUF's."""
-    size_bytes: int = 0
+    placement: Placement = field(default_factory=lambda: _PLAIN)
 
 
 class Probe(Protocol):
@@ -53,6 +62,21 @@ class Probe(Protocol):
         """Raises ModelInvalid when the model, not the machine, is at fault, and what `wanted` raises. Blocks
         for seconds; has its own deadline.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likeness:
+    """Equal for models of which a runner makes the same. By role: a file that is sound as one is not yet
+    sound as another.
+    """
+
+    weights: tuple[Digest, ...]
+    adapters: tuple[Digest, ...]
+    projector: Digest | None
+    draft: Digest | None
+    template: str | None
+    template_kind: TemplateKind | None
+    placement: Placement
 
 
 class Gate:
@@ -67,17 +91,17 @@ class Gate:
     def admit(self, manifest: Manifest, *, model: str, report: Report) -> None:
         """Returns when the model may have its name. Raises ModelInvalid, ManifestInvalid, ModelNotFound."""
         stored = read_model(manifest, self._layout.fetch)  # 1
-        settings_of(stored.params, model=model)
-        if any(_likeness(known) == _likeness(stored) for known in self._named()):  # 2
-            return
-        news = Progress(status=VALIDATING)
-        report(news)
-        try:
-            self._check(stored, model)  # 3
-            self._try(stored, model, lambda: report(news))  # 4
-        except ModelInvalid as fault:
-            self._quarantine(stored, fault)
-            raise
+        likeness = likeness_of(stored, model=model)
+        if any(known == likeness for known in self._likenesses()):  # 2
+            header = read_header(self._layout.path(stored.weights[0].digest), model=model)
+            notes = admission_dialect.notes(header)
+        else:
+            news = Progress(status=VALIDATING)
+            report(news)
+            notes = self._check(stored, model).notes  # 3
+            self._try(stored, likeness.placement, model, lambda: report(news))  # 4
+        for note in notes_of(stored, notes):
+            report(Progress(status=f"warning: {note}"))
 
     def _named(self) -> Iterator[StoredModel]:
         """Sound models that have a name."""
@@ -87,41 +111,121 @@ class Gate:
                 if self._layout.broken(descriptor) is None:
                     yield model
 
-    def _check(self, stored: StoredModel, model: str) -> None:
-        admission.check(self._paths(stored.weights), model=model, kind=GgufKind.MODEL)
-        companions = [(blob, GgufKind.ADAPTER) for blob in stored.adapters]
-        if stored.projector is not None:
-            companions.append((stored.projector, GgufKind.PROJECTOR))
-        if stored.draft is not None:
-            companions.append((stored.draft, GgufKind.MODEL))
-        for blob, kind in companions:
-            admission.check(self._paths([blob]), model=model, kind=kind)
+    def _likenesses(self) -> Iterator[Likeness]:
+        for model in self._named():
+            with contextlib.suppress(OutpostError):
+                yield likeness_of(model, model="")
 
-    def _try(self, stored: StoredModel, model: str, wanted: Wanted) -> None:
+    # ── the static check ────────────────────────────────────────────────────────────────────────────
+
+    def _check(self, stored: StoredModel, model: str) -> GgufFacts:
+        """Facts of the weights."""
+        facts = self._judged(stored.weights, GgufKind.MODEL, model)
+        for blob, kind in _companions(stored):
+            self._judged((blob,), kind, model)
+        return facts
+
+    def _judged(self, blobs: Sequence[Descriptor], kind: GgufKind, model: str) -> GgufFacts:
+        headers = []
+        for number, blob in enumerate(blobs, start=1):
+            with self._blaming((blob,)):
+                path = self._layout.path(blob.digest)
+                headers.append(admission.read(path, model=model, split=number if len(blobs) > 1 else None))
+        with self._blaming(blobs):
+            facts = admission.judge(headers, model=model)
+        # A sound file in the wrong place is the manifest's fault, and stays where it is.
+        admission.require_kind(facts, kind, model=model)
+        return facts
+
+    # ── the probe ───────────────────────────────────────────────────────────────────────────────────
+
+    def _try(self, stored: StoredModel, placement: Placement, model: str, wanted: Wanted) -> None:
         if self._probe is None:
             return
         paths = self._paths(stored.weights)
-        self._probe(
-            ProbeRequest(
-                model=model,
-                paths=tuple(paths),
-                adapters=tuple(self._paths(stored.adapters)),
-                draft=None if stored.draft is None else self._layout.path(stored.draft.digest),
-                template=served_template(stored, paths[0]).text,
-                size_bytes=sum(blob.size for blob in stored.files),
-            ),
-            wanted=wanted,
+        request = ProbeRequest(
+            model=model,
+            paths=paths,
+            adapters=self._paths(stored.adapters),
+            draft=None if stored.draft is None else self._layout.path(stored.draft.digest),
+            template=served_template(stored, paths[0]).text,
+            placement=placement,
         )
+        try:
+            self._probe(request, wanted=wanted)
+        except ModelInvalid as fault:
+            self._blame(stored, request, fault, wanted)
+            raise
 
-    def _quarantine(self, stored: StoredModel, fault: ModelInvalid) -> None:
-        kept = {blob.digest for known in self._named() for blob in known.files}
-        for digest in {blob.digest for blob in stored.files} - kept:
-            self._layout.quarantine(digest, str(fault.fields["reason"]))
+    def _blame(self, stored: StoredModel, failed: ProbeRequest, fault: ModelInvalid, wanted: Wanted) -> None:
+        """Find what is at fault of a model that failed as a whole, by trying less of it: the weights alone,
+        then with each companion alone. Where all of that passes (its placement, or how the parts go together)
+        nothing is put away: without a name it is never served, and gc takes it.
+        """
+        plain = replace(failed, adapters=(), draft=None, template=None, placement=_PLAIN)
+        trials = [(stored.weights, plain)]
+        for blob, path in zip(stored.adapters, failed.adapters, strict=True):
+            trials.append(((blob,), replace(plain, adapters=(path,))))
+        if stored.draft is not None:
+            trials.append(((stored.draft,), replace(plain, draft=failed.draft)))
+        with contextlib.suppress(OutpostError):  # the first fault is told, whatever the search meets
+            for blobs, trial in trials:
+                found = fault if trial == failed else self._fault_of(trial, wanted)
+                if found is not None:
+                    self._put_away(blobs, found)
+                    return
 
-    def _paths(self, blobs: Iterable[Descriptor]) -> list[Path]:
-        return [self._layout.path(blob.digest) for blob in blobs]
+    def _fault_of(self, request: ProbeRequest, wanted: Wanted) -> ModelInvalid | None:
+        assert self._probe is not None
+        try:
+            self._probe(request, wanted=wanted)
+        except ModelInvalid as fault:
+            return fault
+        return None
+
+    # ── quarantine ──────────────────────────────────────────────────────────────────────────────────
+
+    @contextlib.contextmanager
+    def _blaming(self, blobs: Sequence[Descriptor]) -> Iterator[None]:
+        """A ModelInvalid inside is the fault of these."""
+        try:
+            yield
+        except ModelInvalid as fault:
+            self._put_away(blobs, fault)
+            raise
+
+    def _put_away(self, blobs: Sequence[Descriptor], fault: ModelInvalid) -> None:
+        for digest in {blob.digest for blob in blobs}:
+            self._layout.put_away(digest, str(fault.fields["reason"]), needed=self._needed)
+
+    def _needed(self) -> frozenset[Digest]:
+        return frozenset(blob.digest for known in self._named() for blob in known.files)
+
+    def _paths(self, blobs: Sequence[Descriptor]) -> tuple[Path, ...]:
+        return tuple(self._layout.path(blob.digest) for blob in blobs)
 
 
-def _likeness(stored: StoredModel) -> tuple[tuple[Digest, ...], str | None]:
-    """Equal for models of which a runner makes the same."""
-    return tuple(blob.digest for blob in stored.files), stored.template
+def likeness_of(stored: StoredModel, *, model: str) -> Likeness:
+    """Raises ModelInvalid for parameters out of bounds."""
+    return Likeness(
+        weights=tuple(blob.digest for blob in stored.weights),
+        adapters=tuple(blob.digest for blob in stored.adapters),
+        projector=_digest(stored.projector),
+        draft=_digest(stored.draft),
+        template=stored.template,
+        template_kind=stored.template_kind,
+        placement=settings_of(stored.params, model=model).placement,
+    )
+
+
+def _digest(blob: Descriptor | None) -> Digest | None:
+    return None if blob is None else blob.digest
+
+
+def _companions(stored: StoredModel) -> Iterator[tuple[Descriptor, GgufKind]]:
+    for adapter in stored.adapters:
+        yield adapter, GgufKind.ADAPTER
+    if stored.projector is not None:
+        yield stored.projector, GgufKind.PROJECTOR
+    if stored.draft is not None:
+        yield stored.draft, GgufKind.MODEL

@@ -283,6 +283,16 @@ class Layout:
         with self.locks.alone(digest):
             self.blobs.quarantine(digest, reason)
 
+    def put_away(self, digest: Digest, reason: str, *, needed: Callable[[], Collection[Digest]]) -> None:
+        """`quarantine` of what nobody has: not what other work holds (it judges for itself) nor what is
+        `needed`, which is asked while no new work can find the blob. A hold of the calling thread does not
+        count.
+        """
+        with self.locks.alone(digest):
+            # In this order: who lets go of a blob has named it before.
+            if not self.holds.held_elsewhere(digest) and digest not in needed():
+                self.blobs.quarantine(digest, reason)
+
     def hold(self, digests: Collection[Digest]) -> AbstractContextManager[None]:
         """While it lasts, gc leaves these alone."""
         return self.holds.hold(frozenset(digests))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -76,26 +77,41 @@ class BlobLocks:
 
 
 class Holds:
-    """Digests that gc must leave alone though no name leads to them: counted, since several may hold one."""
+    """Digests that gc must leave alone though no name leads to them: counted by thread, since several may
+    hold one, and one several times.
+    """
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._counts: dict[Digest, int] = {}
+        self._holders: dict[Digest, Counter[int]] = {}
 
     @contextmanager
     def hold(self, digests: frozenset[Digest]) -> Iterator[None]:
+        """The holder is the thread that enters: that of a verb."""
+        holder = threading.get_ident()
         with self._guard:
             for digest in digests:
-                self._counts[digest] = self._counts.get(digest, 0) + 1
+                self._holders.setdefault(digest, Counter())[holder] += 1
         try:
             yield
         finally:
             with self._guard:
                 for digest in digests:
-                    self._counts[digest] -= 1
-                    if not self._counts[digest]:
-                        del self._counts[digest]
+                    self._release(digest, holder)
 
     def held(self) -> frozenset[Digest]:
         with self._guard:
-            return frozenset(self._counts)
+            return frozenset(self._holders)
+
+    def held_elsewhere(self, digest: Digest) -> bool:
+        """By another thread than the one that asks."""
+        with self._guard:
+            return bool(self._holders.get(digest, {}).keys() - {threading.get_ident()})
+
+    def _release(self, digest: Digest, holder: int) -> None:
+        holders = self._holders[digest]
+        holders[holder] -= 1
+        if not holders[holder]:
+            del holders[holder]
+        if not holders:
+            del self._holders[digest]

@@ -30,7 +30,6 @@ class ServeSpec:
     """More than one: the parts of a split GGUF, in order."""
     adapters: tuple[Path, ...] = ()
     draft: Path | None = None
-    projector: Path | None = None
     template: ServedTemplate | None = None
     system: str | None = None
     messages: tuple[tuple[str, str], ...] = ()
@@ -75,7 +74,6 @@ def _sound(layout: Layout, model: StoredModel, name: str) -> ServeSpec:
         paths=paths,
         adapters=tuple(layout.path(blob.digest) for blob in model.adapters),
         draft=_optional(layout, model.draft),
-        projector=_optional(layout, model.projector),
         template=served_template(model, paths[0]),
         system=model.system,
         messages=tuple((message.role, message.content) for message in model.messages),

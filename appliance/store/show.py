@@ -36,12 +36,18 @@ class ShownModel:
     """(role, text), put before each conversation."""
     licences: tuple[str, ...]
     capabilities: tuple[str, ...]
-    """In Ollama's words: completion, tools, insert, vision, embedding, thinking."""
+    """In Ollama's words: completion, tools, insert, embedding, thinking."""
     context_length: int | None
     embedding_length: int | None
     metadata: Mapping[str, object]
     """Of the GGUF, flat; long arrays are told by their length."""
     projector: Mapping[str, object] = field(default_factory=lambda: _NONE)
     tensors: tuple[ShownTensor, ...] = ()
+    renderer: str | None = None
+    """What of Ollama's own code the publisher asks for; what this engine does not have is among the notes."""
+    parser: str | None = None
+    requires: str | None = None
+    notes: tuple[str, ...] = ()
+    """What falls short, a sentence each."""
     variant: str | None = None
     """Which of several variants was chosen, and why."""

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from appliance import modelfile as recipes
-from appliance.errors import ModelfileInvalid
 from appliance.gguf.header import Header, read_header
 from appliance.gguf.shape import read_shape
-from appliance.modelfile import Modelfile, Source
-from appliance.modelfile.facts import ParameterValue
+from appliance.store import admission_dialect
 from appliance.store.capabilities import capabilities_of
 from appliance.store.choosing import CHOICE
 from appliance.store.descriptor import Descriptor
 from appliance.store.layout import Layout
 from appliance.store.listing import ListedModel
 from appliance.store.model import StoredModel
+from appliance.store.notes import notes_of
+from appliance.store.recipe import modelfile_of
 from appliance.store.show import ShownModel, ShownTensor
 from appliance.store.template import TEMPLATE_KEY, ServedTemplate, served_template
 
@@ -34,44 +33,25 @@ def shown(layout: Layout, listed: ListedModel, model: StoredModel, named: Descri
     shape = read_shape(header)
     return ShownModel(
         listed=listed,
-        modelfile=modelfile_of(model, name=listed.name),
+        modelfile=modelfile_of(model, served, name=listed.name),
         parameters=model.params,
         template=template,
         template_note=served.note if template or model.template else "the GGUF has none",
         system=model.system,
         messages=tuple((message.role, message.content) for message in model.messages),
         licences=model.licences,
-        capabilities=capabilities_of(header, template=template, has_projector=model.projector is not None),
+        capabilities=capabilities_of(header, template=template),
         context_length=shape.n_ctx_train or model.facts.context_length,
         embedding_length=shape.n_embd or model.facts.embedding_length,
         metadata=plain_metadata(header),
         projector=_projector(layout, model),
         tensors=_tensors(layout, model, header),
-        variant=named.annotations.get(CHOICE),
-    )
-
-
-def modelfile_of(model: StoredModel, *, name: str) -> str:
-    """`create -f` of it gives the same model, as long as its blobs are in the store."""
-    head = f"# To build on this model, replace the FROM lines with:\n# FROM {name}\n\n"
-    projector = (model.projector,) if model.projector else ()
-    recipe = Modelfile(
-        from_=tuple(_source(blob) for blob in (*model.weights, *projector)),
-        adapters=tuple(_source(blob) for blob in model.adapters),
-        parameters=tuple(_parameters(model)),
-        template=model.template,
-        system=model.system,
-        messages=tuple(recipes.Message(role=one.role, content=one.content) for one in model.messages),
-        licences=model.licences,
-        requires=model.facts.requires,
-        draft=_source(model.draft) if model.draft else None,
         renderer=model.facts.renderer,
         parser=model.facts.parser,
+        requires=model.facts.requires,
+        notes=notes_of(model, admission_dialect.notes(header)),
+        variant=named.annotations.get(CHOICE),
     )
-    try:
-        return head + recipes.render(recipe)
-    except ModelfileInvalid as error:
-        return f"{head}# {error.message}\n"
 
 
 def plain_metadata(header: Header) -> Mapping[str, object]:
@@ -91,17 +71,6 @@ def _array(values: object) -> object:
 def _keeps_own(model: StoredModel, served: ServedTemplate) -> bool:
     """No text to replace it: the GGUF's own counts, whether it was preferred or nothing else came."""
     return served.text is None and model.template_kind != "jinja"
-
-
-def _source(blob: Descriptor) -> Source:
-    return Source(text=blob.digest)
-
-
-def _parameters(model: StoredModel) -> list[tuple[str, ParameterValue]]:
-    told: list[tuple[str, ParameterValue]] = []
-    for name, value in model.params.items():
-        told += [(name, item) for item in value] if isinstance(value, tuple) else [(name, value)]
-    return told
 
 
 def _projector(layout: Layout, model: StoredModel) -> Mapping[str, object]:

@@ -57,13 +57,22 @@ class FakeProbe:
     """Lets models in, but for those with a `fault`; remembers what it was asked."""
 
     fault: str | None = None
+    """Of every model."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """Of models that have one of these files, by the file's name (in a store its digest, in hex)."""
+    placement_fault: str | None = None
+    """Of every model that wishes a placement."""
     asked: list[ProbeRequest] = field(default_factory=list)
 
     def __call__(self, request: ProbeRequest, *, wanted: Wanted) -> None:
         wanted()
         self.asked.append(request)
-        if self.fault is not None:
-            raise ModelInvalid(model=request.model, reason=self.fault)
+        files = (*request.paths, *request.adapters, *((request.draft,) if request.draft else ()))
+        found = [self.faults[path.name] for path in files if path.name in self.faults]
+        if request.placement and self.placement_fault:
+            found.append(self.placement_fault)
+        for reason in (*found, *((self.fault,) if self.fault else ())):
+            raise ModelInvalid(model=request.model, reason=reason)
 
 
 @dataclass

@@ -115,6 +115,54 @@ def adapter() -> RawGguf:
     return raw
 
 
+def llama3(**ids: int) -> RawGguf:
+    """A vocabulary as large as Llama 3's, with its end of a turn; `ids`: of special tokens. Too large to be
+    one of the seeds.
+    """
+    raw = byte_pairs()
+    texts = [f"t{index}" for index in range(128_010)]
+    texts[128_009] = "<|eot_id|>"
+    raw.set_array("tokenizer.ggml.tokens", _STRING, texts).drop("tokenizer.ggml.token_type")
+    for name in ("token_embd.weight", "output.weight"):
+        tensor = raw.tensor(name)
+        tensor.shape, tensor.data = [WIDTH, len(texts)], bytes(WIDTH * 4 * len(texts))
+    for key, value in ids.items():
+        raw.set(f"tokenizer.ggml.{key}", _U32, value)
+    return raw
+
+
+def projector() -> RawGguf:
+    """A projector (mmproj) for `generator`: a vision tower of one layer. Not among the seeds, which all load:
+    nothing of ours loads a projector yet.
+    """
+    raw = RawGguf().add("general.architecture", _STRING, "clip").add("general.type", _STRING, "mmproj")
+    raw.add("clip.has_vision_encoder", _BOOL, value=True).add("clip.projector_type", _STRING, "mlp")
+    for key, value in (
+        ("image_size", 28),
+        ("patch_size", 14),
+        ("embedding_length", WIDTH),
+        ("feed_forward_length", FF),
+        ("block_count", 1),
+        ("projection_dim", WIDTH),
+        ("attention.head_count", HEADS),
+    ):
+        raw.add(f"clip.vision.{key}", _U32, value)
+    raw.add("clip.vision.attention.layer_norm_epsilon", _F32, 1e-5)
+    for name in ("image_mean", "image_std"):
+        raw.add_array(f"clip.vision.{name}", _F32, [0.5, 0.5, 0.5])
+    rng = np.random.default_rng(2)
+    _matrix(raw, rng, "v.patch_embd.weight", 14, 14, 3, WIDTH)
+    _matrix(raw, rng, "v.position_embd.weight", WIDTH, 4)
+    for part in ("attn_q", "attn_k", "attn_v", "attn_out"):
+        _linear(raw, rng, f"v.blk.0.{part}", WIDTH, WIDTH)
+    for part in ("ln1", "ln2"):
+        _norm(raw, f"v.blk.0.{part}")
+    _linear(raw, rng, "v.blk.0.ffn_up", WIDTH, FF)
+    _linear(raw, rng, "v.blk.0.ffn_down", FF, WIDTH)
+    _linear(raw, rng, "mm.0", WIDTH, WIDTH)
+    return raw
+
+
 SEEDS: Final[Mapping[str, Callable[[], RawGguf]]] = {
     "generator": generator,
     "byte_pairs": byte_pairs,

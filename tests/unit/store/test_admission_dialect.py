@@ -71,22 +71,9 @@ def test_the_dialect_is_refused_with_the_way_out(name: str, tmp_path: Path) -> N
         check([path], model=name)
 
 
-def llama3(**pairs: int) -> RawGguf:
-    raw = seeds.byte_pairs()
-    texts = [f"t{index}" for index in range(128_010)]
-    texts[128_009] = "<|eot_id|>"
-    raw.set_array("tokenizer.ggml.tokens", STRING, texts).drop("tokenizer.ggml.token_type")
-    for name in ("token_embd.weight", "output.weight"):
-        tensor = raw.tensor(name)
-        tensor.shape, tensor.data = [32, len(texts)], bytes(32 * 4 * len(texts))
-    for key, value in pairs.items():
-        raw.set(f"tokenizer.ggml.{key}", U32, value)
-    return raw
-
-
 def test_an_old_llama_3_passes_with_notes(tmp_path: Path) -> None:
     path = tmp_path / "llama3.gguf"
-    path.write_bytes(llama3(eos_token_id=128_001).drop("tokenizer.ggml.pre").render())
+    path.write_bytes(seeds.llama3(eos_token_id=128_001).drop("tokenizer.ggml.pre").render())
     first, second = check([path], model="llama3").notes
     assert "names no pre-tokenizer (llama-bpe)" in first
     assert "its end token is the end of text" in second
@@ -94,6 +81,6 @@ def test_an_old_llama_3_passes_with_notes(tmp_path: Path) -> None:
 
 def test_a_new_llama_3_passes_without(tmp_path: Path) -> None:
     path = tmp_path / "llama3.gguf"
-    raw = llama3(eos_token_id=128_009).set("tokenizer.ggml.pre", STRING, "llama-bpe")
+    raw = seeds.llama3(eos_token_id=128_009).set("tokenizer.ggml.pre", STRING, "llama-bpe")
     path.write_bytes(raw.render())
     assert check([path], model="llama3").notes == ()
