@@ -8,6 +8,10 @@ restart.
 
 from appliance.config.reading import COMMAND_LINE, DEFAULT_PATH, load, require_keys_for_public_bind
 from appliance.config.settings import (
+    LEAST_UBATCH,
+    MOST_CONTEXT,
+    MOST_THREADS,
+    MOST_UBATCH,
     AccessSettings,
     Config,
     DataSettings,
@@ -26,6 +30,10 @@ from appliance.config.values import is_loopback, parse_listen
 __all__ = [
     "COMMAND_LINE",
     "DEFAULT_PATH",
+    "LEAST_UBATCH",
+    "MOST_CONTEXT",
+    "MOST_THREADS",
+    "MOST_UBATCH",
     "AccessSettings",
     "Config",
     "DataSettings",

@@ -32,6 +32,11 @@ from appliance.config.values import (
 )
 
 _MIB: Final = 1024 * 1024
+MOST_CONTEXT: Final = 1 << 24
+LEAST_UBATCH: Final = 32
+MOST_UBATCH: Final = 8192
+MOST_THREADS: Final = 512
+"""What llama.cpp's thread pool takes (GGML_MAX_N_THREADS)."""
 
 
 def _setting(
@@ -151,15 +156,17 @@ class EngineSettings(Section):
         "Tokens one request may hold, prompt and answer together; 0: the model's own.",
         unit="tokens",
         ge=0,
-        le=1 << 24,
+        le=MOST_CONTEXT,
     )
     n_seq_max: int = _setting(64, "Sequences that run at once.", unit="sequences", ge=1, le=256)
     kv_cells: int = _setting(
         0, "Tokens that the KV cache holds over all sequences; 0: chosen.", unit="tokens", ge=0, le=1 << 26
     )
-    n_ubatch: int = _setting(512, "Most tokens computed at once.", unit="tokens", ge=32, le=8192)
+    n_ubatch: int = _setting(
+        512, "Most tokens computed at once.", unit="tokens", ge=LEAST_UBATCH, le=MOST_UBATCH
+    )
     n_threads: int = _setting(
-        0, "Compute threads; 0: chosen from the big cores.", unit="threads", ge=0, le=512
+        0, "Compute threads; 0: chosen from the big cores.", unit="threads", ge=0, le=MOST_THREADS
     )
     type_k: CacheType = _setting("f16", "Type of the cached keys.")
     type_v: CacheType = _setting("f16", "Type of the cached values.")
@@ -186,7 +193,7 @@ class ModelSettings(Section):
         default_factory=dict, description="LoRA adapters: name = file."
     )
     n_ctx_seq: int | None = _setting(
-        None, "As in [engine], for this model only.", unit="tokens", ge=0, le=1 << 24
+        None, "As in [engine], for this model only.", unit="tokens", ge=0, le=MOST_CONTEXT
     )
     pooling: Pooling | None = _setting(None, "Pooling of embeddings, where the file does not say.")
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from appliance import log
 from appliance.config import Config
-from appliance.daemon.policies import runner_policy
+from appliance.daemon.policies import placed, runner_policy
 from appliance.hardware import meminfo
 from appliance.store.content import Wanted
 from appliance.store.gate import ProbeRequest
 from appliance.store.opening import open_store as open_plain
 from appliance.store.store import ModelStore
 from appliance.supervisor import quantizer
-from appliance.supervisor.probe import Probe
+from appliance.supervisor.probe import PROBE_PLACEMENT, Probe
 from appliance.supervisor.probe import ProbeRequest as RunnerProbe
 from appliance.supervisor.quantizer import Quantizer
 
@@ -35,7 +35,7 @@ class Children:
         self._quantizer.close()
 
     def probe(self, request: ProbeRequest, *, wanted: Wanted) -> None:
-        """`store.gate.Probe`."""
+        """`store.gate.Probe`: with the placement that a runner would serve it in, for one sequence."""
         self._probe(
             RunnerProbe(
                 model=request.model,
@@ -43,6 +43,7 @@ class Children:
                 adapters=request.adapters,
                 draft=request.draft,
                 template=request.template,
+                placement=placed(PROBE_PLACEMENT, request.placement),
             ),
             gone=_gone(wanted),
         )

@@ -61,6 +61,11 @@ class ModelShape:
             return self.kv_lora_rank + (self.n_rot or 0), 0
         return heads * (self.n_embd_head_k or 0), heads * (self.n_embd_head_v or 0)
 
+    @property
+    def kv_bytes_per_token(self) -> int:
+        """What one token leaves in the caches of all layers, as 16-bit numbers."""
+        return 2 * sum(sum(self.kv_row(layer)) for layer in range(len(self.n_head_kv)))
+
 
 def read_shape(header: Header) -> ModelShape:
     """Of a header that passed the admission check; of another it may be senseless, never an exception."""

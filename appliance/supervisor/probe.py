@@ -1,8 +1,8 @@
 """The probe: a throw-away runner tries a model before its name appears. Flow 4 of the store, its last gate.
 
-It is the real runner in the real box, with one slot and a small context: it loads, tokenises, renders the
-chat template once and computes one token. Whatever a hostile file does to it (a signal, a hang, all memory)
-happens to a process that nobody waits for but us, and is told as ModelInvalid.
+It is the real runner in the real box, with one slot, and a small context unless the model wants another: it
+loads, tokenises, renders the chat template once and computes one token. Whatever a hostile file does to it
+(a signal, a hang, all memory) happens to a process that nobody waits for but us, and is told as ModelInvalid.
 
     static check (store) ──▶ Probe ──▶ spawn, bound its memory ──▶ Ready ──▶ Tokenize, ApplyTemplate, Generate
                                             │                                (or Embed, Rerank)
@@ -24,10 +24,17 @@ from appliance.errors import (
 from appliance.supervisor.patience import Patience
 from appliance.supervisor.policy import RunnerPolicy
 from appliance.supervisor.probe_attempt import Attempt
-from appliance.supervisor.probe_request import Limits, ProbeRequest, ProbeResult, size_of
+from appliance.supervisor.probe_request import (
+    PROBE_PLACEMENT,
+    Limits,
+    ProbeRequest,
+    ProbeResult,
+    context_bytes_of,
+    size_of,
+)
 from appliance.supervisor.process import RUNNER_COMMAND
 
-__all__ = ["Probe", "ProbeRequest", "ProbeResult"]
+__all__ = ["PROBE_PLACEMENT", "Probe", "ProbeRequest", "ProbeResult"]
 
 
 class Probe:
@@ -45,7 +52,7 @@ class Probe:
         `close`; ClientGone when `gone` says so, which may also raise itself.
         """
         size_bytes = size_of(request)
-        limits = Limits.of(request, size_bytes)
+        limits = Limits.of(request, size_bytes, context_bytes=context_bytes_of(request))
         # No deadline of its own: whoever has the turn has one. Short waits, so that a leaving client is seen.
         waiting = Patience(math.inf, lambda: self._stops(gone))
         waiting.wait(lambda timeout_s: self._turn.acquire(timeout=timeout_s) or None)

@@ -137,7 +137,7 @@ class Attempt:
             command=self._command,
             on_ready=lambda _, ready: self._news.put(_News(ready=ready)),
             on_gone=lambda _, fault: self._news.put(_News(fault=fault)),
-            memory_bytes=self._limits.memory_bytes,
+            memory_bytes=self._limits.memory_bytes + self._limits.context_bytes,
         )
         self._runner.start()
         news = self._wait(self._next_news)

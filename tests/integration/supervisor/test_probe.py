@@ -15,11 +15,14 @@ import psutil
 import pytest
 from gguf import PoolingType
 
+from appliance.daemon.policies import placed
 from appliance.errors import ClientGone, ModelInvalid, RunnerStartFailed, ShuttingDown, TemplateInvalid
+from appliance.modelfile import engine_settings
 from appliance.supervisor.policy import RunnerPolicy
-from appliance.supervisor.probe import Probe, ProbeRequest, ProbeResult
+from appliance.supervisor.probe import PROBE_PLACEMENT, Probe, ProbeRequest, ProbeResult
+from appliance.wire.messages import Placement
 from tests.fakes.damaged_gguf import split_in_two, with_integer_weight, with_nan_weights
-from tests.fakes.tiny_gguf import write_adapter, write_embedder, write_encoder, write_generator
+from tests.fakes.tiny_gguf import Shape, write_adapter, write_embedder, write_encoder, write_generator
 from tests.integration.supervisor.conftest import FAKE_RUNNER, QUICK, eventually
 
 pytestmark = pytest.mark.integration
@@ -127,6 +130,40 @@ def test_a_template_that_was_given_replaces_the_files_own(tmp_path: Path) -> Non
     path = write_generator(tmp_path / "m.gguf", chat_template="{{ nonsense")
     assert probed(path).template_error is not None
     assert probed(path, template="{{ messages[0].content }}").template_error is None
+
+
+SMALLEST, LARGEST = 4, 1 << 24
+"""Of `PARAMETER num_ctx`; of `num_batch` 1 and 65,536."""
+
+
+def wished(**options: int) -> Placement:
+    """As the store's models are tried (`daemon/model_store.py`)."""
+    return placed(PROBE_PLACEMENT, engine_settings(options).placement)
+
+
+@pytest.mark.parametrize("num_batch", [1, 1 << 16])
+@pytest.mark.parametrize("num_ctx", [SMALLEST, LARGEST])
+def test_the_extremes_of_placement_kill_no_runner(tmp_path: Path, num_ctx: int, num_batch: int) -> None:
+    placement = wished(num_ctx=num_ctx, num_batch=num_batch)
+    generator = write_generator(tmp_path / "generator.gguf")
+    draft = write_generator(tmp_path / "draft.gguf", seed=2, shape=Shape(n_ctx_train=32))
+    assert probed(generator, draft=draft, placement=placement).facts.n_ctx_seq == max(8, min(num_ctx, 2048))
+    embedder = write_embedder(tmp_path / "embedder.gguf", pooling=PoolingType.LAST)
+    encoder = write_encoder(tmp_path / "encoder.gguf", pooling=PoolingType.MEAN)
+    assert not probed(embedder, placement=placement).facts.generates
+    assert not probed(encoder, placement=placement).facts.generates
+
+
+def test_a_large_context_that_the_model_was_made_for_has_its_room(tmp_path: Path) -> None:
+    path = write_generator(tmp_path / "m.gguf", shape=Shape(n_ctx_train=1 << 26))
+    assert probed(path, placement=wished(num_ctx=1 << 20, num_batch=512)).facts.n_ctx_seq == 1 << 20
+
+
+def test_a_context_that_no_board_has_is_refused_with_its_size(tmp_path: Path) -> None:
+    """Of a model that pools: one pass must hold the whole context."""
+    shape = Shape(n_ctx_train=1 << 26)
+    path = write_embedder(tmp_path / "m.gguf", pooling=PoolingType.LAST, shape=shape)
+    assert "no context of 1 x 16777216 tokens" in refused(path, placement=wished(num_ctx=LARGEST))
 
 
 # ── with the fake engine: what a model does to time and to its process ──────────────────────────────────────

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from appliance.config import Config, EngineSettings, ModelSettings
+from appliance.daemon.policies import placed
 from appliance.daemon.stored_models import all_specs, name_key, require_known, stored_spec
 from appliance.errors import ConfigError
 from appliance.modelfile import engine_settings
 from appliance.store.serving import ServeSpec
 from appliance.store.template import ServedTemplate
+from appliance.supervisor.probe import PROBE_PLACEMENT
 from appliance.wire.messages import AdapterScale
 
 WEIGHTS = Path("/store/w.gguf")
@@ -26,6 +28,29 @@ def test_parameters_go_where_they_count() -> None:
     assert made.defaults.stop == ("A",)
     assert made.defaults.max_tokens == 7
     assert made.placement.n_ctx_seq == 512
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"num_ctx": 4, "num_batch": 1}, (4, 32, 0)),
+        ({"num_ctx": 2**24, "num_batch": 2**16}, (2**24, 8192, 0)),
+        ({"num_thread": 1024}, (4096, 512, 512)),
+        ({"num_batch": 100, "num_thread": 3}, (4096, 100, 3)),
+    ],
+)
+def test_what_a_model_wants_stays_within_the_bounds_of_engine(
+    options: dict[str, int], expected: tuple[int, int, int]
+) -> None:
+    """In the probe as for who serves it."""
+    wished = engine_settings(options)
+    made = stored_spec(Config(), spec(parameters=wished)).placement
+    assert (made.n_ctx_seq, made.n_ubatch, made.n_threads) == expected
+    tried = placed(PROBE_PLACEMENT, wished.placement)
+    for option, field in (("num_ctx", "n_ctx_seq"), ("num_batch", "n_ubatch"), ("num_thread", "n_threads")):
+        if option in options:
+            assert getattr(tried, field) == getattr(made, field)
+    assert tried.n_seq_max == 1
 
 
 def test_what_the_model_does_not_say_is_the_configurations() -> None:

@@ -20,7 +20,16 @@ from appliance.errors import (
     ShuttingDown,
 )
 from appliance.supervisor.probe_attempt import blame
-from appliance.supervisor.probe_request import Limits, ProbeRequest, size_of, spec_of
+from appliance.supervisor.probe_request import (
+    PROBE_PLACEMENT,
+    Limits,
+    ProbeRequest,
+    context_bytes_of,
+    size_of,
+    spec_of,
+)
+from appliance.wire.messages import Placement
+from tests.fakes.model_files import generator
 
 MIB = 1024 * 1024
 REQUEST = ProbeRequest(model="m", paths=(Path("/store/a"),))
@@ -38,6 +47,39 @@ def test_the_deadline_is_thirty_seconds_and_one_for_each_hundred_megabytes() -> 
 def test_memory_is_twice_the_files_and_a_gibibyte_unless_declared() -> None:
     assert Limits.of(REQUEST, 100 * MIB).memory_bytes == 1224 * MIB
     assert Limits.of(replace(REQUEST, memory_limit_bytes=7), 100 * MIB).memory_bytes == 7
+
+
+def placed(n_ctx_seq: int, n_ubatch: int) -> ProbeRequest:
+    placement = Placement(n_ctx_seq=n_ctx_seq, n_seq_max=1, kv_cells=n_ctx_seq, n_ubatch=n_ubatch)
+    return replace(REQUEST, paths=(generator(),), placement=placement)
+
+
+def test_a_model_is_tried_in_the_placement_it_is_to_have() -> None:
+    assert spec_of(REQUEST).placement == PROBE_PLACEMENT
+    assert spec_of(placed(8, 1)).placement.n_ctx_seq == 8
+
+
+@pytest.mark.parametrize(
+    ("n_ctx_seq", "n_ubatch", "expected"),
+    [
+        # 2 layers x 2 heads x (16 keys + 16 values) x 2 bytes a token; 8 a token and row, 128 x 64 a row
+        (256, 64, 0),
+        (4, 1, 0),
+        (1024, 64, 1024 * 256 + 64 * (8 * 1024 + 128 * 64)),
+        (256, 512, 256 * 256 + 512 * (8 * 256 + 128 * 64)),
+        (1 << 24, 64, 2048 * 256 + 64 * (8 * 2048 + 128 * 64)),  # it was made for 2048
+    ],
+)
+def test_a_larger_context_has_room_of_its_own(n_ctx_seq: int, n_ubatch: int, expected: int) -> None:
+    request = placed(n_ctx_seq, n_ubatch)
+    assert context_bytes_of(request) == expected
+    assert context_bytes_of(replace(request, draft=generator())) == 2 * expected
+    limits = Limits.of(request, 100 * MIB, context_bytes=expected)
+    assert (limits.memory_bytes, limits.context_bytes) == (1224 * MIB, expected)
+
+
+def test_a_file_that_cannot_be_read_has_no_context(tmp_path: Path) -> None:
+    assert context_bytes_of(replace(placed(1024, 512), paths=(tmp_path / "none",))) == 0
 
 
 def test_the_size_is_that_of_all_files_that_are_there(tmp_path: Path) -> None:
