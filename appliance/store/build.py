@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Protocol
 
-from appliance.errors import Unsupported
+from appliance.errors import ModelfileInvalid, Unsupported
 from appliance.modelfile import Modelfile
 from appliance.store import admission
 from appliance.store.admission import GgufFacts, GgufKind
@@ -128,6 +128,8 @@ class Builder:
         draft = sources.one(recipe.draft, GgufKind.MODEL) if recipe.draft else ()
         if len(draft) > 1:
             raise Unsupported(feature="DRAFT", reason="a split GGUF cannot be a draft model")
+        if recipe.draft and {blob.digest for blob in draft} & {blob.digest for blob in parts.weights}:
+            raise ModelfileInvalid(line=recipe.draft.line, reason="DRAFT is the same file as FROM")
         return replace(parts, adapters=(*parts.adapters, *adapters), draft=draft[0] if draft else parts.draft)
 
     def _facts(self, weights: tuple[Descriptor, ...], *, model: str) -> ModelConfig:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import InvalidRequest, Unsupported
+from appliance.errors import InvalidReference, InvalidRequest, Unsupported
 from appliance.store.reference import Reference, parse_reference
 
 MAX_FILES: Final = 1000
@@ -91,6 +91,10 @@ def name_for(file_name: str) -> Reference:
     stem = match["stem"] if match else file_name.removesuffix(".gguf").removesuffix(".GGUF")
     plain = re.sub(r"[^a-z0-9._-]+", "-", stem.lower())
     # Between letters and digits stands one separator at most.
-    return parse_reference(
-        re.sub(r"[._-]*-[._-]*|\.[._]+|__+[._]*", "-", plain).strip("._-")[:80].strip("._-")
-    )
+    name = re.sub(r"[._-]*-[._-]*|\.[._]+|__+[._]*", "-", plain).strip("._-")[:80].strip("._-")
+    if not name:
+        raise InvalidReference(
+            text=file_name[:200],
+            reason="a name has letters a to z or digits; give the model a NAME of its own",
+        )
+    return parse_reference(name)

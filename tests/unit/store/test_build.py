@@ -9,6 +9,7 @@ from appliance.config import StoreSettings
 from appliance.errors import (
     ClientGone,
     InsufficientSpace,
+    InvalidReference,
     InvalidRequest,
     ModelfileInvalid,
     ModelNotFound,
@@ -128,6 +129,19 @@ def test_an_adapter_and_a_draft_become_part_of_the_model(store: ModelStore) -> N
     assert len(spec.adapters) == 1
     assert spec.draft is not None
     assert store.show("legal").modelfile.count("sha256:") == 3
+
+
+@pytest.mark.parametrize("draft", ["./w.gguf", "w.gguf", "./dir/../w.gguf", "link.gguf", "copy.gguf"])
+def test_a_draft_is_not_the_base_under_another_spelling(
+    store: ModelStore, tmp_path: Path, draft: str
+) -> None:
+    (tmp_path / "dir").mkdir()
+    for name in ("w.gguf", "copy.gguf"):
+        (tmp_path / name).write_bytes(generator(seed=2).read_bytes())
+    (tmp_path / "link.gguf").symlink_to("w.gguf")
+    with pytest.raises(ModelfileInvalid, match=r"\(line 2\): DRAFT is the same file as FROM"):
+        store.create("x", f"FROM {tmp_path}/w.gguf\nDRAFT {draft}", unreported, base_dir=tmp_path)
+    assert len(store.list()) == 1
 
 
 def test_a_directory_gives_its_only_gguf(store: ModelStore, tmp_path: Path) -> None:
@@ -446,6 +460,16 @@ def test_what_is_neither_file_nor_directory_is_refused() -> None:
 )
 def test_a_file_name_becomes_a_name(file: str, name: str) -> None:
     assert name_for(file).display == name
+
+
+@pytest.mark.parametrize("file", ["日本.gguf", ".gguf", "---.gguf", "_.GGUF"])
+def test_a_file_name_that_gives_none_asks_for_one(store: ModelStore, tmp_path: Path, file: str) -> None:
+    path = tmp_path / file
+    path.write_bytes(generator(seed=2).read_bytes())
+    with pytest.raises(InvalidReference, match="give the model a NAME of its own") as caught:
+        store.import_file(path, None, unreported)
+    assert repr(file) in caught.value.message
+    assert store.import_file(path, "nihon", unreported) == ["nihon:latest"]
 
 
 def write_split(directory: Path) -> list[Path]:
