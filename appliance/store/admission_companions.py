@@ -6,6 +6,7 @@ from typing import Final
 
 from appliance.gguf.architectures import ARCHITECTURES
 from appliance.gguf.header import Header
+from appliance.gguf.shape import MAX_LAYERS
 from appliance.gguf.values import ValueType
 
 _ADAPTER_TYPES: Final = {"adapter.type": ValueType.STRING, "adapter.lora.alpha": ValueType.FLOAT32}
@@ -49,12 +50,51 @@ def adapter_pairs(header: Header) -> str | None:
     return None if halves else "it is an adapter without a tensor"
 
 
+_PROJECTOR_TYPES: Final = {
+    "clip.has_vision_encoder": ValueType.BOOL,
+    "clip.has_audio_encoder": ValueType.BOOL,
+    "clip.projector_type": ValueType.STRING,
+}
+"""clip.cpp reads them without looking at their types, and aborts at others."""
+_PROJECTOR_BOUNDS: Final = {
+    "image_size": (1, 2**16),
+    "patch_size": (1, 2**12),
+    "num_mel_bins": (1, 2**12),
+    "embedding_length": (1, 2**17),
+    "feed_forward_length": (0, 2**21),
+    "block_count": (0, MAX_LAYERS),
+    "projection_dim": (0, 2**17),
+    "attention.head_count": (0, 2**12),
+}
+"""Of the vision and the audio tower: what clip.cpp divides by and allocates with."""
+
+
 def projector_metadata(header: Header) -> str | None:
-    """What clip.cpp needs to know to begin; the rest is read by the probe."""
-    if header.truth("clip.has_vision_encoder") or header.truth("clip.has_audio_encoder"):
-        return None
-    # LLaVA's old files name neither, and say by their tensors what they are.
+    """What clip.cpp needs to know to begin. The probe loads no projector, since nothing serves one yet: until
+    then the static check is all there is.
+    """
+    for key, kind in _PROJECTOR_TYPES.items():
+        if header.types.get(key, kind) is not kind:
+            return f"{key} has the type {header.types[key].name.lower()}, not {kind.name.lower()}"
+    # LLaVA's old files name no tower, and say by their tensors what they are.
     return None if header.tensors else "it is a projector without a tensor"
+
+
+def projector_bounds(header: Header) -> str | None:
+    for tower in ("vision", "audio"):
+        for name, (least, most) in _PROJECTOR_BOUNDS.items():
+            key = f"clip.{tower}.{name}"
+            if key not in header.metadata:
+                continue
+            value = header.integer(key)
+            if value is None:
+                return f"{key} is no number"
+            if not least <= value <= most:
+                return f"{key} is {value}, not one of {least} to {most}"
+        epsilon = header.number(f"clip.{tower}.attention.layer_norm_epsilon")
+        if epsilon is not None and not 0 <= epsilon <= 0.1:
+            return f"clip.{tower}.attention.layer_norm_epsilon is {epsilon:g}, not one of 0 to 0.1"
+    return None
 
 
 def projector_tensors(header: Header) -> str | None:

@@ -3,8 +3,10 @@ tests.fakes.gguf_corpus.fork_server`.
 
 The libraries are imported once, so a case costs some 20 ms. A line of JSON comes in, one goes out:
 
-    {"path": "…", "kind": "model" | "adapter", "base": "… of an adapter"}
+    {"path": "…", "kind": "model" | "adapter" | "projector", "base": "… of an adapter"}
     {"outcome": "loaded" | "refused" | "died", "detail": "…"}
+
+A projector is given to the loader of models, as nothing of ours loads one as what it is.
 
 `refused` is a clean error of the engine; `died` is a signal, a time-out (SIGALRM) or anything else that no
 runner may do. Set GGML_NO_BACKTRACE=1: ggml forks a debugger at an abort otherwise.

@@ -14,7 +14,7 @@ from typing import Final
 from appliance.gguf.tensor_types import TENSOR_TYPES
 from appliance.gguf.values import CODES, ValueType
 from tests.fakes.gguf_corpus.raw import RawGguf, RawPair, RawString, RawTensor
-from tests.fakes.gguf_corpus.seeds import SEEDS
+from tests.fakes.gguf_corpus.seeds import SEEDS, projector
 
 _WEIGHTS: Final = {"generator": 10, "byte_pairs": 3, "mixture": 3, "encoder": 3, "adapter": 1}
 _INTEGERS: Final = (
@@ -87,10 +87,14 @@ class Mutation:
 def field_mutation(number: int) -> Mutation:
     rng = random.Random(f"field {number}")
     seed = rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0]
-    raw = SEEDS[seed]()
-    for _ in range(rng.choice((1, 1, 1, 2, 3))):
-        rng.choices((_pair, _array, _tensor, _frame), (10, 5, 6, 1))[0](raw, rng)
+    raw = _forged(SEEDS[seed](), rng)
     return Mutation(name=f"field {number} of {seed}", seed=seed, content=raw.render())
+
+
+def projector_mutation(number: int) -> Mutation:
+    """As `field_mutation`, of a file that nothing of ours loads yet."""
+    raw = _forged(projector(), random.Random(f"projector {number}"))
+    return Mutation(name=f"field {number} of projector", seed="projector", content=raw.render())
 
 
 def byte_mutation(number: int) -> Mutation:
@@ -102,6 +106,12 @@ def byte_mutation(number: int) -> Mutation:
     for _ in range(rng.randint(1, 8)):
         content[rng.randrange(header_bytes)] = rng.choice((0, 1, 0x7F, 0x80, 0xFF, rng.randrange(256)))
     return Mutation(name=f"byte {number} of {seed}", seed=seed, content=bytes(content))
+
+
+def _forged(raw: RawGguf, rng: random.Random) -> RawGguf:
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        rng.choices((_pair, _array, _tensor, _frame), (10, 5, 6, 1))[0](raw, rng)
+    return raw
 
 
 # ── what is forged ──────────────────────────────────────────────────────────────────────────────────────────

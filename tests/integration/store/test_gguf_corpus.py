@@ -22,13 +22,14 @@ from appliance.gguf.values import ValueType
 from appliance.store.admission import GgufKind, check
 from tests.fakes import tiny_gguf
 from tests.fakes.gguf_corpus.kinds import KINDS
-from tests.fakes.gguf_corpus.mutations import byte_mutation, field_mutation
+from tests.fakes.gguf_corpus.mutations import byte_mutation, field_mutation, projector_mutation
 from tests.fakes.gguf_corpus.seeds import SEEDS, generator
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 FIELD_MUTATIONS = int(os.environ.get("OUTPOST_FIELD_MUTATIONS", "1000"))
 BYTE_MUTATIONS = int(os.environ.get("OUTPOST_BYTE_MUTATIONS", "200"))
+PROJECTOR_MUTATIONS = int(os.environ.get("OUTPOST_PROJECTOR_MUTATIONS", "200"))
 """CI's numbers; a night can afford fifty times as many."""
 CHECK_S = 2.0
 CHECK_BYTES = 200 * 1024 * 1024
@@ -128,6 +129,14 @@ def test_admitted_random_files_kill_no_process(tmp_path: Path, loader: Loader) -
     total = FIELD_MUTATIONS + BYTE_MUTATIONS
     assert outcomes["not admitted"] > total // 2
     assert outcomes["loaded"] > total // 20
+
+
+def test_random_projectors_are_judged_and_kill_no_process(tmp_path: Path, loader: Loader) -> None:
+    """Nothing of ours loads one as what it is: a manifest can only give it to the loader of models."""
+    mutations = map(projector_mutation, range(PROJECTOR_MUTATIONS))
+    outcomes = run(((one.name, one.content) for one in mutations), tmp_path, loader)
+    assert outcomes["not admitted"] > PROJECTOR_MUTATIONS // 2
+    assert outcomes["loaded"] == 0
 
 
 def as_architecture(name: str) -> bytes:
