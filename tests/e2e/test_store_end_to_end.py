@@ -13,6 +13,8 @@ import pytest
 
 from tests.daemon import STARTER, Daemon
 from tests.e2e.store_commands import command, environment, models, outpost
+from tests.fakes.damaged_gguf import with_nan_weights
+from tests.fakes.model_files import generator
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +110,35 @@ def test_a_host_that_is_not_configured_is_not_called(first: Daemon) -> None:
     assert (done.returncode, "[store] hosts" in done.stderr) == (77, True)
 
 
-def test_what_is_no_model_is_quarantined_with_its_reason(first: Daemon, tmp_path: Path) -> None:
+def quarantined(daemon: Daemon) -> dict[str, str]:
+    """Reasons by digest."""
+    notes = [json.loads(path.read_bytes()) for path in (daemon.data / "store/quarantine").glob("*.json")]
+    return {note["digest"]: note["reason"] for note in notes}
+
+
+def test_a_file_that_is_no_model_is_refused_before_it_is_taken_in(first: Daemon, tmp_path: Path) -> None:
     bad = tmp_path / "bad.gguf"
     bad.write_bytes(STARTER.read_bytes()[: 1 << 20])
+    before = blobs(first)
     done = command(first, "import", str(bad), "bad")
-    assert done.returncode == 65
-    assert "bad" not in " ".join(models(first))
+    assert (done.returncode, "the file ends" in done.stderr) == (65, True)
+    assert list(models(first)) == ["smollm2:latest"]
+    assert blobs(first) == before
+    assert digest_of(bad) not in quarantined(first)
+
+
+def test_what_fails_in_the_store_is_quarantined_with_its_reason(first: Daemon, tmp_path: Path) -> None:
+    bad = with_nan_weights(generator(), tmp_path / "bad.gguf")
+    done = command(first, "import", str(bad), "bad")
+    assert (done.returncode, "not finite" in done.stderr) == (65, True)
+    assert list(models(first)) == ["smollm2:latest"]
+    assert "not finite" in quarantined(first)[digest_of(bad)]
+    assert digest_of(bad) not in blobs(first)
+
+
+def blobs(daemon: Daemon) -> set[str]:
+    return {f"sha256:{path.name}" for path in (daemon.data / "store/blobs/sha256").iterdir()}
+
+
+def digest_of(path: Path) -> str:
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"

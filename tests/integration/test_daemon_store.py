@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from tests.daemon import Daemon
 from tests.fakes import tiny_gguf
+from tests.fakes.damaged_gguf import with_integer_weight, with_nan_weights
 from tests.fakes.model_files import adapter, generator
 from tests.integration.supervisor.conftest import eventually
 
@@ -122,16 +124,91 @@ def test_one_outpost_pulls_from_another_and_only_from_those_it_may(tmp_path: Pat
             assert len(digests) == 1
 
 
+def quarantined(daemon: Daemon) -> dict[str, str]:
+    """Reasons by digest."""
+    notes = [json.loads(path.read_bytes()) for path in (daemon.data / "store/quarantine").glob("*.json")]
+    return {note["digest"]: note["reason"] for note in notes}
+
+
+def digest_of_file(path: Path) -> str:
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
+def refusal(daemon: Daemon, path: Path) -> str:
+    """Of an import; the daemon lives and lists nothing."""
+    last = operate(daemon, "import", path=str(path), name="bad")
+    assert last["error"]["code"] == "model_invalid", last
+    assert not served(daemon)
+    assert not ask(daemon, "GET", "/outpost/v1/models").json()["models"]
+    assert health(daemon)["live"]
+    return str(last["error"]["message"])
+
+
 def test_a_model_that_would_kill_a_runner_gets_no_name(daemon: Daemon, tmp_path: Path) -> None:
+    """Its weights are integers: llama.cpp calls a null pointer at the first token. It is not taken in."""
+    path = with_integer_weight(generator(), tmp_path / "kills.gguf")
+    assert "has type I32, which llama.cpp cannot compute with" in refusal(daemon, path)
+    assert "probe_failed" not in daemon.log()
+    assert not quarantined(daemon)
+    assert not list((daemon.data / "store/blobs/sha256").iterdir())
+
+
+def test_a_model_that_answers_no_numbers_gets_no_name_and_is_in_quarantine(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    path = with_nan_weights(generator(), tmp_path / "nan.gguf")
+    assert "logits that are not finite" in refusal(daemon, path)
+    (reason,) = quarantined(daemon).values()
+    assert quarantined(daemon).keys() == {digest_of_file(path)}
+    assert "not finite" in reason
+
+
+def test_a_bad_adapter_is_in_quarantine_and_the_weights_beside_it_are_not(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    bad = with_nan_weights(adapter(), tmp_path / "adapter.gguf")
+    recipe = f"FROM {generator()}\nADAPTER {bad}\n"
+    last = operate(daemon, "create", name="bad", modelfile=recipe, base_dir="/")
+    assert last["error"]["code"] == "model_invalid", last
+    assert quarantined(daemon).keys() == {digest_of_file(bad)}
+    succeeds(daemon, "create", name="good", modelfile=f"FROM {digest_of_file(generator())}\n")
+
+
+def test_a_template_that_never_ends_lets_a_model_in_that_does_not_chat(
+    daemon: Daemon, tmp_path: Path
+) -> None:
     path = tmp_path / "loops.gguf"
     tiny_gguf.write_generator(path, chat_template="{% for x in range(10**9) %}{% endfor %}")
-    content = bytearray(path.read_bytes())
-    content[-4096:] = b"\xff" * 4096
-    path.write_bytes(bytes(content))
-    last = operate(daemon, "import", path=str(path), name="bad")
-    assert "error" in last, last
-    assert not served(daemon)
-    assert health(daemon)["live"]
+    succeeds(daemon, "import", path=str(path), name="loops")
+    assert chat(daemon, "loops", max_tokens=2).status_code == 400
+    assert complete(daemon, "loops", "hi").status_code == 200
+
+
+def complete(daemon: Daemon, model: str, prompt: str) -> httpx.Response:
+    return ask(daemon, "POST", "/v1/completions", model=model, prompt=prompt, max_tokens=2)
+
+
+@pytest.mark.parametrize("num_batch", [1, 1 << 16])
+@pytest.mark.parametrize(("num_ctx", "prompt"), [(4, "hi"), (100, "x" * 90), (1 << 24, "x" * 1500)])
+def test_a_model_is_served_at_the_extremes_of_its_placement(
+    tmp_path: Path, num_ctx: int, num_batch: int, prompt: str
+) -> None:
+    config = "[engine]\nn_seq_max = 1\n"  # the smallest batch that llama.cpp makes of it
+    with Daemon(tmp_path, models={}, config=config) as daemon:
+        recipe = f"FROM {generator()}\nPARAMETER num_ctx {num_ctx}\nPARAMETER num_batch {num_batch}\n"
+        succeeds(daemon, "create", name="extreme", modelfile=recipe, base_dir="/")
+        assert complete(daemon, "extreme", prompt).status_code == 200
+        assert complete(daemon, "extreme", "x" * 5000).json()["error"]["code"] == "context_length_exceeded"
+        assert "runner_failed" not in daemon.log()
+
+
+def test_a_configured_model_of_a_context_of_three_tokens_is_refused_with_a_sentence(tmp_path: Path) -> None:
+    path = tiny_gguf.write_generator(tmp_path / "three.gguf", shape=tiny_gguf.Shape(n_ctx_train=3))
+    with Daemon(tmp_path, models={"three": path}) as daemon:
+        answer = complete(daemon, "three", "hi")
+        assert "it was made for a context of 3 tokens; 8 are the least" in answer.json()["error"]["message"]
+        assert "SIGABRT" not in daemon.log()
+        assert health(daemon)["live"]
 
 
 def test_a_broken_model_is_told_refused_and_repaired(daemon: Daemon) -> None:
