@@ -7,15 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from appliance.config import RemoteSettings, StoreSettings
 from appliance.errors import OutboundRefused
+from appliance.store.content import unreported
 from appliance.store.copy import copy
 from appliance.store.digest import digest_of
 from appliance.store.manifest import parse_manifest
 from appliance.store.model import read_model
+from appliance.store.opening import open_store
 from appliance.store.outbound import HostSettings
 from appliance.store.reference import parse_reference
 from appliance.store.registry import RegistrySource
 from appliance.store.registry_push import RegistryTarget
+from tests.fakes.model_files import FakeProbe, Told, UnsyncedFiles, generator
 from tests.fakes.oci_registry_faults import Exchange, FaultyRegistry
 from tests.fakes.ollama_registry import DOCKER_MANIFEST, OllamaRegistry
 from tests.integration.store.network import door_to, make_model, opened
@@ -131,3 +135,30 @@ def test_a_registry_in_this_style_is_pushed_to(tmp_path: Path, head: bool) -> No
             copy(layout, name, RegistryTarget(door, target), as_reference=target)
         assert registry.manifests["alice/smollm2", "new"] == (DOCKER_MANIFEST, MANIFEST)
         assert registry.blobs[str(digest_of(WEIGHTS))] == WEIGHTS
+
+
+def test_what_a_model_of_the_library_misses_is_told_by_the_pull_and_left_out_of_its_modelfile(
+    tmp_path: Path,
+) -> None:
+    """And `create` takes that Modelfile back."""
+    weights = generator().read_bytes()
+    config = CONFIG[:-1] + b',"renderer":"gemma4","parser":"gemma4","requires":"0.40.0"}'
+    params = PARAMS[:-1] + b',"chill":1}'
+    manifest = json.loads(MANIFEST)
+    manifest["config"] |= {"digest": str(digest_of(config)), "size": len(config)}
+    manifest["layers"] = [_layer("model", weights), _layer("params", params)]
+    with OllamaRegistry() as registry:
+        registry.add("library/gemma", "latest", json.dumps(manifest).encode(), [config, weights, params])
+        settings = StoreSettings(floor_fraction=0.0, hosts={registry.host: RemoteSettings(insecure=True)})
+        store = open_store(tmp_path, settings, probe=FakeProbe(), files=UnsyncedFiles())
+        told = Told()
+        store.pull(f"{registry.host}/library/gemma", told, as_name="gemma")
+        warnings = [status.removeprefix("warning: ") for status in told.statuses if "warning" in status]
+        for note, word in zip(warnings, ("RENDERER", "PARSER", "requires", "'chill'"), strict=True):
+            assert word in note
+        shown = store.show("gemma")
+        assert list(shown.notes) == warnings
+        store.create("mine", shown.modelfile, unreported)
+        mine = store.show("mine")
+        assert (mine.template, mine.parameters["stop"]) == (shown.template, ("<|im_end|>",))
+        store.close()
