@@ -180,7 +180,9 @@ def test_a_template_that_never_ends_lets_a_model_in_that_does_not_chat(
     path = tmp_path / "loops.gguf"
     tiny_gguf.write_generator(path, chat_template="{% for x in range(10**9) %}{% endfor %}")
     succeeds(daemon, "import", path=str(path), name="loops")
-    assert chat(daemon, "loops", max_tokens=2).json()["error"]["code"] == "template_invalid"
+    refused = chat(daemon, "loops", max_tokens=2)
+    assert refused.status_code == 422
+    assert "template" in refused.json()["error"]["message"]
     assert complete(daemon, "loops", "hi").status_code == 200
 
 

@@ -149,7 +149,9 @@ def test_what_a_model_of_the_library_misses_is_told_by_the_pull_and_left_out_of_
     manifest["layers"] = [_layer("model", weights), _layer("params", params)]
     with OllamaRegistry() as registry:
         registry.add("library/gemma", "latest", json.dumps(manifest).encode(), [config, weights, params])
-        settings = StoreSettings(floor_fraction=0.0, hosts={registry.host: RemoteSettings(insecure=True)})
+        settings = StoreSettings(
+            floor_fraction=0.0, hosts={registry.host: RemoteSettings(insecure=True, token="")}
+        )
         store = open_store(tmp_path, settings, probe=FakeProbe(), files=UnsyncedFiles())
         told = Told()
         store.pull(f"{registry.host}/library/gemma", told, as_name="gemma")
