@@ -4,7 +4,7 @@
 
 Below `/v2` the same fault is told in OCI's form (`registry_errors.py`).
 
-`tests/unit/api/test_error_responses.py` walks every leaf of `errors.py` and fails on one without a row.
+`tests/unit/api/test_error_responses.py` walks every leaf of `errors` and fails on one without a row.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How a command ends: sysexits codes, the `Failure` that carries one, and the two tables that choose it.
 
-Exit codes are the CLI's words as statuses are HTTP's, so they live here and not in `errors.py`. What a daemon
+Exit codes are the CLI's words as statuses are HTTP's, so they live here and not in `errors`. What a daemon
 reports over HTTP is mapped by its error code first and its status second; what `serve`, or the store without
 a daemon, raises itself is mapped by its type.
 """

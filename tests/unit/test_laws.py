@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
+MAX_LINES = 400
+"""Of a file; past it, it holds more than one noun."""
 MARK = re.compile(r"except (?:Base)?Exception\b.*noqa: BLE001")
 
 
@@ -32,3 +36,16 @@ def test_structure_md_names_only_modules_that_exist() -> None:
         name for name in named if not (ROOT / "appliance" / name).exists() and not (ROOT / name).exists()
     ]
     assert missing == []
+
+
+@pytest.mark.parametrize("folder", ["appliance", "provision", "tests"])
+def test_no_file_is_longer_than_one_noun_needs(folder: str) -> None:
+    lengths = {path: len(path.read_bytes().splitlines()) for path in (ROOT / folder).rglob("*.py")}
+    assert {path.name: length for path, length in lengths.items() if length > MAX_LINES} == {}
+
+
+def test_errors_are_imported_from_their_tree_and_not_from_its_branches() -> None:
+    branch = re.compile(r"from appliance\.errors\.")
+    sources = [path for folder in ("appliance", "tests") for path in (ROOT / folder).rglob("*.py")]
+    found = [path for path in sources if branch.search(path.read_text(encoding="utf-8"))]
+    assert {path.parent for path in found} == {ROOT / "appliance/errors"}

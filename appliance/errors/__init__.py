@@ -1,0 +1,145 @@
+"""The one error tree of Outpost, grouped by who must act.
+
+    OutpostError
+    ├── RequestError        the caller changes the request
+    │   ├── InvalidRequest          a field is wrong (its name is in `param`)
+    │   ├── ContextLengthExceeded   the prompt does not fit; both counts
+    │   ├── Unsupported             a field or feature this model or build does not honour
+    │   ├── BodyTooLarge            more bytes than the door takes
+    │   ├── ModelNotFound
+    │   ├── InvalidReference        not a model name, tag or digest
+    │   ├── OutboundRefused         the configuration does not name this host
+    │   ├── Unauthenticated         no key, or a wrong one
+    │   ├── NotAllowed              not by this caller, name or web page
+    │   ├── ModelInUse              it is served or pulled just now
+    │   └── ClientGone              the caller hung up before the answer began
+    ├── CapacityError       try later; `retry_after_s` says when
+    │   ├── Overloaded              the bounded queue is full
+    │   ├── ModelLoading            not ready within the caller's patience
+    │   ├── DeadlineExceeded        the answer was not complete in time
+    │   └── ShuttingDown
+    ├── ResourceError       the operator acts
+    │   ├── InsufficientMemory
+    │   ├── AddressInUse
+    │   ├── DataDirInUse            another daemon writes there
+    │   ├── StoreInUse              another process works on the model store
+    │   ├── InsufficientSpace       the disk; both counts
+    │   └── StoreFault              the disk refuses: I/O error, read-only, no more files
+    ├── ContentError        the content is wrong
+    │   ├── ModelInvalid            a GGUF that does not load, or that admission refuses
+    │   ├── ModelBroken             stored once, but its bytes have changed since
+    │   ├── DigestMismatch          bytes that are not what their digest says
+    │   ├── ManifestInvalid         an OCI or Ollama manifest, index or layout
+    │   ├── ModelfileInvalid        with the line
+    │   └── TemplateInvalid         a chat template that cannot be converted
+    ├── RemoteError         another machine failed
+    │   ├── RemoteUnreachable       no answer, or it broke off
+    │   └── RemoteRefused           an answer that says no
+    ├── RunnerError         our fault, contained in one runner
+    │   ├── RunnerStartFailed
+    │   ├── RunnerDied              the process ended in mid-work
+    │   ├── RunnerHung              no heartbeat within its bound; it was killed
+    │   ├── ModelQuarantined        crashed too often in a row
+    │   └── EngineFault             the engine failed one request and lives on
+    └── ConfigError         file, key, value, bounds
+
+A module for each group, and this one to import from. Types carry fields, the class builds the sentence, and
+raise sites stay short. No HTTP here: the one table that maps types to statuses is `api/error_responses.py`.
+Errors cross the wire by name and fields (`to_wire`, `from_wire`).
+"""
+
+from __future__ import annotations
+
+from appliance.errors.base import OutpostError, leaves
+from appliance.errors.capacity import CapacityError, DeadlineExceeded, ModelLoading, Overloaded, ShuttingDown
+from appliance.errors.config import ConfigError
+from appliance.errors.content import (
+    ContentError,
+    DigestMismatch,
+    ManifestInvalid,
+    ModelBroken,
+    ModelfileInvalid,
+    ModelInvalid,
+    TemplateInvalid,
+)
+from appliance.errors.remote import RemoteError, RemoteRefused, RemoteUnreachable
+from appliance.errors.request import (
+    BodyTooLarge,
+    ClientGone,
+    ContextLengthExceeded,
+    InvalidReference,
+    InvalidRequest,
+    ModelInUse,
+    ModelNotFound,
+    NotAllowed,
+    OutboundRefused,
+    RequestError,
+    Unauthenticated,
+    Unsupported,
+)
+from appliance.errors.resource import (
+    AddressInUse,
+    DataDirInUse,
+    InsufficientMemory,
+    InsufficientSpace,
+    ResourceError,
+    StoreFault,
+    StoreInUse,
+)
+from appliance.errors.runner import (
+    EngineFault,
+    ModelQuarantined,
+    RunnerDied,
+    RunnerError,
+    RunnerHung,
+    RunnerStartFailed,
+)
+from appliance.errors.wire import from_wire, to_wire
+
+__all__ = [
+    "AddressInUse",
+    "BodyTooLarge",
+    "CapacityError",
+    "ClientGone",
+    "ConfigError",
+    "ContentError",
+    "ContextLengthExceeded",
+    "DataDirInUse",
+    "DeadlineExceeded",
+    "DigestMismatch",
+    "EngineFault",
+    "InsufficientMemory",
+    "InsufficientSpace",
+    "InvalidReference",
+    "InvalidRequest",
+    "ManifestInvalid",
+    "ModelBroken",
+    "ModelInUse",
+    "ModelInvalid",
+    "ModelLoading",
+    "ModelNotFound",
+    "ModelQuarantined",
+    "ModelfileInvalid",
+    "NotAllowed",
+    "OutboundRefused",
+    "OutpostError",
+    "Overloaded",
+    "RemoteError",
+    "RemoteRefused",
+    "RemoteUnreachable",
+    "RequestError",
+    "ResourceError",
+    "RunnerDied",
+    "RunnerError",
+    "RunnerHung",
+    "RunnerStartFailed",
+    "ShuttingDown",
+    "StoreFault",
+    "StoreInUse",
+    "TemplateInvalid",
+    "Unauthenticated",
+    "Unsupported",
+    "from_wire",
+    "leaves",
+    "to_wire",
+]

@@ -1,0 +1,47 @@
+"""Try later."""
+
+from __future__ import annotations
+
+from appliance.errors.base import OutpostError
+
+
+class CapacityError(OutpostError):
+    """The same request may succeed after `retry_after_s`."""
+
+    @property
+    def retry_after_s(self) -> float:
+        return float(self.fields["retry_after_s"])
+
+
+class Overloaded(CapacityError):
+    def __init__(self, *, waiting: int, limit: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"the queue is full: {waiting} of {limit} requests wait; retry in {retry_after_s:.0f} s",
+            waiting=waiting,
+            limit=limit,
+            retry_after_s=retry_after_s,
+        )
+
+
+class ModelLoading(CapacityError):
+    def __init__(self, *, model: str, waited_s: float, retry_after_s: float) -> None:
+        super().__init__(
+            f"model '{model}' was not ready within {waited_s:.0f} s; retry in {retry_after_s:.0f} s",
+            model=model,
+            waited_s=waited_s,
+            retry_after_s=retry_after_s,
+        )
+
+
+class DeadlineExceeded(CapacityError):
+    def __init__(self, *, limit_s: float, retry_after_s: float = 1.0) -> None:
+        super().__init__(
+            f"the answer was not complete within {limit_s:.0f} s; ask for fewer tokens or stream it",
+            limit_s=limit_s,
+            retry_after_s=retry_after_s,
+        )
+
+
+class ShuttingDown(CapacityError):
+    def __init__(self, *, retry_after_s: float = 5.0) -> None:
+        super().__init__("the daemon is shutting down", retry_after_s=retry_after_s)

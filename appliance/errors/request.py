@@ -1,0 +1,95 @@
+"""The caller changes the request."""
+
+from __future__ import annotations
+
+from appliance.errors.base import OutpostError
+
+
+class RequestError(OutpostError):
+    """The caller must change the request; the same bytes will fail again."""
+
+
+class InvalidRequest(RequestError):
+    def __init__(self, *, reason: str, param: str | None = None) -> None:
+        super().__init__(f"{param}: {reason}" if param else reason, reason=reason, param=param)
+
+
+class Unsupported(RequestError):
+    def __init__(self, *, feature: str, reason: str, param: str | None = None) -> None:
+        super().__init__(f"{feature} is not supported: {reason}", feature=feature, reason=reason, param=param)
+
+
+class ContextLengthExceeded(RequestError):
+    def __init__(self, *, prompt_tokens: int, limit_tokens: int, requested_tokens: int = 0) -> None:
+        asked = f" and {requested_tokens} were asked for in the answer" if requested_tokens else ""
+        super().__init__(
+            f"the prompt has {prompt_tokens} tokens{asked}, but this model serves {limit_tokens} tokens "
+            "per request; shorten the prompt: it is never cut silently",
+            prompt_tokens=prompt_tokens,
+            limit_tokens=limit_tokens,
+            requested_tokens=requested_tokens,
+        )
+
+
+class BodyTooLarge(RequestError):
+    def __init__(self, *, size_bytes: int | None, limit_bytes: int) -> None:
+        size = f"{size_bytes} bytes" if size_bytes is not None else "more"
+        super().__init__(
+            f"the body has {size}, the limit is {limit_bytes} bytes",
+            size_bytes=size_bytes,
+            limit_bytes=limit_bytes,
+        )
+
+
+class ModelNotFound(RequestError):
+    def __init__(self, *, model: str, available: list[str]) -> None:
+        known = ", ".join(available) if available else "none"
+        super().__init__(f"model '{model}' not found; available: {known}", model=model, available=available)
+
+    @property
+    def param(self) -> str | None:
+        return "model"
+
+
+class InvalidReference(RequestError):
+    def __init__(self, *, text: str, reason: str) -> None:
+        super().__init__(
+            f"{text!r} is no model name: {reason}; the form is [HOST/][NAMESPACE/]MODEL[:TAG][@sha256:...]",
+            text=text,
+            reason=reason,
+        )
+
+    @property
+    def param(self) -> str | None:
+        return "model"
+
+
+class OutboundRefused(RequestError):
+    def __init__(self, *, host: str) -> None:
+        super().__init__(
+            f"this Outpost does not call {host!r}: add it to [store] hosts in the configuration, "
+            "or bring the model as a file",
+            host=host,
+        )
+
+
+class ModelInUse(RequestError):
+    def __init__(self, *, model: str, reason: str) -> None:
+        super().__init__(f"model '{model}' is in use: {reason}", model=model, reason=reason)
+
+
+class Unauthenticated(RequestError):
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(f"{reason}; send 'Authorization: Bearer KEY'", reason=reason)
+
+
+class NotAllowed(RequestError):
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(reason, reason=reason)
+
+
+class ClientGone(RequestError):
+    """Nobody reads this; it ends the work and stands in the log."""
+
+    def __init__(self) -> None:
+        super().__init__("the client closed the connection before the answer began")

@@ -1,0 +1,61 @@
+"""The operator acts: the board lacks something."""
+
+from __future__ import annotations
+
+from appliance.errors.base import OutpostError
+
+
+class ResourceError(OutpostError):
+    """The board lacks something; an operator must give it or ask for less."""
+
+
+class InsufficientMemory(ResourceError):
+    def __init__(self, *, model: str, needed_bytes: int, available_bytes: int) -> None:
+        super().__init__(
+            f"model '{model}' needs {needed_bytes} bytes, {available_bytes} are available; "
+            "lower the context length, take a smaller quantisation, or unload another model",
+            model=model,
+            needed_bytes=needed_bytes,
+            available_bytes=available_bytes,
+        )
+
+
+class AddressInUse(ResourceError):
+    def __init__(self, *, address: str) -> None:
+        super().__init__(
+            f"{address} is in use; stop the other server or choose another with --listen", address=address
+        )
+
+
+class DataDirInUse(ResourceError):
+    def __init__(self, *, directory: str) -> None:
+        super().__init__(
+            f"{directory} is used by another daemon; stop it or choose another directory with --data",
+            directory=directory,
+        )
+
+
+class StoreInUse(ResourceError):
+    def __init__(self, *, directory: str) -> None:
+        super().__init__(
+            f"the model store in {directory} is used by another process; ask the daemon that runs there, "
+            "or stop it",
+            directory=directory,
+        )
+
+
+class InsufficientSpace(ResourceError):
+    def __init__(self, *, needed_bytes: int, available_bytes: int, floor_bytes: int, directory: str) -> None:
+        super().__init__(
+            f"{needed_bytes} bytes are needed in {directory}; {available_bytes} are free, of which "
+            f"{floor_bytes} stay free; remove models (outpost rm) or attach a larger disk",
+            needed_bytes=needed_bytes,
+            available_bytes=available_bytes,
+            floor_bytes=floor_bytes,
+            directory=directory,
+        )
+
+
+class StoreFault(ResourceError):
+    def __init__(self, *, path: str, reason: str) -> None:
+        super().__init__(f"the store failed at {path}: {reason}", path=path, reason=reason)
