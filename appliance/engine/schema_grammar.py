@@ -15,54 +15,21 @@ from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from appliance.engine.grammar_text import GrammarText, literal
+from appliance.engine.schema_keywords import (
+    ANNOTATIONS,
+    BY_TYPE,
+    COMBINERS,
+    KNOWN,
+    MAX_DEPTH,
+    MAX_ENUM,
+    MAX_NODES,
+    check_size,
+    is_a,
+)
 from appliance.engine.schema_scalars import SCALARS, length_bound
 from appliance.errors import InvalidRequest
 
-MAX_BYTES: Final = 64 * 1024
-MAX_NODES: Final = 1_000
-MAX_DEPTH: Final = 32
-MAX_ENUM: Final = 1_000
 _MAX_AMBIGUITY: Final = 1_000
-
-_ANNOTATIONS: Final = frozenset(
-    [
-        "title",
-        "description",
-        "default",
-        "example",
-        "examples",
-        "$schema",
-        "$id",
-        "$comment",
-        "$defs",
-        "definitions",
-        "deprecated",
-        "readOnly",
-        "writeOnly",
-        "discriminator",
-        "strict",
-    ]
-)
-_BY_TYPE: Final = {
-    "object": frozenset({"properties", "required", "additionalProperties"}),
-    "array": frozenset({"items", "prefixItems", "minItems", "maxItems", "uniqueItems"}),
-    "string": frozenset({"minLength", "maxLength", "pattern", "format"}),
-    "integer": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}),
-    "number": frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}),
-    "boolean": frozenset[str](),
-    "null": frozenset[str](),
-}
-_PYTHON_TYPES: Final[dict[str, tuple[type, ...]]] = {
-    "object": (dict,),
-    "array": (list,),
-    "string": (str,),
-    "integer": (int,),
-    "number": (int, float),
-    "boolean": (bool,),
-    "null": (type(None),),
-}
-_COMBINERS: Final = ("$ref", "allOf", "anyOf", "oneOf", "const", "enum")
-_KNOWN: Final = frozenset({*_COMBINERS, "type"}) | _ANNOTATIONS | frozenset().union(*_BY_TYPE.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,33 +44,8 @@ def schema_rule(schema: Any, grammar: GrammarText, *, param: str) -> str:
     """Add the rules of `schema` to `grammar`; the name of its own. Raises InvalidRequest naming the keyword's
     path.
     """
-    _check_size(schema, param)
+    check_size(schema, param)
     return _Converter(schema, grammar, param).part(schema, param).name
-
-
-def _check_size(schema: Any, param: str) -> None:
-    """Bounds before anything recursive touches it. A subschema is at most two levels of JSON."""
-    nodes = 0
-    todo: list[tuple[Any, int]] = [(schema, 0)]
-    while todo:
-        value, depth = todo.pop()
-        if depth > 2 * MAX_DEPTH:
-            raise InvalidRequest(reason=f"the schema is nested more than {MAX_DEPTH} deep", param=param)
-        if isinstance(value, dict):
-            nodes += 1
-            todo.extend((child, depth + 1) for child in value.values())
-        elif isinstance(value, list):
-            todo.extend((child, depth + 1) for child in value)
-        if nodes > MAX_NODES:
-            raise InvalidRequest(reason=f"the schema has more than {MAX_NODES} nodes", param=param)
-    try:
-        size_bytes = len(json.dumps(schema, ensure_ascii=False, allow_nan=False).encode())
-    except (TypeError, ValueError) as error:
-        raise InvalidRequest(reason=f"the schema is not JSON: {error}", param=param) from error
-    if size_bytes > MAX_BYTES:
-        raise InvalidRequest(
-            reason=f"the schema has {size_bytes} bytes, the limit is {MAX_BYTES}", param=param
-        )
 
 
 class _Converter:
@@ -128,12 +70,12 @@ class _Converter:
         if not isinstance(schema, dict):
             self._refuse(path, "false admits nothing" if schema is False else "a schema is an object")
         for keyword in schema:
-            if keyword not in _KNOWN and not keyword.startswith("x-"):
+            if keyword not in KNOWN and not keyword.startswith("x-"):
                 self._refuse(f"{path}.{keyword}", "this JSON Schema keyword is not supported")
         if self._depth >= MAX_DEPTH:
             self._refuse(path, f"the schema is nested more than {MAX_DEPTH} deep, references followed")
         self._depth += 1
-        combiner = next((word for word in _COMBINERS if word in schema), None)
+        combiner = next((word for word in COMBINERS if word in schema), None)
         part = self._typed(schema, path) if combiner is None else self._combined(schema, combiner, path)
         self._depth -= 1
         return part
@@ -141,7 +83,7 @@ class _Converter:
     def _combined(self, schema: dict[str, Any], combiner: str, path: str) -> _Part:
         beside = {"type"} if combiner in {"const", "enum"} else set()
         for keyword in schema:
-            if keyword != combiner and keyword not in _ANNOTATIONS | beside and not keyword.startswith("x-"):
+            if keyword != combiner and keyword not in ANNOTATIONS | beside and not keyword.startswith("x-"):
                 self._refuse(f"{path}.{keyword}", f"not supported beside {combiner}")
         value = schema[combiner]
         if combiner == "$ref":
@@ -171,7 +113,7 @@ class _Converter:
                 return _Part(self._grammar.fixed("value"))
         names = kinds if isinstance(kinds, list) else [kinds]
         for name in names:
-            if not isinstance(name, str) or name not in _BY_TYPE:
+            if not isinstance(name, str) or name not in BY_TYPE:
                 self._refuse(f"{path}.type", f"{name!r} is no JSON type")
         if not names:
             self._refuse(f"{path}.type", "a list of at least one is expected")
@@ -179,7 +121,7 @@ class _Converter:
 
     def _implied(self, schema: dict[str, Any], path: str) -> str | None:
         """The type that the keywords speak of, where none is named. Numbers' keywords imply `number`."""
-        implied = [name for name, words in _BY_TYPE.items() if name != "integer" and words & schema.keys()]
+        implied = [name for name, words in BY_TYPE.items() if name != "integer" and words & schema.keys()]
         if len(implied) > 1:
             self._refuse(f"{path}.type", f"is needed: the keywords speak of {' and '.join(implied)}")
         return implied[0] if implied else None
@@ -242,7 +184,7 @@ class _Converter:
         for i, branch in enumerate(branches):
             schema = self._resolved(branch, f"{path}[{i}]")
             extra = (
-                set(schema) - _ANNOTATIONS - {"type", "properties", "required"}
+                set(schema) - ANNOTATIONS - {"type", "properties", "required"}
                 if isinstance(schema, dict)
                 else {""}
             )
@@ -285,7 +227,7 @@ class _Converter:
         kinds = schema.get("type")
         if kinds is not None:
             names = kinds if isinstance(kinds, list) else [kinds]
-            values = [value for value in values if any(_is_a(value, name) for name in names)]
+            values = [value for value in values if any(is_a(value, name) for name in names)]
         if not values:
             self._refuse(path, "none of its values has the declared type")
         texts = dict.fromkeys(
@@ -388,11 +330,3 @@ class _Converter:
         return _Part(
             self._grammar.rule(f'"[" {body} "]"' if low or ahead else f'"[" ({body})? "]"'), ambiguity
         )
-
-
-def _is_a(value: Any, name: object) -> bool:
-    if isinstance(value, bool):
-        return name == "boolean"
-    if name == "integer" and isinstance(value, float):
-        return value.is_integer()
-    return isinstance(name, str) and isinstance(value, _PYTHON_TYPES.get(name, ()))
