@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,7 @@ import pytest
 
 from tests.fakes.fake_daemon import FakeDaemon, Script
 from tests.fakes.fake_terminal import ALT_ENTER, CTRL_C, CTRL_D, ENTER, UP, FakeTerminal
+from tests.integration.command_line import OUTPOST, environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(30)]
 
@@ -20,22 +19,10 @@ PROMPT = "Send a message (/? for help)"
 """Only an open and empty prompt shows it: the echo of typed text does not look like the next prompt."""
 
 
-@pytest.fixture
-def daemon() -> Iterator[FakeDaemon]:
-    with FakeDaemon() as running:
-        yield running
-
-
 @contextmanager
 def terminal(daemon: FakeDaemon, home: Path, *arguments: str, columns: int = 80) -> Iterator[FakeTerminal]:
-    env = {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "XDG_STATE_HOME": str(home / "state"),
-        "OUTPOST_HOST": daemon.address,
-        "LANG": "C.UTF-8",
-    }
-    command = [sys.executable, "-m", "appliance", "run", *arguments]
+    env = environment(home, XDG_STATE_HOME=str(home / "state"), OUTPOST_HOST=daemon.address)
+    command = [*OUTPOST, "run", *arguments]
     with FakeTerminal(command, env=env, columns=columns) as opened:
         opened.wait_for(PROMPT)
         yield opened

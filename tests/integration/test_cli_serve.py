@@ -7,23 +7,18 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.integration.command_line import OUTPOST, environment
 from tests.integration.supervisor.conftest import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
 
-OUTPOST = [sys.executable, "-m", "appliance"]
 LISTENING = re.compile(r"outpost: listening on (http://127\.0\.0\.1:([0-9]+))")
-
-
-def environment(home: Path) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8"}
 
 
 def outpost(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

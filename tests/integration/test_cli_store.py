@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -23,14 +22,9 @@ from tests.fakes.fake_terminal import CTRL_C, FakeTerminal
 from tests.fakes.hostile_names import HOSTILE_NAMES
 from tests.fakes.ollama_models import LIBRARY, OllamaModels
 from tests.integration.api_door import opened
+from tests.integration.command_line import OUTPOST, environment
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
-
-OUTPOST = [sys.executable, "-m", "appliance"]
-
-
-def environment(home: Path, **more: str) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": str(home), "LANG": "C.UTF-8", **more}
 
 
 @dataclass

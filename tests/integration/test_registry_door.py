@@ -28,7 +28,8 @@ from appliance.store.manifest import parse_manifest
 from appliance.store.outbound import HostSettings, Outbound
 from appliance.store.settings import StorePolicy
 from appliance.store.store import ModelStore
-from tests.fakes.hostile_names import HOSTILE_DIGESTS, HOSTILE_NAMES
+from tests.fakes.hostile_digests import HOSTILE_DIGESTS
+from tests.fakes.hostile_names import HOSTILE_NAMES
 from tests.fakes.stored_models import store_model
 from tests.integration.api_door import Door, opened, wait_for
 

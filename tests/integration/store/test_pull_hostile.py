@@ -25,7 +25,7 @@ from appliance.store.http import Door, Patience
 from appliance.store.outbound import Outbound
 from appliance.store.reference import Reference, parse_reference
 from appliance.store.registry import RegistrySource
-from tests.fakes.hostile_names import HOSTILE_DIGESTS
+from tests.fakes.hostile_digests import HOSTILE_DIGESTS
 from tests.fakes.oci_registry_faults import Exchange, FaultyRegistry
 from tests.integration.store.network import IMPATIENT, Model, door_to, make_model, opened
 

@@ -13,7 +13,8 @@ from appliance.access.keys import KeyRing, generate
 from appliance.store.digest import digest_of
 from appliance.store.media_types import OCI_INDEX, OCI_MANIFEST
 from tests.fakes.fake_layout import FakeLayout
-from tests.fakes.hostile_names import HOSTILE_DIGESTS, HOSTILE_NAMES
+from tests.fakes.hostile_digests import HOSTILE_DIGESTS
+from tests.fakes.hostile_names import HOSTILE_NAMES
 from tests.unit.api.door import Door
 
 WEIGHTS = bytes(range(256)) * 4

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from appliance.errors import ModelfileInvalid
 from appliance.modelfile import Message, Modelfile, Source, SourceForm, parse
-from tests.fakes.hostile_names import HOSTILE_DIGESTS, HOSTILE_NAMES
+from tests.fakes.hostile_digests import HOSTILE_DIGESTS
+from tests.fakes.hostile_names import HOSTILE_NAMES
 
 WHOLE = """\
 # a comment

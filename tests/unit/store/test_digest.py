@@ -4,7 +4,8 @@ import pytest
 
 from appliance.errors import InvalidReference
 from appliance.store.digest import digest_of, hex_of, parse_digest
-from tests.fakes.hostile_names import HEX, HOSTILE_DIGESTS
+from tests.fakes.hostile_digests import HOSTILE_DIGESTS
+from tests.fakes.hostile_names import HEX
 
 
 def test_a_digest_is_sha256_and_64_lower_case_hex_digits() -> None:

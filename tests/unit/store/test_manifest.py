@@ -12,14 +12,9 @@ from appliance.errors import ManifestInvalid
 from appliance.store.descriptor import Descriptor, ImageIndex, Manifest
 from appliance.store.digest import Digest, digest_of
 from appliance.store.manifest import parse_manifest, render_index, render_manifest
-from appliance.store.media_types import (
-    DOCKER_LIST,
-    DOCKER_MANIFEST,
-    MODEL_MANIFEST,
-    OCI_INDEX,
-    OCI_MANIFEST,
-)
-from tests.fakes.hostile_names import HEX, HOSTILE_DIGESTS
+from appliance.store.media_types import DOCKER_LIST, DOCKER_MANIFEST, MODEL_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from tests.fakes.hostile_digests import HOSTILE_DIGESTS
+from tests.fakes.hostile_names import HEX
 
 DIGEST = "sha256:" + HEX
 OTHER = "sha256:" + HEX[::-1]
