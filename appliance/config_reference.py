@@ -61,6 +61,16 @@ def settings_of(section: type[Section]) -> Iterator[Setting]:
         )
 
 
+def entries_of(section: type[Section]) -> Iterator[tuple[str, type[Section]]]:
+    """The settings of one table that are tables of their own, by names the operator gives, and what stands in
+    each.
+    """
+    for key, field in section.model_fields.items():
+        for kind in get_args(field.annotation):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                yield key, kind
+
+
 def toml() -> str:
     """`configs/appliance.toml`: complete, commented, and equal to the defaults."""
     lines = [
@@ -94,8 +104,12 @@ def markdown() -> str:
         if section is ModelSettings:
             examples = "\n".join(_EXAMPLES["models"])
             parts.append(f"\n```toml\n[models]\n{examples}\n```\n")
-        parts.append("\n| key | default | unit | allowed | what it does |\n|---|---|---|---|---|\n")
-        parts += [_row(setting) for setting in settings_of(section)]
+        parts += _table(section)
+        for key, entry in entries_of(section):
+            examples = "\n".join(_EXAMPLES[f"{name}.{key}"])
+            parts.append(f"\n### [{name}.{key}]\n\n{_doc(entry)}\n")
+            parts.append(f"\n```toml\n[{name}.{key}]\n{examples}\n```\n")
+            parts += _table(entry)
     return "".join(parts)
 
 
@@ -129,6 +143,11 @@ def _assignment(table: str, setting: Setting) -> list[str]:
     if examples is None:
         return [f"{setting.key} = {setting.default}"]
     return [f"[{table}.{setting.key}]", *(f"# {example}" for example in examples)]
+
+
+def _table(section: type[Section]) -> list[str]:
+    head = "\n| key | default | unit | allowed | what it does |\n|---|---|---|---|---|\n"
+    return [head, *(_row(setting) for setting in settings_of(section))]
 
 
 def _row(setting: Setting) -> str:

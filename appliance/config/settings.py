@@ -219,13 +219,21 @@ class StoreSettings(Section):
         0.05, "Part of the disk that stays free, whatever is pulled or imported.", ge=0, le=0.9
     )
     scrub_interval_h: float = _setting(
-        168.0, "Every stored byte is read and checked at least so often; 0: never.", unit="h", ge=0, le=8760
+        168.0,
+        "So long after the last time, every stored byte is read and checked again; 0: never.",
+        unit="h",
+        ge=0,
+        le=8760,
     )
     scrub_bytes_per_s: int = _setting(
         32 * _MIB, "How fast that goes, so that it disturbs nobody.", unit="bytes/s", ge=64 * 1024, le=1 << 36
     )
     gc_interval_h: float = _setting(
-        24.0, "How often blobs that no model needs are removed; 0: never.", unit="h", ge=0, le=8760
+        24.0,
+        "How often what no model needs is removed, beside soon after a removal; 0: neither.",
+        unit="h",
+        ge=0,
+        le=8760,
     )
     hub: BaseUrl = _setting(
         "",

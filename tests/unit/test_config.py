@@ -10,6 +10,7 @@ from appliance import config_reference
 from appliance.config import (
     Config,
     ModelSettings,
+    RemoteSettings,
     Section,
     is_loopback,
     load,
@@ -57,10 +58,17 @@ def test_shipped_file_and_documentation_are_what_make_docs_writes() -> None:
     assert (ROOT / "docs/configuration.md").read_text(encoding="utf-8") == config_reference.markdown()
 
 
+def test_the_documentation_has_every_setting_of_a_host() -> None:
+    section = config_reference.markdown().split("### [store.hosts]")[1].split("\n## ")[0]
+    assert [key for key in RemoteSettings.model_fields if f"| `{key}` |" not in section] == []
+
+
 def test_every_setting_has_a_text() -> None:
     tables: list[type[Section]] = [type(getattr(Config(), name)) for name in TABLES]
     settings = [setting for table in tables for setting in config_reference.settings_of(table)]
     settings += config_reference.settings_of(ModelSettings)
+    entries = [entry for table in tables for _, entry in config_reference.entries_of(table)]
+    settings += [setting for entry in entries for setting in config_reference.settings_of(entry)]
     assert [setting.key for setting in settings if not setting.text.endswith(".")] == []
 
 

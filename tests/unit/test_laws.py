@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from pathlib import Path
 
@@ -29,13 +30,33 @@ def test_broad_excepts_stand_only_where_structure_md_lists_them() -> None:
     assert found == listed
 
 
-def test_structure_md_names_only_modules_that_exist() -> None:
-    text = (ROOT / "docs/structure.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["structure.md", "threat-model.md"])
+def test_a_page_names_only_modules_that_exist(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     named = set(re.findall(r"`([a-z_/]+\.py)`", text))
     missing = [
         name for name in named if not (ROOT / "appliance" / name).exists() and not (ROOT / name).exists()
     ]
     assert missing == []
+
+
+def test_structure_md_has_every_module_of_the_store_once() -> None:
+    text = (ROOT / "docs/structure.md").read_text(encoding="utf-8")
+    table = text.split("What is in `store/`")[1].split("\n## ")[0]
+    cells = re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE)
+    patterns = [pattern for cell in cells for pattern in re.findall(r"`([a-z_*]+)`", cell)]
+    modules = {path.stem for path in (ROOT / "appliance/store").glob("[a-z]*.py")}
+    found = [module for pattern in patterns for module in fnmatch.filter(modules, pattern)]
+    assert sorted(found) == sorted(modules)
+    assert all(fnmatch.filter(modules, pattern) for pattern in patterns)
+
+
+def test_the_threat_model_names_only_tests_that_exist() -> None:
+    page = (ROOT / "docs/threat-model.md").read_text(encoding="utf-8")
+    sources = (path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    there = {name for source in sources for name in re.findall(r"^def (test_\w+)", source, re.MULTILINE)}
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert named - there == set()
 
 
 @pytest.mark.parametrize("folder", ["appliance", "provision", "tests"])

@@ -179,6 +179,35 @@ def test_files_are_named_only_by_callers_on_this_machine(
 
 
 @pytest.mark.parametrize(
+    "headers",
+    [{"X-Forwarded-For": "127.0.0.1"}, {"Forwarded": "for=127.0.0.1"}, {"X-Real-Ip": "127.0.0.1"}],
+    ids=lambda headers: next(iter(headers)),
+)
+def test_no_header_puts_a_caller_on_this_machine(
+    door: Door, store: FakeStoreVerbs, headers: dict[str, str]
+) -> None:
+    body = {"verb": "import", "path": "/a/b.gguf"}
+    result = door.client.simulate_post(
+        OPERATIONS, json=body, host="localhost", remote_addr="192.168.1.7", headers=headers
+    )
+    assert refusal(result) == (403, None, "not_allowed")
+    assert store.calls == []
+
+
+def test_behind_a_proxy_of_this_machine_every_caller_is_on_it(door: Door, store: FakeStoreVerbs) -> None:
+    """Why docs/operations.md wants a proxy to refuse `/outpost/`: only the connection's address counts."""
+    result = door.client.simulate_post(
+        OPERATIONS,
+        json={"verb": "import", "path": "/a/b.gguf"},
+        host="localhost",
+        remote_addr="127.0.0.1",
+        headers={"X-Forwarded-For": "192.168.1.7"},
+    )
+    assert result.status_code == 200
+    assert store.calls[-1][0] == "import"
+
+
+@pytest.mark.parametrize(
     ("address", "expected"),
     [
         ("127.0.0.1", True),
