@@ -12,13 +12,13 @@ import re
 from dataclasses import dataclass
 from typing import Final, NoReturn, Union
 
+from appliance.engine.code_points import MAX_CODE_POINT, complement
 from appliance.errors import InvalidRequest
 
 MAX_NESTING: Final = 200
 MAX_REPETITIONS: Final = 2000
 """llama.cpp's MAX_REPETITION_THRESHOLD, for one bound and for the product of nested ones."""
 
-_MAX_CODE_POINT: Final = 0x10FFFF
 _NAME = re.compile(r"[a-zA-Z0-9-]+")
 _SPACE = re.compile(r"(?:[ \t]|#[^\r\n]*)*")
 _SPACE_AND_LINES = re.compile(r"(?:[ \t\r\n]|#[^\r\n]*)*")
@@ -166,7 +166,7 @@ class _Parser:
             terminal, end = self._char_class(at + 1)
             return [terminal], end
         if char == ".":
-            return [Terminal(((0, _MAX_CODE_POINT),))], at + 1
+            return [Terminal(((0, MAX_CODE_POINT),))], at + 1
         if char in "<!":
             return self._token(at)
         found = _NAME.match(self._text, at)
@@ -194,7 +194,7 @@ class _Parser:
             ranges.append((low, high))
         if not ranges:
             self._refuse("a character class is empty", start)
-        return Terminal(_complement(ranges) if negated else tuple(sorted(ranges))), at + 1
+        return Terminal(tuple(complement(ranges) if negated else sorted(ranges))), at + 1
 
     def _char(self, at: int) -> tuple[int, int]:
         char = self._peek(at)
@@ -278,15 +278,3 @@ class _Parser:
         if last is not None:
             sequence.append(last)
         return weight * times
-
-
-def _complement(ranges: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    free: list[tuple[int, int]] = []
-    low = 0
-    for start, end in sorted(ranges):
-        if start > low:
-            free.append((low, start - 1))
-        low = max(low, end + 1)
-    if low <= _MAX_CODE_POINT:
-        free.append((low, _MAX_CODE_POINT))
-    return tuple(free)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import Final, NoReturn
 
+from appliance.engine.code_points import complement
 from appliance.engine.grammar_text import literal
 from appliance.errors import InvalidRequest
 
@@ -132,7 +133,7 @@ class _Pattern:
                     self._refuse("a range that runs backwards")
                 high = above
             ranges.append((low, high))
-        allowed = _without_escaped(_inverted(ranges) if negated else ranges)
+        allowed = _without_escaped(complement(ranges) if negated else ranges)
         if not allowed:
             self._refuse("a class without characters that stand unescaped in JSON")
         return _class_text(allowed)
@@ -179,16 +180,6 @@ class _Pattern:
 
 def _alone(char: str) -> str:
     return literal(_ESCAPED_IN_JSON.get(char) or (char if char >= " " else f"\\u{ord(char):04x}"))
-
-
-def _inverted(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    free: list[tuple[int, int]] = []
-    low = 0
-    for start, end in sorted(ranges):
-        if start > low:
-            free.append((low, start - 1))
-        low = max(low, end + 1)
-    return [*free, (low, 0x10FFFF)] if low <= 0x10FFFF else free
 
 
 def _without_escaped(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

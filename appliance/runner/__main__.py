@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from appliance.engine.interface import EngineCore
 from appliance.errors import OutpostError, RunnerStartFailed, to_wire
 from appliance.runner import identity, sandbox
-from appliance.runner.entry import EX_SOFTWARE, leave, parse
+from appliance.runner.entry import EX_SOFTWARE, leave, parse, progress
 from appliance.runner.serve import Listener, Loop, last_words
 from appliance.runner.template_worker import start_template_worker
 from appliance.wire.channel import Channel, ProtocolError, runner_end
@@ -32,13 +32,10 @@ from appliance.wire.messages import (
     DaemonMessage,
     Load,
     LoadFailed,
-    Loading,
     Ready,
     Sandbox,
     WireError,
 )
-
-_PROGRESS_INTERVAL_S = 0.1
 
 
 class OpenEngine(Protocol):
@@ -81,7 +78,7 @@ def _serve(channel: Channel[DaemonMessage], load: Load, mode: str, renderer: Any
         sandbox.preload()
         reached = sandbox.enter(mode, model=load.model, readable=sandbox.readable_paths(load))
         listener.start()
-        engine = open_engine(load, render=renderer, on_progress=_progress(channel))
+        engine = open_engine(load, render=renderer, on_progress=progress(channel.send))
     except OutpostError as error:
         _load_failed(channel, error)
         return EX_SOFTWARE
@@ -95,20 +92,6 @@ def _serve(channel: Channel[DaemonMessage], load: Load, mode: str, renderer: Any
     channel.send(_ready(engine, reached, started_s))
     Loop(engine=engine, channel=channel, listener=listener, heartbeat_s=load.settings.heartbeat_s).run()
     return 0
-
-
-def _progress(channel: Channel[DaemonMessage]) -> Callable[[float], None]:
-    """llama.cpp reports per tensor; a few a second are enough for anybody."""
-    told_s = 0.0
-
-    def tell(progress: float) -> None:
-        nonlocal told_s
-        now_s = time.monotonic()
-        if now_s - told_s >= _PROGRESS_INTERVAL_S:
-            told_s = now_s
-            channel.send(Loading(progress=progress))
-
-    return tell
 
 
 def _ready(engine: EngineCore, reached: Sandbox, started_s: float) -> Ready:

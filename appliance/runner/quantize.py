@@ -14,17 +14,15 @@ import os
 import signal
 import socket
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from appliance.errors import OutpostError, to_wire
 from appliance.runner import identity, sandbox
-from appliance.runner.entry import EX_SOFTWARE, leave, parse
+from appliance.runner.entry import EX_SOFTWARE, leave, parse, progress
 from appliance.wire.channel import Channel
 from appliance.wire.messages import LoadFailed, Loading, WireError
 from appliance.wire.quantize import Quantize, Quantized, quantizer_end
 
-_PROGRESS_INTERVAL_S = 0.1
 _NICENESS = 10
 """Requests that are served come first."""
 
@@ -69,23 +67,14 @@ def _work(order: Quantize, mode: str, channel: Channel[Quantize]) -> None:
         kind=order.kind,
         allow_requantize=order.allow_requantize,
         n_threads=order.n_threads,
-        on_progress=_progress(channel),
+        on_progress=progress(lambda told: _send(channel, told)),
     )
     channel.send(Quantized(size_bytes=os.fstat(order.output_fd).st_size))
 
 
-def _progress(channel: Channel[Quantize]) -> Callable[[float], None]:
-    told_s = 0.0
-
-    def tell(progress: float) -> None:
-        nonlocal told_s
-        now_s = time.monotonic()
-        if now_s - told_s >= _PROGRESS_INTERVAL_S:
-            told_s = now_s
-            with contextlib.suppress(OSError):  # nobody listens any more: PDEATHSIG is on its way
-                channel.send(Loading(progress=progress))
-
-    return tell
+def _send(channel: Channel[Quantize], told: Loading) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more: PDEATHSIG is on its way
+        channel.send(told)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import random
+from functools import lru_cache
 
-from appliance.engine.gbnf_parse import parse_gbnf
+from appliance.engine.gbnf_parse import Grammar, parse_gbnf
 from appliance.engine.gbnf_probe import Machine
 
 _AMPLE = 10**9
 
 
+@lru_cache(maxsize=16)
+def _parsed(gbnf: str) -> Grammar:
+    """One grammar is asked about hundreds of texts."""
+    return parse_gbnf(gbnf, param="gbnf", max_elements=_AMPLE)
+
+
 def admits(gbnf: str, text: str) -> bool:
     """Whether `text` is a whole answer."""
-    grammar = parse_gbnf(gbnf, param="gbnf", max_elements=_AMPLE)
+    grammar = _parsed(gbnf)
     machine = Machine(grammar, budget=_AMPLE)
     stacks = machine.begin(grammar.root)
     for char in text:
@@ -22,7 +29,7 @@ def admits(gbnf: str, text: str) -> bool:
 
 def spoken(gbnf: str, rng: random.Random, *, short_after: int = 60, limit: int = 3_000) -> str | None:
     """A random answer; None when it had not ended by `limit` characters."""
-    grammar = parse_gbnf(gbnf, param="gbnf", max_elements=_AMPLE)
+    grammar = _parsed(gbnf)
     machine = Machine(grammar, budget=_AMPLE)
     stacks = machine.begin(grammar.root)
     text: list[str] = []

@@ -13,11 +13,6 @@ from tests.fakes.fake_backend import FakeBackend, FakeClock, expected
 SYSTEM = list(range(1, 31))
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 def uncached(prepared: ActiveRequest) -> ActiveRequest:
     prepared.generate = msgspec.structs.replace(prepared.generate, cache_prompt=False)
     return prepared

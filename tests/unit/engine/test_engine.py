@@ -18,16 +18,6 @@ def written(tokens: list[int]) -> str:
     return "".join(f"<{token}>" for token in tokens)
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def backend(clock: FakeClock) -> FakeBackend:
-    return FakeBackend(clock=clock)
-
-
 def test_a_prompt_is_answered_by_what_the_model_says(backend: FakeBackend, clock: FakeClock) -> None:
     heard = run(engine_over(backend, clock), request(1, [5, 6, 7], max_tokens=6))
     assert heard.text(1) == written(expected([5, 6, 7], 6))

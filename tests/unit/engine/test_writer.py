@@ -54,16 +54,6 @@ def scripted(tokens: list[int], *, fails: bool = False, **asked: Any) -> tuple[A
     return prepared, sampler
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
-def backend(clock: FakeClock) -> FakeBackend:
-    return FakeBackend(clock=clock)
-
-
 def test_an_end_token_ends_the_answer_and_says_nothing(backend: FakeBackend, clock: FakeClock) -> None:
     prepared, sampler = scripted([40, 41])
     heard = run(engine_over(backend, clock), prepared)
