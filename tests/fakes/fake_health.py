@@ -1,4 +1,4 @@
-"""Health reports: one that is well, and one as a fake Inference would give it."""
+"""Health reports: one that is well, and one as a fake Inference would give it; and a model that stands."""
 
 from __future__ import annotations
 
@@ -7,6 +7,32 @@ from dataclasses import replace
 
 from appliance.health.report import HealthReport, RunnerHealth
 from appliance.supervisor.inference import Inference
+from appliance.supervisor.states import RunnerState
+from appliance.supervisor.status import ModelStatus
+
+STOPPED = ModelStatus(
+    name="cold",
+    state=RunnerState.STOPPED,
+    reason=None,
+    is_preloaded=False,
+    is_quarantined=False,
+    is_hung=False,
+    crashes=0,
+    starts=0,
+    running=0,
+    waiting=0,
+    loading_progress=None,
+    runner_pid=None,
+    sandbox=None,
+    facts=None,
+    load_s=None,
+    rss_bytes=None,
+    uptime_s=None,
+    silent_s=None,
+    tokens_per_s=None,
+    last_token_age_s=None,
+    stats=None,
+)
 
 READY = RunnerHealth(
     model="m",

@@ -148,7 +148,10 @@ def scalar(key: str, kind: ValueType, value: Item) -> RawPair:
 
 
 def array(key: str, kind: ValueType, items: list[Item]) -> RawPair:
-    content = b"".join(_item(kind, one) for one in items)
+    if kind is ValueType.STRING:
+        content = b"".join(_item(kind, one) for one in items)
+    else:
+        content = struct.pack(f"<{len(items)}{CODES[kind]}", *items)
     return RawPair(RawString(key.encode()), ValueType.ARRAY, content, kind, len(items))
 
 

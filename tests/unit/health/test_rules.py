@@ -5,9 +5,8 @@ from dataclasses import replace
 from appliance.health.report import RunnerHealth, collect
 from appliance.health.rules import Verdict, evaluate
 from appliance.supervisor.states import RunnerState
-from appliance.supervisor.status import ModelStatus
 from appliance.wire.messages import EngineStats, Sandbox
-from tests.fakes.fake_health import READY, report_with
+from tests.fakes.fake_health import READY, STOPPED, report_with
 
 
 def verdict(*runners: RunnerHealth, alive: bool = True, stopping: bool = False) -> Verdict:
@@ -72,27 +71,16 @@ def test_a_report_is_collected_from_the_supervisors_pictures() -> None:
         seccomp=True,
         missing=["landlock"],
     )
-    status = ModelStatus(
-        name="m",
+    status = replace(
+        STOPPED,
         state=RunnerState.READY,
-        reason=None,
-        is_preloaded=False,
-        is_quarantined=False,
-        is_hung=False,
-        crashes=0,
-        starts=1,
         running=2,
         waiting=3,
-        loading_progress=None,
         runner_pid=7,
         sandbox=sandbox,
-        facts=None,
-        load_s=1.5,
-        rss_bytes=10,
         uptime_s=100.0,
         silent_s=0.1234567,
         tokens_per_s=12.3456,
-        last_token_age_s=0.5,
         stats=EngineStats(kv_cells=4096, kv_cells_used=17),
     )
     report = collect(

@@ -12,7 +12,7 @@ from tests.unit.store.layout_desk import Clock
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return tmp_path / "store"
+    return tmp_path / "data" / "store"
 
 
 @pytest.fixture

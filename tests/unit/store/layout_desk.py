@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from appliance.store.files import Files
 from appliance.store.layout import Layout
 from appliance.store.reference import parse_reference
 from tests.fakes.fake_models import blob_of
@@ -20,6 +21,11 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+def open_layout(root: Path) -> Layout:
+    """As the next process would."""
+    return Layout(root, files=Files())
 
 
 def blob_path(layout: Layout, content: bytes) -> Path:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,26 +12,10 @@ from appliance.errors import (
 )
 from appliance.store.content import Progress
 from appliance.store.digest import digest_of
-from appliance.store.files import Files
 from appliance.store.layout import Layout
 from appliance.store.reference import parse_reference
 
 _NAME = parse_reference("tiny")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "store"
-
-
-@pytest.fixture
-def layout(root: Path) -> Iterator[Layout]:
-    with Layout(root, files=Files()) as opened:
-        yield opened
-
-
-def _open(root: Path) -> Layout:
-    return Layout(root, files=Files())
 
 
 def test_a_file_is_adopted_by_copy(layout: Layout, tmp_path: Path) -> None:

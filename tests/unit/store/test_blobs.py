@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,23 +16,9 @@ from appliance.store.layout import Layout
 from appliance.store.names import entry_for, render
 from appliance.store.reference import parse_reference
 from tests.fakes.fake_models import blob_of, store_model
+from tests.unit.store.layout_desk import open_layout
 
 _NAME = parse_reference("tiny")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "store"
-
-
-@pytest.fixture
-def layout(root: Path) -> Iterator[Layout]:
-    with Layout(root, files=Files()) as opened:
-        yield opened
-
-
-def _open(root: Path) -> Layout:
-    return Layout(root, files=Files())
 
 
 def _overwrite(path: Path, content: bytes) -> None:
@@ -46,7 +31,7 @@ def test_opening_a_known_blob_reads_nothing(root: Path) -> None:
         def open_existing(self, path: Path) -> int:
             raise AssertionError(path)
 
-    with _open(root) as layout:
+    with open_layout(root) as layout:
         blob = layout.adopt(Path(__file__))
 
     with Layout(root, files=NoReading()) as layout:
@@ -115,7 +100,7 @@ def test_a_broken_model_can_be_removed(layout: Layout) -> None:
 
 def test_after_an_unclean_stop_fresh_blobs_are_hashed_before_use(root: Path) -> None:
     """The machine hung and its disk lost what it had promised: same inode, size and time, but zeros."""
-    layout = _open(root)
+    layout = open_layout(root)
     store_model(layout, "tiny", b"weights")
     path = layout.path(blob_of(b"weights").digest)
     found = path.stat()
@@ -123,7 +108,7 @@ def test_after_an_unclean_stop_fresh_blobs_are_hashed_before_use(root: Path) -> 
     _overwrite(path, bytes(7))
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
-    with _open(root) as again, pytest.raises(ModelBroken, match="zeroed"):
+    with open_layout(root) as again, pytest.raises(ModelBroken, match="zeroed"):
         again.path(blob_of(b"weights").digest)
 
 

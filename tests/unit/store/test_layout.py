@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,23 +25,9 @@ from appliance.store.manifest import render_index
 from appliance.store.media_types import OCI_INDEX
 from appliance.store.reference import parse_reference
 from tests.fakes.fake_models import FakeSource, blob_of, store_model
+from tests.unit.store.layout_desk import open_layout
 
 _NAME = parse_reference("tiny")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    return tmp_path / "data" / "store"
-
-
-@pytest.fixture
-def layout(root: Path) -> Iterator[Layout]:
-    with Layout(root, files=Files()) as opened:
-        yield opened
-
-
-def _open(root: Path) -> Layout:
-    return Layout(root, files=Files())
 
 
 def test_a_new_store_is_an_empty_oci_layout(layout: Layout, root: Path) -> None:
@@ -57,33 +42,33 @@ def test_a_new_store_is_an_empty_oci_layout(layout: Layout, root: Path) -> None:
 
 def test_a_store_that_is_open_cannot_be_opened_again(layout: Layout, root: Path) -> None:
     with pytest.raises(StoreInUse):
-        _open(root)
+        open_layout(root)
 
 
 def test_a_closed_store_can_be_opened_again(root: Path) -> None:
-    _open(root).close()
-    _open(root).close()
+    open_layout(root).close()
+    open_layout(root).close()
 
 
 def test_an_index_that_cannot_be_read_is_refused_and_left_as_it_is(root: Path) -> None:
-    _open(root).close()
+    open_layout(root).close()
     (root / "index.json").write_bytes(b"\x00" * 200)
 
     with pytest.raises(ManifestInvalid, match=r"index\.json"):
-        _open(root)
+        open_layout(root)
 
     assert (root / "index.json").read_bytes() == b"\x00" * 200
     with pytest.raises(ManifestInvalid):
-        _open(root)  # the lock was given back
+        open_layout(root)  # the lock was given back
 
 
 def test_a_lost_index_with_blobs_is_refused(root: Path) -> None:
-    with _open(root) as layout:
+    with open_layout(root) as layout:
         store_model(layout, "tiny", b"weights")
     (root / "index.json").unlink()
 
     with pytest.raises(StoreFault, match=r"index\.json is missing"):
-        _open(root)
+        open_layout(root)
 
 
 def test_a_portable_layout_is_left_with_nothing_but_the_layout(tmp_path: Path) -> None:
@@ -99,10 +84,10 @@ def test_a_portable_layout_is_left_with_nothing_but_the_layout(tmp_path: Path) -
 
 
 def test_a_published_model_is_found_and_survives_reopening(root: Path) -> None:
-    with _open(root) as layout:
+    with open_layout(root) as layout:
         resolved = store_model(layout, "tiny", b"weights")
 
-    with _open(root) as layout:
+    with open_layout(root) as layout:
         assert layout.references() == [(_NAME, resolved.descriptor)]
         assert layout.lookup(_NAME) == resolved.descriptor
         assert layout.resolve(_NAME) == resolved
@@ -150,7 +135,7 @@ def test_a_manifest_is_found_by_its_digest(layout: Layout) -> None:
 
 
 def test_entries_of_other_tools_are_kept(root: Path) -> None:
-    with _open(root) as layout:
+    with open_layout(root) as layout:
         resolved = store_model(layout, "tiny", b"weights")
     index = json.loads((root / "index.json").read_text())
     digest = resolved.descriptor.digest
@@ -165,7 +150,7 @@ def test_entries_of_other_tools_are_kept(root: Path) -> None:
     ]
     (root / "index.json").write_text(json.dumps(index))
 
-    with _open(root) as layout:
+    with open_layout(root) as layout:
         store_model(layout, "other", b"more")
         names = [entry.name for entry in layout.entries()]
 

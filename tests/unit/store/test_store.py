@@ -211,10 +211,19 @@ def test_a_new_name_takes_no_digest(store: ModelStore) -> None:
         store.copy("tiny", f"x@sha256:{'0' * 64}")
 
 
+@pytest.fixture(scope="module")
+def untouched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ModelStore, Path]]:
+    """A store in which nothing is ever changed, and the directory above its own."""
+    above = tmp_path_factory.mktemp("untouched")
+    store = make_store(above / "data")
+    yield store, above
+    store.close()
+
+
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
-def test_no_hostile_name_leaves_a_trace(tmp_path: Path, name: str) -> None:
-    store = make_store(tmp_path / "data")
-    before = tree(tmp_path)
+def test_no_hostile_name_leaves_a_trace(untouched: tuple[ModelStore, Path], name: str) -> None:
+    store, above = untouched
+    before = tree(above)
     calls: list[Callable[[], object]] = [
         lambda: store.show(name),
         lambda: store.pull(name, unreported),
@@ -230,8 +239,7 @@ def test_no_hostile_name_leaves_a_trace(tmp_path: Path, name: str) -> None:
     for call in calls:
         with pytest.raises((InvalidReference, OutboundRefused, ModelNotFound)):
             call()
-    assert tree(tmp_path) == before
-    store.close()
+    assert tree(above) == before
 
 
 def test_every_change_of_the_models_is_told_before_the_verb_returns(tmp_path: Path) -> None:

@@ -11,31 +11,9 @@ from appliance.supervisor.status import ModelStatus
 from appliance.telemetry.engine_metrics import engine_samples
 from appliance.telemetry.prometheus import Prometheus
 from appliance.wire.messages import EngineStats, Sandbox
+from tests.fakes.fake_health import STOPPED
 from tests.fakes.fake_inference import FakeInference
 
-STOPPED = ModelStatus(
-    name="cold",
-    state=RunnerState.STOPPED,
-    reason=None,
-    is_preloaded=False,
-    is_quarantined=False,
-    is_hung=False,
-    crashes=0,
-    starts=0,
-    running=0,
-    waiting=0,
-    loading_progress=None,
-    runner_pid=None,
-    sandbox=None,
-    facts=None,
-    load_s=None,
-    rss_bytes=None,
-    uptime_s=None,
-    silent_s=None,
-    tokens_per_s=None,
-    last_token_age_s=None,
-    stats=None,
-)
 STATS = EngineStats(
     running=3,
     waiting=2,
