@@ -4,6 +4,8 @@
 SHELL := /bin/sh
 START := provision/bootstrap/start
 BIN := .venv/bin
+# Where a shell forbids it, every run would compile the package and its tests anew: 5 s of `make unit`.
+unexport PYTHONDONTWRITEBYTECODE
 TESTS ?=
 
 .PHONY: help run stop test unit lint check crash fix bench bench-store docs lock clean
