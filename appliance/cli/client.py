@@ -65,14 +65,7 @@ class Client:
         Raises Failure for a refusal, an error event, a stream that breaks off, and a server silent for
         `timeout_s`.
         """
-        with (
-            self._faults(),
-            self._session() as session,
-            session.stream("POST", "/v1/chat/completions", json=body) as response,
-        ):
-            if response.status_code != 200:
-                told = _at_most(response, MAX_ERROR_BYTES)
-                raise self._refusal(response.status_code, response.headers, told)
+        with self._streamed("/v1/chat/completions", body) as response:
             for text in response.headers.get_list("x-outpost-warning"):
                 yield Notice(text)
             yield from self._pieces(response.iter_lines())
@@ -81,14 +74,7 @@ class Client:
         """Have a verb of the store done: its progress, and last its outcome. Closing the generator cancels
         it. Raises Failure as `chat` does.
         """
-        with (
-            self._faults(),
-            self._session() as session,
-            session.stream("POST", "/outpost/v1/operations", json=body) as response,
-        ):
-            if response.status_code != 200:
-                told = _at_most(response, MAX_ERROR_BYTES)
-                raise self._refusal(response.status_code, response.headers, told)
+        with self._streamed("/outpost/v1/operations", body) as response:
             for line in response.iter_lines():
                 told_line = self._object(line)
                 if "error" in told_line:
@@ -99,6 +85,19 @@ class Client:
         raise Failure(
             Exit.TEMPORARY, f"{self.target.url} broke off in mid-work; try again", code="stream_broken"
         )
+
+    @contextmanager
+    def _streamed(self, path: str, body: Json) -> Iterator[httpx.Response]:
+        """An answer that comes in pieces. Raises Failure for a refusal; leaving it closes the connection."""
+        with (
+            self._faults(),
+            self._session() as session,
+            session.stream("POST", path, json=body) as response,
+        ):
+            if response.status_code != 200:
+                told = _at_most(response, MAX_ERROR_BYTES)
+                raise self._refusal(response.status_code, response.headers, told)
+            yield response
 
     def _pieces(self, lines: Iterator[str]) -> Iterator[Piece | Prefill]:
         for event in events(lines):
