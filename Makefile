@@ -4,7 +4,7 @@
 SHELL := /bin/sh
 START := provision/bootstrap/start
 BIN := .venv/bin
-# Where a shell forbids it, every run would compile the package and its tests anew: 5 s of `make unit`.
+# Where a shell forbids it, every run would compile the package and its tests anew.
 unexport PYTHONDONTWRITEBYTECODE
 TESTS ?=
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -53,6 +54,17 @@ FLOODS: dict[str, Callable[[], bytes]] = {
 }
 
 
+@pytest.fixture
+def _only_its_own_garbage() -> Iterator[None]:
+    """What thousands of tests have left in memory is no part of the price: a collection that walks over it
+    costs four times the parse (measured 0.24 s for 0.06 s).
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("_only_its_own_garbage")
 @pytest.mark.parametrize("flood", FLOODS)
 def test_sixteen_megabytes_of_anything_are_cheap(flood: str) -> None:
     body = FLOODS[flood]()
