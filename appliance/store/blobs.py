@@ -9,13 +9,20 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from appliance.errors import DigestMismatch, ManifestInvalid, ModelBroken, ModelNotFound
+from appliance.errors import (
+    DigestMismatch,
+    ManifestInvalid,
+    ModelBroken,
+    ModelNotFound,
+    ResourceError,
+    StoreFault,
+)
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest, digest_of
 from appliance.store.examine import Examination
@@ -44,6 +51,8 @@ class Blobs:
         self._files = files
         self.verified = verified or Verified()
         self._read_only = read_only
+        self._unmoved: dict[Digest, str] = {}
+        """Not sound, and the disk takes neither a note nor a move: why."""
 
     def status(self, digest: Digest) -> os.stat_result | None:
         """None: not there, or no plain file."""
@@ -52,7 +61,12 @@ class Blobs:
 
     def trouble(self, descriptor: Descriptor) -> str | None:
         """What is known to be wrong with it, without reading it."""
-        found = self.status(descriptor.digest)
+        if reason := self._unmoved.get(descriptor.digest):
+            return reason
+        try:
+            found = self.status(descriptor.digest)
+        except StoreFault as fault:
+            return _unreadable(descriptor.digest, fault)
         if found is None:
             return self.quarantine_reason(descriptor.digest) or f"blob {descriptor.digest} is missing"
         if found.st_size != descriptor.size:
@@ -61,10 +75,11 @@ class Blobs:
 
     def is_sound(self, descriptor: Descriptor) -> bool:
         """There, of the right size, and known to be what its name says, or found so now by hashing."""
-        found = self.status(descriptor.digest)
-        if found is None or found.st_size != descriptor.size:
+        if self.trouble(descriptor) is not None:
             return False
-        return self.verified.knows(descriptor.digest, found) or self._examine(descriptor.digest) is None
+        found = self.status(descriptor.digest)
+        is_known = found is not None and self.verified.knows(descriptor.digest, found)
+        return is_known or self._examine(descriptor.digest) is None
 
     def path(self, digest: Digest) -> Path:
         """Of a sound blob. Raises ModelBroken, ModelNotFound."""
@@ -82,8 +97,13 @@ class Blobs:
             raise ManifestInvalid(what=descriptor.digest, reason=reason)
         if self.status(descriptor.digest) is None:
             raise self._absent(descriptor.digest)
-        with self._opened(self._places.blob(descriptor.digest)) as fd:
-            content = b"".join(iter_bytes(fd, 0, descriptor.size + 1))
+        try:
+            with self._opened(self._places.blob(descriptor.digest)) as fd:
+                content = b"".join(iter_bytes(fd, 0, descriptor.size + 1))
+        except StoreFault:
+            self.verified.forget(descriptor.digest)
+            self.path(descriptor.digest)  # says that it is lost, where it is
+            raise
         if digest_of(content) != descriptor.digest:
             self.verified.forget(descriptor.digest)
             self.path(descriptor.digest)
@@ -106,10 +126,18 @@ class Blobs:
     # ── quarantine ──────────────────────────────────────────────────────────────────────────────────
 
     def quarantine(self, digest: Digest, reason: str) -> None:
-        """The reason first: a blob is never away without one. Repeatable after a crash at any point."""
+        """The reason first: a blob is never away without one. Repeatable after a crash at any point. Where
+        the disk takes neither note nor move, this process remembers; the next finds it out again.
+        """
         if self._read_only:
             return
         self.verified.forget(digest)
+        self._unmoved[digest] = reason
+        with suppress(ResourceError):
+            self._move_to_quarantine(digest, reason)
+            del self._unmoved[digest]
+
+    def _move_to_quarantine(self, digest: Digest, reason: str) -> None:
         note = _Reason(digest=digest, reason=reason[:_MAX_REASON_CHARS])
         self._files.write_aside(self._places.quarantine_reason(digest), msgspec.json.encode(note))
         if self.status(digest) is not None:
@@ -130,6 +158,7 @@ class Blobs:
         """A blob has arrived whole: it is sound, and an earlier one in quarantine has no more to tell."""
         if found := self.status(digest):
             self.verified.record(digest, found)
+        self._unmoved.pop(digest, None)
         # The reason last: were it to go first, a crash between would leave a blob in quarantine without one.
         self._files.unlink(self._places.quarantined(digest))
         if self._files.unlink(self._places.quarantine_reason(digest)):
@@ -145,6 +174,7 @@ class Blobs:
                 return f"blob {digest} was changed while it was read"
             if reason is None:
                 self.verified.record(digest, examination.found)
+                self._unmoved.pop(digest, None)
         if reason:
             self.quarantine(digest, reason)
         return reason
@@ -161,3 +191,7 @@ class Blobs:
             yield fd
         finally:
             os.close(fd)
+
+
+def _unreadable(digest: Digest, fault: StoreFault) -> str:
+    return f"blob {digest} cannot be read: {fault.fields['reason']}"

@@ -1,7 +1,12 @@
-"""Whether a blob on the disk is still what its name says, in steps of any size. Nothing is written."""
+"""Whether a blob on the disk is still what its name says, in steps of any size.
+
+A file that the disk does not give back is as lost as one that has changed: that it cannot be read is a
+verdict. Only what this process lacks (descriptors, memory) says nothing of the blob, and is a StoreFault.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from contextlib import suppress
@@ -10,10 +15,12 @@ from typing import Final, Self
 
 from appliance.errors import StoreFault
 from appliance.store.digest import Digest, hex_of
-from appliance.store.files import Files
+from appliance.store.files import Files, reason_of
 
 BLOCK_BYTES: Final = 1 << 20
 _ZEROS: Final = bytes(BLOCK_BYTES)
+_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
+"""Another try may go well."""
 
 
 class Examination:
@@ -31,16 +38,25 @@ class Examination:
         from_disk: bool,
         within: tuple[int, int] | None = None,
     ) -> None:
+        """Raises StoreFault for want of what is ours."""
         self.digest = digest
         self.path = path
         self._from_disk = from_disk
-        self._fd = files.open_existing(path)
-        self.found = os.fstat(self._fd)
         self._hash = hashlib.sha256()
         self._start = within[0] if within else 0
         self._end = within[1] if within else None
         self._position = 0
         self._zero = True
+        self._fd = -1
+        self._lost: str | None = None
+        """Why it cannot be read."""
+        self._found = _look(path)
+        """None: it cannot even be looked at, or is gone."""
+        try:
+            self._fd = files.open_existing(path)
+            self._found = os.fstat(self._fd)
+        except StoreFault as fault:
+            self._lose(fault)
 
     def __enter__(self) -> Self:
         return self
@@ -48,8 +64,18 @@ class Examination:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    @property
+    def found(self) -> os.stat_result:
+        """Of the file that is read."""
+        assert self._found is not None
+        return self._found
+
     def step(self, budget_bytes: int) -> int:
-        """Read up to so many bytes; how many it were. 0: the end."""
+        """Read up to so many bytes; how many it were. 0: the end, or it cannot be read further. Raises
+        StoreFault for want of what is ours.
+        """
+        if self._lost is not None:
+            return 0
         start = self._position
         self._advise(start, budget_bytes)
         try:
@@ -63,7 +89,10 @@ class Examination:
                 )
                 self._position += len(block)
         except OSError as error:
-            raise StoreFault(path=str(self.path), reason=error.strerror or str(error)) from error
+            fault = StoreFault(path=str(self.path), reason=reason_of(error))
+            fault.__cause__ = error
+            self._lose(fault)
+            return 0
         self._advise(start, self._position - start)
         return self._position - start
 
@@ -75,6 +104,8 @@ class Examination:
 
     def verdict(self, expected_bytes: int | None = None) -> str | None:
         """After the end: None when sound, else what is wrong with it."""
+        if self._lost is not None:
+            return f"blob {self.digest} cannot be read: {self._lost}"
         if self._hash.hexdigest() == hex_of(self.digest):
             return None
         if expected_bytes is not None and self._position < expected_bytes:
@@ -84,12 +115,19 @@ class Examination:
         return f"blob {self.digest} has changed: its bytes hash to sha256:{self._hash.hexdigest()}"
 
     def is_current(self) -> bool:
-        """Whether the name still leads to the file that was read, untouched since."""
-        with suppress(OSError):
+        """Whether the name still leads to the file that was read, untouched since; or to one that can still
+        not be looked at.
+        """
+        try:
             now = self.path.lstat()
-            same = (now.st_dev, now.st_ino) == (self.found.st_dev, self.found.st_ino)
-            return same and (now.st_size, now.st_mtime_ns) == (self.found.st_size, self.found.st_mtime_ns)
-        return False
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return self._found is None
+        then = self._found
+        if then is None or (now.st_dev, now.st_ino) != (then.st_dev, then.st_ino):
+            return False
+        return (now.st_size, now.st_mtime_ns) == (then.st_size, then.st_mtime_ns)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -101,7 +139,19 @@ class Examination:
         size = until if self._end is None else min(until, self._end - self._start)
         return size - self._position
 
+    def _lose(self, fault: StoreFault) -> None:
+        cause = fault.__cause__
+        if isinstance(cause, OSError) and cause.errno in _OURS:
+            raise fault
+        self._lost = str(fault.fields["reason"])
+
     def _advise(self, start: int, length: int) -> None:
         if self._from_disk and length:
             with suppress(OSError):
                 os.posix_fadvise(self._fd, self._start + start, length, os.POSIX_FADV_DONTNEED)
+
+
+def _look(path: Path) -> os.stat_result | None:
+    with suppress(OSError):
+        return path.lstat()
+    return None

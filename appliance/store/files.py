@@ -256,8 +256,12 @@ def _faults(where: Path | int, *, needed_bytes: int = 0) -> Iterator[None]:
         path = _path_of(where)
         if error.errno in _FULL:
             raise _full(path, needed_bytes) from error
-        reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
-        raise StoreFault(path=str(path), reason=reason) from error
+        raise StoreFault(path=str(path), reason=reason_of(error)) from error
+
+
+def reason_of(error: OSError) -> str:
+    """What a refusal of the operating system means for a store."""
+    return _REASONS.get(error.errno or 0) or error.strerror or str(error)
 
 
 def _path_of(where: Path | int) -> Path:

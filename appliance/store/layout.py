@@ -214,7 +214,7 @@ class Layout:
     def has(self, descriptor: Descriptor) -> bool:
         """What it says yes to stays for an hour, named or not."""
         self._touch(descriptor.digest)
-        if self.blobs.status(descriptor.digest) is None:
+        if self.blobs.trouble(descriptor) is not None:
             return False  # also while it arrives: `take` knows how to wait
         with self.locks.alone(descriptor.digest):
             return self.blobs.is_sound(descriptor)

@@ -69,15 +69,23 @@ def _stale_ingest(places: Places) -> Iterator[Path]:
         if path.suffix not in {".part", ".json"} or digest is None:
             continue
         part, state = places.part(digest), places.part_state(digest)
-        if status_of(places.blob(digest)) or status_of(part) is None or read_state(state) is None:
+        if _is_there(places.blob(digest)) or not _is_there(part) or read_state(state) is None:
             yield path
 
 
 def _settled_quarantine(places: Places) -> Iterator[Path]:
     for path in plain_files(places.quarantine):
         digest = digest_in(path.stem)
-        if digest and (status_of(places.blob(digest)) or status_of(places.quarantine_reason(digest)) is None):
+        if digest and (_is_there(places.blob(digest)) or not _is_there(places.quarantine_reason(digest))):
             yield path
+
+
+def _is_there(path: Path) -> bool:
+    """Also where the disk does not let us look: one bad inode must not keep a store closed."""
+    try:
+        return status_of(path) is not None
+    except StoreFault:
+        return True
 
 
 def _remove(files: Files, directory: Path, paths: Iterable[Path]) -> None:

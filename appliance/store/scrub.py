@@ -2,18 +2,20 @@
 
 `Scrubber` goes round all blobs in small steps, in the order of their names, so that the next start knows from
 one name where to go on (`scrub.json`); `verify` reads all of one model, or of all, at once. What is not what
-its name says is moved to quarantine, and the models that need it are broken until it arrives again.
+its name says, or cannot be read, is moved to quarantine, and the models that need it are broken until it
+arrives again. Both go on behind it.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 
-from appliance.errors import OutpostError, StoreFault
+from appliance.errors import OutpostError, ResourceError, StoreFault
 from appliance.store.content import Progress, Report, unreported
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest, hex_of
@@ -52,6 +54,17 @@ class _Cursor(msgspec.Struct):
     """Hex of the last blob read to its end; empty at the start of a round."""
 
 
+@dataclass(slots=True)
+class _Step:
+    """What one step has done so far."""
+
+    budget_bytes: int
+    read_bytes: int = 0
+    blobs: int = 0
+    broken: list[Broken] = field(default_factory=list)
+    round_finished: bool = False
+
+
 class Scrubber:
     """Owned by one thread, that of the store's maintenance."""
 
@@ -61,23 +74,22 @@ class Scrubber:
         self._current: Examination | None = None
 
     def step(self, budget_bytes: int) -> ScrubReport:
-        """Read up to so many bytes. Raises StoreFault; the next step then goes on with the next blob."""
-        read = blobs = 0
-        broken: list[Broken] = []
-        finished = False
-        while read < budget_bytes and not finished:
-            examination = self._current or self._open_next()
-            if examination is None:
-                finished = True
-                break
-            got = self._step_current(examination, budget_bytes - read)
-            read += got
-            if not got:
-                blobs += 1
-                if found := self._finish(examination):
-                    broken.append(found)
-        self._save(finished=finished)
-        return ScrubReport(read_bytes=read, blobs=blobs, broken=tuple(broken), round_finished=finished)
+        """Read up to so many bytes. Raises StoreFault, InsufficientSpace for what the machine lacks, unless
+        there is something broken to tell: then the next step meets it again.
+        """
+        done = _Step(budget_bytes)
+        try:
+            self._read(done)
+            self._save(finished=done.round_finished)
+        except ResourceError:
+            if not done.broken:
+                raise
+        return ScrubReport(
+            read_bytes=done.read_bytes,
+            blobs=done.blobs,
+            broken=tuple(done.broken),
+            round_finished=done.round_finished,
+        )
 
     def close(self) -> None:
         """A blob read in part is read anew by the next scrubber."""
@@ -85,29 +97,29 @@ class Scrubber:
             self._current.close()
             self._current = None
 
+    def _read(self, done: _Step) -> None:
+        while done.read_bytes < done.budget_bytes:
+            examination = self._current or self._open_next()
+            if examination is None:
+                done.round_finished = True
+                return
+            got = examination.step(done.budget_bytes - done.read_bytes)
+            done.read_bytes += got
+            if not got:
+                done.blobs += 1
+                self._pass(examination)
+                if found := judge(self._layout, examination):
+                    done.broken.append(found)
+
     def _open_next(self) -> Examination | None:
         digests = blob_digests(self._layout.places)
         start = bisect_right(digests, f"sha256:{self._after}") if self._after else 0
         for digest in digests[start:]:
-            if self._layout.blobs.status(digest) is None:
-                continue
-            path = self._layout.places.blob(digest)
-            self._current = Examination(self._layout.files, path, digest, from_disk=True)
-            return self._current
+            if _is_there(self._layout, digest):
+                path = self._layout.places.blob(digest)
+                self._current = Examination(self._layout.files, path, digest, from_disk=True)
+                return self._current
         return None
-
-    def _step_current(self, examination: Examination, budget_bytes: int) -> int:
-        try:
-            return examination.step(budget_bytes)
-        except StoreFault as error:
-            # The medium cannot read it back: the blob is lost, and the round goes on.
-            self._pass(examination)
-            self._layout.quarantine(examination.digest, f"blob {examination.digest}: {error.message}")
-            raise
-
-    def _finish(self, examination: Examination) -> Broken | None:
-        self._pass(examination)
-        return judge(self._layout, examination)
 
     def _pass(self, examination: Examination) -> None:
         self._after = hex_of(examination.digest)
@@ -126,7 +138,7 @@ class Scrubber:
 
 def verify(layout: Layout, reference: Reference | None, report: Report = unreported) -> tuple[Broken, ...]:
     """Read all of a model, or all that is stored, from the disk. What was broken before is told too. Raises
-    ModelNotFound for a name that is not there, StoreFault.
+    ModelNotFound for a name that is not there, StoreFault for what the machine lacks.
     """
     wanted = _of_model(layout, reference) if reference else _of_all(layout)
     total = sum(blob.size for blob in wanted.values())
@@ -163,7 +175,7 @@ def _verify_blob(
     layout: Layout, blob: Descriptor, report: Report, progress: tuple[int, int]
 ) -> Broken | None:
     done, total = progress
-    if layout.blobs.status(blob.digest) is None:
+    if not _is_there(layout, blob.digest):
         models = tuple(model for _, model in _needing(layout).get(blob.digest, ()))
         reason = layout.blobs.trouble(blob) or "it is missing"
         return Broken(digest=blob.digest, reason=reason, models=models)
@@ -186,10 +198,25 @@ def _of_all(layout: Layout) -> dict[Digest, Descriptor]:
     for entry in layout.entries():
         wanted.update(_below(layout, entry.descriptor))
     for digest in blob_digests(layout.places):
-        found = layout.blobs.status(digest)
-        if found and digest not in wanted:
-            wanted[digest] = Descriptor(media_type="", digest=digest, size=found.st_size)
+        if digest not in wanted and _is_there(layout, digest):
+            wanted[digest] = Descriptor(media_type="", digest=digest, size=_size(layout, digest))
     return wanted
+
+
+def _is_there(layout: Layout, digest: Digest) -> bool:
+    """Also one that the disk does not let us look at: it is there to be examined, and lost."""
+    try:
+        return layout.blobs.status(digest) is not None
+    except StoreFault:
+        return True
+
+
+def _size(layout: Layout, digest: Digest) -> int:
+    try:
+        found = layout.blobs.status(digest)
+    except StoreFault:
+        return 0
+    return found.st_size if found else 0
 
 
 def _below(layout: Layout, top: Descriptor) -> dict[Digest, Descriptor]:
@@ -200,11 +227,12 @@ def _below(layout: Layout, top: Descriptor) -> dict[Digest, Descriptor]:
 
 
 def _needing(layout: Layout) -> dict[Digest, list[tuple[Descriptor, Reference]]]:
-    """Who needs what, as far as manifests can be read."""
+    """Who needs what, as far as the index and manifests can be read."""
     needing: dict[Digest, list[tuple[Descriptor, Reference]]] = {}
-    for reference, top in layout.references():
-        for digest, blob in _below(layout, top).items():
-            needing.setdefault(digest, []).append((blob, reference))
+    with suppress(OutpostError):
+        for reference, top in layout.references():
+            for digest, blob in _below(layout, top).items():
+                needing.setdefault(digest, []).append((blob, reference))
     return needing
 
 

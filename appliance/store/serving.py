@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import ManifestInvalid, ModelBroken, ModelInvalid, ModelNotFound
+from appliance.errors import ManifestInvalid, ModelBroken, ModelInvalid, ModelNotFound, StoreFault
 from appliance.modelfile.parameters import PARAMETERS, EngineSettings, engine_settings
 from appliance.store.descriptor import Descriptor
 from appliance.store.layout import Layout
@@ -58,7 +58,7 @@ def serve_spec(
         if only_known and not all(_is_known(layout, blob) for blob in model.files):
             return ServeSpec(name=name, broken=UNCHECKED)
         return _sound(layout, model, name)
-    except (ManifestInvalid, ModelBroken, ModelInvalid, ModelNotFound) as error:
+    except (ManifestInvalid, ModelBroken, ModelInvalid, ModelNotFound, StoreFault) as error:
         return ServeSpec(name=name, broken=str(error.fields.get("reason", error.message)))
 
 

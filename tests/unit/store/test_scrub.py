@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from appliance.errors import (
     StoreFault,
 )
 from appliance.store.content import Progress
+from appliance.store.digest import hex_of
 from appliance.store.files import Files
 from appliance.store.gc import collect
 from appliance.store.layout import Layout
@@ -139,7 +142,37 @@ def test_verify_tells_how_far_it_is(layout: Layout) -> None:
     assert news[-1].status.startswith("verifying ")
 
 
-def test_a_read_error_of_the_medium_quarantines_the_blob(
+# ── a medium that does not give back what it was given ──────────────────────────────────────────────
+
+
+class FailingMedium(Files):
+    """Files whose names are listed cannot be opened, for the reason given."""
+
+    def __init__(self) -> None:
+        self.lost: dict[str, int] = {}
+
+    def open_existing(self, path: Path) -> int:
+        if number := self.lost.get(path.name):
+            cause = OSError(number, os.strerror(number))
+            raise StoreFault(path=str(path), reason=os.strerror(number)) from cause
+        return super().open_existing(path)
+
+    def lose(self, content: bytes, number: int = errno.EIO) -> None:
+        self.lost[hex_of(blob_of(content).digest)] = number
+
+
+@pytest.fixture
+def medium() -> FailingMedium:
+    return FailingMedium()
+
+
+@pytest.fixture
+def failing(root: Path, medium: FailingMedium) -> Iterator[Layout]:
+    with Layout(root, files=medium) as opened:
+        yield opened
+
+
+def test_a_read_error_of_the_medium_quarantines_the_blob_and_is_told(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store_model(layout, "tiny", b"weights")
@@ -150,7 +183,141 @@ def test_a_read_error_of_the_medium_quarantines_the_blob(
 
     with monkeypatch.context() as patched:
         patched.setattr("appliance.store.examine.os.pread", fail)
-        with pytest.raises(StoreFault, match="Input/output error"):
-            scrubber.step(1 << 20)
+        report = scrubber.step(1 << 20)
 
-    assert scrubber.step(1 << 20).blobs == 2
+    assert report.round_finished
+    assert len(report.broken) == 3
+    assert all("cannot be read: input/output error" in found.reason for found in report.broken)
+    with pytest.raises(ModelBroken, match="cannot be read"):
+        layout.lookup(NAME)
+
+
+def test_a_scrub_goes_on_behind_a_blob_that_cannot_be_opened(failing: Layout, medium: FailingMedium) -> None:
+    store_model(failing, "tiny", b"weights")
+    store_model(failing, "well", b"own weights")
+    medium.lose(b"weights")
+
+    report = Scrubber(failing).step(1 << 20)
+
+    assert report.round_finished
+    (broken,) = report.broken
+    assert [model.display for model in broken.models] == ["tiny:latest"]
+    assert not blob_path(failing, b"weights").exists()
+    failing.lookup(parse_reference("well"))
+
+
+def test_verify_reads_the_rest_behind_a_blob_that_cannot_be_read(
+    failing: Layout, medium: FailingMedium
+) -> None:
+    store_model(failing, "tiny", b"first weights", b"second weights")
+    medium.lose(b"first weights")
+    flip(blob_path(failing, b"second weights"))
+
+    broken = verify(failing, NAME)
+
+    assert sorted(found.digest for found in broken) == sorted(
+        blob_of(w).digest for w in (b"first weights", b"second weights")
+    )
+    with pytest.raises(ModelBroken):
+        failing.lookup(NAME)
+
+
+def test_what_cannot_be_read_is_repaired_by_its_arrival(failing: Layout, medium: FailingMedium) -> None:
+    store_model(failing, "tiny", b"weights")
+    medium.lose(b"weights")
+    Scrubber(failing).step(1 << 20)
+    medium.lost.clear()
+
+    store_model(failing, "tiny", b"weights")
+
+    failing.lookup(NAME)
+    assert Scrubber(failing).step(1 << 20).broken == ()
+
+
+def test_a_blob_that_cannot_be_read_is_found_at_its_use_too(failing: Layout, medium: FailingMedium) -> None:
+    store_model(failing, "tiny", b"weights")
+    failing.blobs.verified.forget(blob_of(b"weights").digest)
+    medium.lose(b"weights")
+
+    with pytest.raises(ModelBroken, match="cannot be read"):
+        failing.path(blob_of(b"weights").digest)
+
+    with pytest.raises(ModelBroken, match="cannot be read"):
+        failing.lookup(NAME)
+
+
+def test_want_of_descriptors_says_nothing_of_a_blob(failing: Layout, medium: FailingMedium) -> None:
+    store_model(failing, "tiny", b"weights")
+    medium.lose(b"weights", errno.EMFILE)
+    scrubber = Scrubber(failing)
+
+    with pytest.raises(StoreFault):
+        scrubber.step(1 << 20)
+    medium.lost.clear()
+
+    report = scrubber.step(1 << 20)
+    assert report.round_finished
+    assert report.broken == ()
+    failing.lookup(NAME)
+
+
+class ReadOnlyMedium(FailingMedium):
+    """As a disk that was remounted after its first error: it takes nothing any more."""
+
+    takes = True
+
+    def write_aside(self, path: Path, content: bytes) -> None:
+        if not self.takes:
+            raise StoreFault(path=str(path), reason="the file system is read-only")
+        super().write_aside(path, content)
+
+
+def test_a_disk_that_takes_no_quarantine_keeps_no_broken_model_served(root: Path) -> None:
+    medium = ReadOnlyMedium()
+    with Layout(root, files=medium) as layout:
+        store_model(layout, "tiny", b"weights")
+        medium.lose(b"weights")
+        medium.takes = False
+
+        report = Scrubber(layout).step(1 << 20)
+
+        assert [found.digest for found in report.broken] == [blob_of(b"weights").digest]
+        with pytest.raises(ModelBroken, match="cannot be read"):
+            layout.lookup(NAME)
+        assert not layout.has(blob_of(b"weights"))
+        medium.takes = True
+        medium.lost.clear()
+        store_model(layout, "tiny", b"weights")
+        layout.lookup(NAME)
+
+
+def test_an_inode_that_cannot_be_looked_at_is_broken_and_disturbs_nothing_else(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_model(layout, "tiny", b"weights")
+    store_model(layout, "well", b"own weights")
+    bad, look = blob_path(layout, b"weights"), Path.lstat
+
+    def lstat(path: Path) -> os.stat_result:
+        if path == bad:
+            raise OSError(errno.EUCLEAN, "Structure needs cleaning")
+        return look(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "lstat", lstat)
+        patched.setattr("appliance.store.files.os.open", _refusing(bad, os.open))
+        report = Scrubber(layout).step(1 << 20)
+        assert [found.digest for found in report.broken] == [blob_of(b"weights").digest]
+        assert len(verify(layout, None)) == 1
+        with pytest.raises(ModelBroken):
+            layout.lookup(NAME)
+        layout.lookup(parse_reference("well"))
+
+
+def _refusing(bad: Path, opener: Callable[..., int]) -> Callable[..., int]:
+    def opening(path: Path, *arguments: int) -> int:
+        if path == bad:
+            raise OSError(errno.EUCLEAN, "Structure needs cleaning")
+        return opener(path, *arguments)
+
+    return opening
