@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -16,9 +17,14 @@ Json = dict[str, Any]
 
 _SAME_S: Final = 60.0
 """Times this near to each other are told as one: parts of one model come one after the other."""
+_NEXT_STEP: Final = (
+    "outpost: what these names need is not known, so no blob was freed; pull or import them again, or remove "
+    "them with `outpost rm NAME`, then run `outpost gc`"
+)
 
 
 def main(arguments: argparse.Namespace) -> int:
+    """65 when no blob may go because of a manifest that cannot be read."""
     with opened(arguments) as door:
         outcome = door.perform(Gc(dry_run=arguments.dry_run, grace_s=arguments.grace), lambda _: None)
     if arguments.json:
@@ -26,7 +32,12 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         for line in lines(outcome):
             print(printable(line))
-    return Exit.OK
+    withheld: list[str] = outcome.get("withheld", [])
+    for unread in withheld:
+        print(f"outpost: {printable(unread)}", file=sys.stderr)
+    if withheld:
+        print(_NEXT_STEP, file=sys.stderr)
+    return Exit.DATA if withheld else Exit.OK
 
 
 def lines(outcome: Json) -> Iterator[str]:
@@ -39,9 +50,6 @@ def lines(outcome: Json) -> Iterator[str]:
     at_work: Json = outcome.get("at_work") or {}
     if at_work.get("blobs"):
         yield f"kept {_amount(at_work)} in use or arriving"
-    if withheld := outcome.get("withheld"):
-        yield "no blob can go while a manifest cannot be read; pull or import its model again, or remove it:"
-        yield from withheld
 
 
 def _amount(told: Json) -> str:

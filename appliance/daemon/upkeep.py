@@ -24,7 +24,7 @@ STEP_S: Final = 5.0
 """Between two pieces of a round; each is as large as the configured rate allows in that time."""
 SETTLE_S: Final = 600.0
 """What came in this time before a power cut is hashed again at its next use."""
-_RETRY_S: Final = 600.0
+RETRY_S: Final = 600.0
 """After a fault of the disk."""
 _JOIN_S: Final = 10.0
 
@@ -75,6 +75,17 @@ def first_agenda(policy: UpkeepPolicy, *, now_s: float, scrub_age_s: float | Non
     )
 
 
+class Clock:
+    """Time, as the thread knows it."""
+
+    def now_s(self) -> float:
+        return time.monotonic()
+
+    def wait(self, condition: threading.Condition, until: Callable[[], bool], timeout_s: float) -> None:
+        """The condition is held."""
+        condition.wait_for(until, timeout_s)
+
+
 class Upkeep:
     """`start`, `stop` and `released` from any thread; all else happens on the thread `upkeep`."""
 
@@ -85,12 +96,16 @@ class Upkeep:
         *,
         begin: Callable[[], None],
         on_broken: Callable[[], None],
+        clock: Clock = Clock(),  # noqa: B008 - stateless
     ) -> None:
-        """Both are called on the thread and may raise OutpostError. `begin`: once, before all else."""
+        """`begin` and `on_broken` are called on the thread and may raise OutpostError. `begin`: once, before
+        all else.
+        """
         self._kept = kept
         self._policy = policy
         self._begin = begin
         self._on_broken = on_broken
+        self._clock = clock
         self._is_stopping = False
         self._is_released = False
         self._wake = threading.Condition()
@@ -133,17 +148,16 @@ class Upkeep:
             _log.error("upkeep_failed", error=type(error).__name__, reason=error.message)
         take_idle_priority()
         age_s = self._kept.scrub_age_s()
-        return first_agenda(self._policy, now_s=time.monotonic(), scrub_age_s=age_s)
+        return first_agenda(self._policy, now_s=self._clock.now_s(), scrub_age_s=age_s)
 
     def _turn(self, agenda: Agenda) -> Agenda:
         with self._wake:
-            self._wake.wait_for(
-                lambda: self._is_stopping or self._is_released, agenda.wait_s(time.monotonic())
-            )
+            left_s = agenda.wait_s(self._clock.now_s())
+            self._clock.wait(self._wake, lambda: self._is_stopping or self._is_released, left_s)
             is_released, self._is_released = self._is_released, False
         if self._is_stopping:
             return agenda
-        now_s = time.monotonic()
+        now_s = self._clock.now_s()
         if agenda.gc_at_s is not None and (is_released or now_s >= agenda.gc_at_s):
             self._collect()
             return replace(agenda, gc_at_s=now_s + self._policy.gc_interval_s)
@@ -156,7 +170,7 @@ class Upkeep:
 
     def _later(self, agenda: Agenda) -> Agenda:
         """A faulty disk is not asked again at once, whatever was due."""
-        at_s = time.monotonic() + _RETRY_S
+        at_s = self._clock.now_s() + RETRY_S
         return Agenda(
             scrub_at_s=None if agenda.scrub_at_s is None else max(agenda.scrub_at_s, at_s),
             gc_at_s=None if agenda.gc_at_s is None else max(agenda.gc_at_s, at_s),
@@ -165,6 +179,8 @@ class Upkeep:
 
     def _collect(self) -> None:
         freed = self._kept.gc()
+        if freed.withheld:
+            _log.warning("store_collection_withheld", unreadable=list(freed.withheld))
         if freed.blobs:
             _log.info("store_collected", blobs=freed.blobs, size_bytes=freed.size_bytes)
 

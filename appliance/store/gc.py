@@ -20,6 +20,8 @@ from appliance.store.digest import Digest
 from appliance.store.gc_rules import BlobFile, GraceRules, age_s, file_of
 from appliance.store.kept import PROTECTED_S, Kept
 from appliance.store.layout import Layout
+from appliance.store.listing_rows import reason_of
+from appliance.store.names import Entry
 from appliance.store.places import digest_in
 from appliance.store.recovery import blob_digests, plain_files
 
@@ -66,10 +68,10 @@ def collect(
         in_use=in_use,
     )
     with layout.index_lock:
-        reachable, withheld = _reachable(layout)
+        reachable, unread = _reachable(layout)
         _forget_old_touches(layout, rules)
         going, young, at_work = _sorted_out(layout, reachable, rules)
-        blobs = [] if withheld else going
+        blobs = [] if unread else going
         leftovers = [*_old_parts(layout, rules.clock_s), *_old_quarantine(layout, reachable, rules.clock_s)]
         if not dry_run:
             blobs, busy = _remove_blobs(layout, blobs, rules)
@@ -87,20 +89,31 @@ def collect(
         leftovers=tuple(dict.fromkeys(file.digest for file in leftovers)),
         young=_kept([file for file, _ in young], [left_s for _, left_s in young]),
         at_work=_kept(at_work),
-        withheld=tuple(withheld),
+        withheld=tuple(unread),
     )
+
+
+def withheld(layout: Layout) -> tuple[str, ...]:
+    """Names whose manifest cannot be read, each with the reason: while there are any, no blob goes."""
+    return tuple(_reachable(layout)[1])
 
 
 def _reachable(layout: Layout) -> tuple[frozenset[Digest], list[str]]:
     found: set[Digest] = set()
-    withheld = []
+    unread = []
     for entry in layout.entries():
         found.add(entry.descriptor.digest)
         try:
             found.update(layout.closure(entry.descriptor))
         except OutpostError as error:
-            withheld.append(f"{entry.name or entry.descriptor.digest}: {error.message}")
-    return frozenset(found), withheld
+            unread.append(f"{_named(entry)}: {reason_of(error)}")
+    return frozenset(found), unread
+
+
+def _named(entry: Entry) -> str:
+    if entry.reference is not None:
+        return entry.reference.display
+    return entry.name or str(entry.descriptor.digest)
 
 
 def _forget_old_touches(layout: Layout, rules: GraceRules) -> None:

@@ -1,13 +1,25 @@
 from __future__ import annotations
 
+import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from appliance import log
 from appliance.daemon.store_health import store_health
-from appliance.daemon.upkeep import SETTLE_S, STEP_S, Agenda, Upkeep, UpkeepPolicy, first_agenda
+from appliance.daemon.upkeep import (
+    RETRY_S,
+    SETTLE_S,
+    STEP_S,
+    Agenda,
+    Clock,
+    Upkeep,
+    UpkeepPolicy,
+    first_agenda,
+)
 from appliance.errors import StoreFault
 from appliance.store.content import unreported
 from appliance.store.digest import digest_of
@@ -51,13 +63,44 @@ def test_the_nearer_of_both_is_waited_for_and_never_less_than_nothing() -> None:
 # ── the thread ──────────────────────────────────────────────────────────────────────────────────────
 
 
-class FakeStore:
-    """Tells when it was asked; `broken` is what the next scrub finds."""
+BROKEN = Broken(digest=digest_of(b"x"), reason="flipped", models=(parse_reference("tiny"),))
+
+
+def piece(*broken: Broken, last: bool = False) -> ScrubReport:
+    return ScrubReport(read_bytes=5000, blobs=1, broken=broken, round_finished=last)
+
+
+class HastyClock(Clock):
+    """Whoever waits has waited, until all is seen that a test wants to see."""
 
     def __init__(self) -> None:
+        self.at_s = 0.0
+        self.enough = threading.Event()
+
+    def now_s(self) -> float:
+        return self.at_s
+
+    def wait(self, condition: threading.Condition, until: Callable[[], bool], timeout_s: float) -> None:
+        if self.enough.is_set():
+            condition.wait_for(until, 10)
+        else:
+            self.at_s += timeout_s
+
+
+class FakeStore:
+    """Tells when it was asked. `pieces`: what scrubs report, one after the other; then whole rounds in which
+    nothing is found. `scrubbed` is set when they are used up.
+    """
+
+    def __init__(self) -> None:
+        self.clock = HastyClock()
         self.collected = threading.Event()
-        self.scrubbed = threading.Event()
+        self.scrubbed = self.clock.enough
         self.fault: StoreFault | None = None
+        self.pieces: list[ScrubReport | StoreFault] = []
+        self.scrubbed_at_s: list[float] = []
+        self.priorities: set[int] = set()
+        self.withheld: tuple[str, ...] = ()
 
     def scrub_age_s(self) -> float | None:
         return None
@@ -67,16 +110,22 @@ class FakeStore:
 
     def scrub_step(self, budget_bytes: int) -> ScrubReport:
         assert budget_bytes == 1000 * STEP_S
-        self.scrubbed.set()
-        broken = Broken(digest=digest_of(b"x"), reason="flipped", models=(parse_reference("tiny"),))
-        return ScrubReport(read_bytes=1, blobs=1, broken=(broken,), round_finished=True)
+        self.scrubbed_at_s.append(self.clock.at_s)
+        self.priorities.add(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        if not self.pieces:
+            self.scrubbed.set()
+            return piece(last=True)
+        told = self.pieces.pop(0)
+        if isinstance(told, StoreFault):
+            raise told
+        return told
 
     def gc(self, *, dry_run: bool = False) -> Collected:
         assert not dry_run
         self.collected.set()
         if self.fault is not None:
             raise self.fault
-        return Collected(blobs=1, size_bytes=10)
+        return Collected(blobs=1, size_bytes=10, withheld=self.withheld)
 
 
 @pytest.fixture
@@ -146,6 +195,77 @@ def test_a_beginning_that_fails_is_logged_and_the_rest_goes_on(
     upkeep = started(Upkeep(store, POLICY, begin=fail, on_broken=nothing))
     upkeep.released()
     assert store.collected.wait(5)
+
+
+def test_a_collection_that_is_withheld_is_a_warning(
+    store: FakeStore, started: Callable[[Upkeep], Upkeep], capsys: pytest.CaptureFixture[str]
+) -> None:
+    log.configure(level="warning", form="json")
+    store.withheld = ("tiny:latest: it is zeroed",)
+    upkeep = started(Upkeep(store, POLICY, begin=nothing, on_broken=nothing))
+    upkeep.released()
+    assert store.collected.wait(5)
+    upkeep.stop()
+    (told,) = [line for line in capsys.readouterr().err.splitlines() if "withheld" in line]
+    assert json.loads(told)["unreadable"] == ["tiny:latest: it is zeroed"]
+
+
+# ── the scrub ───────────────────────────────────────────────────────────────────────────────────────
+
+SCRUBBING = UpkeepPolicy(scrub_interval_s=1000, scrub_bytes_per_s=1000, gc_interval_s=0)
+
+
+def test_a_scrub_goes_on_piece_by_piece_and_then_waits_for_its_interval(
+    store: FakeStore, started: Callable[[Upkeep], Upkeep]
+) -> None:
+    store.pieces = [piece(), piece(last=True)]
+    started(Upkeep(store, SCRUBBING, begin=nothing, on_broken=nothing, clock=store.clock))
+    assert store.scrubbed.wait(5)
+    assert store.scrubbed_at_s == [STEP_S, 2 * STEP_S, 2 * STEP_S + 1000]
+
+
+def test_what_a_scrub_finds_broken_is_told_before_the_next_piece(
+    store: FakeStore, started: Callable[[Upkeep], Upkeep]
+) -> None:
+    store.pieces = [piece(), piece(BROKEN), piece(last=True)]
+    left: list[int] = []
+    upkeep = Upkeep(
+        store,
+        SCRUBBING,
+        begin=nothing,
+        on_broken=lambda: left.append(len(store.pieces)),
+        clock=store.clock,
+    )
+    started(upkeep)
+    assert store.scrubbed.wait(5)
+    assert left == [1]
+
+
+def test_a_telling_that_fails_ends_no_scrub(store: FakeStore, started: Callable[[Upkeep], Upkeep]) -> None:
+    def fail() -> None:
+        raise StoreFault(path="/x", reason="input/output error")
+
+    store.pieces = [piece(BROKEN), piece(last=True)]
+    started(Upkeep(store, SCRUBBING, begin=nothing, on_broken=fail, clock=store.clock))
+    assert store.scrubbed.wait(5)
+    assert store.scrubbed_at_s[:2] == [STEP_S, STEP_S + RETRY_S]
+
+
+def test_a_scrub_that_fails_is_tried_again_after_a_pause(
+    store: FakeStore, started: Callable[[Upkeep], Upkeep]
+) -> None:
+    store.pieces = [StoreFault(path="/x", reason="too many open files"), piece(last=True)]
+    started(Upkeep(store, SCRUBBING, begin=nothing, on_broken=nothing, clock=store.clock))
+    assert store.scrubbed.wait(5)
+    assert store.scrubbed_at_s[:2] == [STEP_S, STEP_S + RETRY_S]
+
+
+def test_a_scrub_gives_way_to_everybody_else(store: FakeStore, started: Callable[[Upkeep], Upkeep]) -> None:
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    started(Upkeep(store, SCRUBBING, begin=nothing, on_broken=nothing, clock=store.clock))
+    assert store.scrubbed.wait(5)
+    assert store.priorities == {19}
+    assert os.getpriority(os.PRIO_PROCESS, 0) == ours
 
 
 # ── health ──────────────────────────────────────────────────────────────────────────────────────────
