@@ -198,7 +198,7 @@ def _verify(commands: Any) -> None:
         commands,
         "verify",
         "check that stored models are what they were",
-        usage="outpost verify [NAME] [--layout DIR|TAR] [options]",
+        usage="outpost verify [NAME] [--layout DIR|TAR] [--rebuild-index] [options]",
         more="Reads every byte and compares it with its digest. What is broken goes into quarantine with its "
         "reason and is never served; pull or import it again to repair it. Ends with 65 when anything is. "
         "With --layout an OCI layout of others, a stick or a tar, is read where it lies, by this command "
@@ -208,10 +208,17 @@ def _verify(commands: Any) -> None:
             "outpost verify smollm2",
             "outpost verify --layout /media/stick/models",
             "outpost verify --layout smollm2.tar --json",
+            "outpost verify --rebuild-index",
         ),
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="only this model")
     parser.add_argument("--layout", type=Path, metavar="DIR|TAR", help="check this OCI layout, not the store")
+    parser.add_argument(
+        "--rebuild-index",
+        action="store_true",
+        help="first build a damaged index.json again: the names before its last change, all other models as "
+        "recovered-…",
+    )
     store_connection(parser)
 
 
@@ -222,7 +229,9 @@ def _gc(commands: Any) -> None:
         "free what no model needs any more",
         usage="outpost gc [--dry-run] [--grace S] [options]",
         more="What is in use or arriving is never touched, and what came lately stays for a time, since its "
-        "name may still be on its way. The daemon does the same by itself from time to time.",
+        "name may still be on its way. The daemon does the same by itself from time to time. While the "
+        "manifest of a name cannot be read, what it needs is not known and no blob goes: the name is told, "
+        "and it ends with 65.",
         examples=("outpost gc --dry-run", "outpost gc", "outpost gc --grace 0"),
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")

@@ -21,15 +21,25 @@ def main(arguments: argparse.Namespace) -> int:
     """65 when anything is broken."""
     if arguments.layout is not None:
         return verify_layout(arguments.layout, arguments)
-    outcome = performed(arguments, Verify(name=arguments.name), worded=_as_one_step)
+    asked = Verify(name=arguments.name, rebuild_index=arguments.rebuild_index)
+    outcome = performed(arguments, asked, worded=_as_one_step)
     broken: list[Json] = outcome.get("broken", [])
     if not arguments.json:
+        if arguments.rebuild_index:
+            print(_rebuilt(outcome.get("rebuilt")))
         print(f"{outcome.get('blobs', 0)} blobs, {size(int(outcome.get('size_bytes', 0)))} read")
         for fault in broken:
             print(printable(f"{fault.get('what')}: {fault.get('reason')}"))
         if broken:
             print("what is broken is in quarantine and is not served; pull or import it again to repair it")
     return Exit.DATA if broken else Exit.OK
+
+
+def _rebuilt(names: list[str] | None) -> str:
+    if names is None:
+        return "the index is sound and stays as it is"
+    listed = "".join(f"\n  {printable(name)}" for name in names)
+    return f"the index was built again with {len(names)} names; the damaged one is in quarantine{listed}"
 
 
 def verify_layout(path: Path, arguments: argparse.Namespace) -> int:

@@ -30,8 +30,9 @@ from appliance.daemon.directory import lock_of, write_record
 from appliance.daemon.model_store import Children, make_store
 from appliance.daemon.policies import queue_policy, runner_policy, upkeep_policy
 from appliance.daemon.store_health import store_health
-from appliance.daemon.stored_models import all_specs, name_key, require_known
+from appliance.daemon.stored_models import Pins, all_specs, require_known
 from appliance.daemon.upkeep import Upkeep
+from appliance.errors import StoreFault
 from appliance.health import report
 from appliance.supervisor.policy import ModelSpec
 from appliance.supervisor.spawner import Spawner
@@ -81,12 +82,13 @@ class Daemon:
             sysroot=sysroot,
         )
         self._telling = threading.Lock()
+        self._pins = Pins()
         self._supervisor = Supervisor(
             self._first_specs(),
             queue=queue_policy(config),
             runners=runner_policy(config),
             spawner=self._spawner,
-            resolve=name_key,
+            resolve=self._pins.key,
             on_released=lambda: self._upkeep.released(),
         )
         self._upkeep = Upkeep(
@@ -164,6 +166,9 @@ class Daemon:
         try:
             specs = self._specs(only_known=True)
             require_known(self._preload, specs)
+        except StoreFault as fault:  # the models of the configuration are served all the same
+            _log.error("store_unusable", reason=fault.message)
+            return all_specs(self._config, (), preload=self._preload)
         except BaseException:
             self._store.close()
             raise
@@ -171,6 +176,7 @@ class Daemon:
 
     def _specs(self, *, only_known: bool = False) -> list[ModelSpec]:
         stored = self._store.serve_specs(only_known=only_known)
+        self._pins.learn(self._config, stored)
         return all_specs(self._config, stored, preload=self._preload)
 
     def _tell_models(self) -> None:

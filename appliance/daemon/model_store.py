@@ -83,9 +83,7 @@ def make_store(
     in_use: Callable[[], Collection[str]] = frozenset,
     sysroot: Path = Path("/"),
 ) -> ModelStore:
-    """`sysroot`: whose memory decides which variant is pulled. Raises StoreInUse, StoreFault,
-    ManifestInvalid.
-    """
+    """`sysroot`: whose memory decides which variant is pulled. Raises StoreInUse, StoreFault."""
     return open_plain(
         config.data.dir,
         config.store,

@@ -4,7 +4,8 @@ same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from appliance.config import COMMAND_LINE, Config
 from appliance.daemon.policies import engine_settings, model_specs, placement
@@ -24,6 +25,30 @@ def name_key(name: str) -> str:
         return parse_reference(name).key
     except InvalidReference:
         return plain_key(name)
+
+
+class Pins:
+    """Which content the stored names stand for, so that a request with a digest (`tiny@sha256:…`) meets that
+    content or nothing. Any thread.
+    """
+
+    def __init__(self) -> None:
+        self._digests: Mapping[str, str] = {}
+
+    def learn(self, config: Config, stored: Sequence[ServeSpec]) -> None:
+        """A model of `[models]` has no digest that a name could be pinned to."""
+        configured = {name_key(name) for name in config.models}
+        digests = {name_key(spec.name): spec.digest for spec in stored if spec.digest is not None}
+        self._digests = {key: digest for key, digest in digests.items() if key not in configured}
+
+    def key(self, name: str) -> str:
+        """As `name_key`; of a digest that the name does not stand for, one that no model has."""
+        key = name_key(name)
+        with suppress(InvalidReference):
+            digest = parse_reference(name).digest
+            if digest is not None and self._digests.get(key) != digest:
+                return f"{key}@{digest}"
+        return key
 
 
 def all_specs(config: Config, stored: Sequence[ServeSpec], *, preload: Sequence[str] = ()) -> list[ModelSpec]:

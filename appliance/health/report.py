@@ -65,6 +65,10 @@ class StoreHealth:
     """None: the disk does not say."""
     floor_bytes: int | None
     """Of the free bytes: what pulls and imports leave alone."""
+    gc_withheld: tuple[str, ...] = ()
+    """Names whose manifest cannot be read, each with the reason: while there are any, no room is freed."""
+    fault: str | None = None
+    """Why nothing is known of what is stored, with the next step; None: it is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,9 +30,15 @@ def evaluate(report: HealthReport) -> Verdict:
     if report.is_stopping:  # 2
         reasons.append("the daemon is stopping")
     if not report.runners:  # 2
-        reasons.append("it serves no model; bring one with `outpost import FILE.gguf` or `outpost pull NAME`")
+        reasons.append(_without_models(report))
     reasons += [reason for runner in report.runners if (reason := _reason(runner)) is not None]
     return Verdict(is_live=report.is_supervisor_alive, is_ready=not reasons, reasons=tuple(reasons))
+
+
+def _without_models(report: HealthReport) -> str:
+    if report.store and report.store.fault:
+        return report.store.fault
+    return "it serves no model; bring one with `outpost import FILE.gguf` or `outpost pull NAME`"
 
 
 def _reason(runner: RunnerHealth) -> str | None:

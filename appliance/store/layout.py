@@ -37,6 +37,7 @@ from appliance.store.media_types import MODEL_WEIGHT
 from appliance.store.names import Entry, Names
 from appliance.store.opened import check_foreign, close_store, open_store
 from appliance.store.places import Places
+from appliance.store.rebuild import rebuild
 from appliance.store.reference import Reference
 from appliance.store.space import Space, load_ballast, without_ballast
 from appliance.store.transfer import fill
@@ -60,11 +61,13 @@ class Layout:
         floor_fraction: float = 0.05,
         read_only: bool = False,
         portable: bool = False,
+        lenient: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Makes or recovers the store. `read_only`: a foreign layout that is left as it is. `portable`:
-        `close` leaves nothing but the layout (a directory to carry away). Raises StoreInUse, StoreFault,
-        ManifestInvalid.
+        `close` leaves nothing but the layout (a directory to carry away). `lenient`: an index that is damaged
+        or lost is a StoreFault of every verb until `rebuild_index`, not of opening. Raises StoreInUse,
+        StoreFault, ManifestInvalid.
         """
         self.root = root
         self.places = Places(root)
@@ -77,11 +80,11 @@ class Layout:
             check_foreign(self.places)
             verified = None
         else:
-            self._lock, verified = open_store(self.places, files, monotonic)
+            self._lock, verified = open_store(self.places, files, monotonic, lenient=lenient)
         with ExitStack() as undo:
             if self._lock:
                 undo.callback(self._lock.close)
-            self.names = Names(self.places, files)
+            self.names = Names(self.places, files, lenient=lenient)
             undo.pop_all()
         self.blobs = Blobs(self.places, files, verified, read_only=read_only)
         self.graph = Graph(self.blobs)
@@ -144,14 +147,28 @@ class Layout:
         return self.graph.closure(descriptor)
 
     def untag(self, reference: Reference) -> None:
-        """Durable when it returns; the bytes go with the next gc. Raises ModelNotFound."""
+        """Durable when it returns; the bytes go with the next gc. Raises ModelNotFound, also where the name
+        stands for other content than the digest beside it says.
+        """
         self._require_writable()
         with self.index_lock:
             entry = self.names.find(reference)
-            if entry is None:
+            if entry is None or reference.digest not in (None, entry.descriptor.digest):
                 raise self._not_found(reference)
             without_ballast(self.places, self.files, lambda: self.names.drop(reference))
             self._release(entry.descriptor)
+
+    def rebuild_index(self) -> list[str] | None:
+        """Where it is damaged or lost, build it again of all that is stored; the names there are then. None:
+        it is sound, and stays. Raises StoreFault, InsufficientSpace.
+        """
+        self._require_writable()
+        with self.index_lock:
+            try:
+                self.names.entries()
+            except (StoreFault, ManifestInvalid):
+                return without_ballast(self.places, self.files, lambda: rebuild(self.places, self.files))
+        return None
 
     def publish(self, reference: Reference, resolved: Resolved) -> None:
         """The manifest, then the name; durable when it returns. Raises ManifestInvalid when a blob is
@@ -310,11 +327,18 @@ class Layout:
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────
 
     def _find_digest(self, reference: Reference, digest: Digest) -> Descriptor:
-        """A manifest some name leads to, also as a variant; the tag beside a digest says nothing."""
-        for entry in self.names.entries():
+        """A manifest that a name of this repository leads to, also as a variant; the tag beside a digest says
+        nothing.
+        """
+        entries = [
+            entry
+            for entry in self.names.entries()
+            if entry.reference and entry.reference.with_tag(reference.tag).key == reference.key
+        ]
+        for entry in entries:
             if entry.descriptor.digest == digest:
                 return entry.descriptor
-        for entry in self.names.entries():
+        for entry in entries:
             try:
                 below, variants = self.graph.children(entry.descriptor)
             except OutpostError:

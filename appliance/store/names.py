@@ -2,7 +2,7 @@
 
 A name is an entry annotated with `org.opencontainers.image.ref.name`. Entries of other tools (no name, or one
 that is no model's name) are kept as they are. The file is replaced as a whole, aside and durably; the one
-before it stays as `index.json.previous` for `recover_index`.
+before it stays as `index.json.previous` for `rebuild.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 
 from appliance.errors import InvalidReference, ManifestInvalid, StoreFault
 from appliance.store.descriptor import Descriptor
-from appliance.store.digest import parse_digest
+from appliance.store.digest import Digest, parse_digest
 from appliance.store.files import Files, read_small, status_of
 from appliance.store.media_types import OCI_INDEX, REF_NAME
 from appliance.store.places import Places
@@ -26,6 +26,8 @@ from appliance.store.reference import Reference, parse_reference
 
 MAX_INDEX_BYTES: Final = 16 << 20
 _MAX_SIZE: Final = 1 << 50
+REBUILD: Final = "`outpost verify --rebuild-index` builds it again from what is stored"
+"""The next step after the loss of an index."""
 
 
 class _Descriptor(msgspec.Struct, omit_defaults=True):
@@ -53,30 +55,47 @@ class Entry:
     raw: _Descriptor
     """As it stands in the file, with what we do not read."""
 
+    @property
+    def digest(self) -> Digest:
+        return self.descriptor.digest
+
 
 class Names:
     """Any thread may read. Who writes holds `Layout.index_lock`."""
 
-    def __init__(self, places: Places, files: Files) -> None:
-        """Raises ManifestInvalid for an index that cannot be read: nothing must be written over it."""
+    def __init__(self, places: Places, files: Files, *, lenient: bool = False) -> None:
+        """Raises ManifestInvalid for an index that cannot be read: nothing must be written over it.
+        `lenient`: every method does that instead, with a StoreFault that tells the next step.
+        """
         self._places = places
         self._files = files
         self._lock = threading.Lock()
         self._identity: tuple[int, ...] = ()
         self._entries: tuple[Entry, ...] = ()
-        self.entries()
+        self._lenient = lenient
+        if not lenient:
+            self.entries()
 
     def entries(self) -> tuple[Entry, ...]:
         """Read again only when the file is another one."""
         with self._lock:
             found = status_of(self._places.index)
             if found is None:
-                raise StoreFault(path=str(self._places.index), reason="it is gone")
+                raise StoreFault(path=str(self._places.index), reason=f"it is gone; {REBUILD}")
             identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
             if identity != self._identity:
-                self._entries = entries_of(read_index(self._places.index))
+                self._entries = entries_of(self._read())
                 self._identity = identity
             return self._entries
+
+    def _read(self) -> list[_Descriptor]:
+        try:
+            return read_index(self._places.index)
+        except (ManifestInvalid, StoreFault) as error:
+            if not self._lenient:
+                raise
+            reason = f"{error.fields['reason']}; {REBUILD}"
+            raise StoreFault(path=str(self._places.index), reason=reason) from error
 
     def find(self, reference: Reference) -> Entry | None:
         key = reference.key

@@ -40,6 +40,7 @@ class OllamaModel:
     path: Path
     name: str
     reference: Reference | None
+    digest: Digest | None = None
 
 
 class _OllamaPlaces(Places):

@@ -26,14 +26,18 @@ class _OciLayout(msgspec.Struct):
 
 
 def open_store(
-    places: Places, files: Files, monotonic: Callable[[], float] = time.monotonic
+    places: Places,
+    files: Files,
+    monotonic: Callable[[], float] = time.monotonic,
+    *,
+    lenient: bool = False,
 ) -> tuple[StoreLock, Verified]:
     """Raises StoreInUse, StoreFault, InsufficientSpace."""
     _make_root(places.root, files)
     with ExitStack() as undo:
         lock = StoreLock(places, files)
         undo.callback(lock.close)
-        without_ballast(places, files, lambda: recover(places, files))
+        without_ballast(places, files, lambda: recover(places, files, lenient=lenient))
         verified = Verified(places, clean=status_of(places.dirty) is None, monotonic=monotonic)
         settle_quarantine(places, files, verified)
         without_ballast(places, files, lambda: files.write_aside(places.dirty, b""))

@@ -28,7 +28,7 @@ def open_store(
     in_use: Callable[[], Collection[str]] = frozenset,
     files: Files = Files(),  # noqa: B008 - stateless
 ) -> ModelStore:
-    """To be closed by the caller. Raises StoreInUse, StoreFault, ManifestInvalid."""
+    """To be closed by the caller. Raises StoreInUse, StoreFault."""
     return ModelStore(
         data_dir / FOLDER,
         policy_of(settings),

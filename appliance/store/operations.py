@@ -76,6 +76,8 @@ class Remove(_Operation, frozen=True, kw_only=True, tag="remove"):
 
 class Verify(_Operation, frozen=True, kw_only=True, tag="verify"):
     name: Name | None = None
+    rebuild_index: bool = False
+    """First of all, where it is damaged."""
 
 
 class Gc(_Operation, frozen=True, kw_only=True, tag="gc"):
@@ -145,12 +147,20 @@ def perform(verbs: StoreVerbs, operation: Operation, report: Report) -> Outcome:
         case Remove(name=name):
             verbs.remove(name)
             return {}
-        case Verify(name=wanted):
-            found = verbs.verify(wanted, report)
-            broken = [{"what": what, "reason": reason} for what, reason in found.broken]
-            return {"blobs": found.blobs, "size_bytes": found.size_bytes, "broken": broken}
+        case Verify():
+            return _verify(verbs, operation, report)
         case Gc(dry_run=dry_run, grace_s=grace_s):
             return {**collected_object(verbs.gc(dry_run=dry_run, grace_s=grace_s)), "dry_run": dry_run}
+
+
+def _verify(verbs: StoreVerbs, asked: Verify, report: Report) -> Outcome:
+    outcome: Outcome = {}
+    if asked.rebuild_index:
+        names = verbs.rebuild_index()
+        outcome["rebuilt"] = None if names is None else list(names)
+    found = verbs.verify(asked.name, report)
+    broken = [{"what": what, "reason": reason} for what, reason in found.broken]
+    return {**outcome, "blobs": found.blobs, "size_bytes": found.size_bytes, "broken": broken}
 
 
 def _lowered(reason: str) -> str:

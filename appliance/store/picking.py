@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 from appliance.errors import InvalidRequest, ModelNotFound
+from appliance.store.digest import Digest
 from appliance.store.ollama_store import is_ollama_store
 from appliance.store.reference import Reference
 
@@ -38,6 +39,9 @@ class Taking:
 class Choosable(Protocol):
     @property
     def reference(self) -> Reference | None: ...
+    @property
+    def digest(self) -> Digest | None:
+        """None: known only when it is read."""
 
 
 C = TypeVar("C", bound=Choosable)
@@ -61,7 +65,7 @@ def picked(entries: Sequence[C], taking: Taking) -> list[tuple[C, Reference]]:
     """What is to be imported, and as what.
 
     1. No name given: every entry that has one; for another name there must be one only.
-    2. A name that stands there: that entry.
+    2. A name that stands there: that entry, where it is the content that a digest in the name says.
     3. Another name: the only entry, renamed.
     """
     named = _named(entries)
@@ -72,7 +76,7 @@ def picked(entries: Sequence[C], taking: Taking) -> list[tuple[C, Reference]]:
         return named  # 1
     if name is not None and (same := _of_name(named, name)):
         return [(same[0], target)]  # 2
-    if len(entries) == 1 and (name is None or taking.as_name is None):
+    if len(entries) == 1 and (name is None or taking.as_name is None) and _is_pinned(entries[0], target):
         return [(entries[0], target)]  # 3
     raise _several(named, taking) if name is None else _not_found(named, name)
 
@@ -94,7 +98,11 @@ def _named(entries: Sequence[C]) -> list[tuple[C, Reference]]:
 
 
 def _of_name(named: list[tuple[C, Reference]], name: Reference) -> list[C]:
-    return [entry for entry, reference in named if reference.key == name.key]
+    return [entry for entry, reference in named if reference.key == name.key and _is_pinned(entry, name)]
+
+
+def _is_pinned(entry: Choosable, name: Reference) -> bool:
+    return name.digest in (None, entry.digest)
 
 
 def _not_found(named: list[tuple[C, Reference]], name: Reference) -> ModelNotFound:

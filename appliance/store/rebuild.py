@@ -31,15 +31,20 @@ def recover_index(root: Path, *, files: Files) -> list[str]:
     """The names that are there afterwards. The store must not be open. Raises StoreInUse, StoreFault."""
     places = Places(root)
     with closing(StoreLock(places, files)):
-        manifests = _manifests(places)
-        named = [entry for entry in _remembered(places) if entry.descriptor.digest in manifests]
-        entries = [*named, *_nameless(manifests, named)]
-        if status_of(places.index):
-            files.mkdir(places.quarantine)
-            files.rename(places.index, places.quarantine / _DAMAGED)
-            files.fsync_dir(places.quarantine)
-        files.write_aside(places.index, render([entry.raw for entry in entries]))
-        return [entry.name for entry in entries if entry.name]
+        return rebuild(places, files)
+
+
+def rebuild(places: Places, files: Files) -> list[str]:
+    """The same, of a store that the caller has open and whose index nobody else writes meanwhile."""
+    manifests = _manifests(places)
+    named = [entry for entry in _remembered(places) if entry.descriptor.digest in manifests]
+    entries = [*named, *_nameless(manifests, named)]
+    if status_of(places.index):
+        files.mkdir(places.quarantine)
+        files.rename(places.index, places.quarantine / _DAMAGED)
+        files.fsync_dir(places.quarantine)
+    files.write_aside(places.index, render([entry.raw for entry in entries]))
+    return [entry.name for entry in entries if entry.name]
 
 
 def _remembered(places: Places) -> list[Entry]:

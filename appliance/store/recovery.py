@@ -2,8 +2,8 @@
 once.
 
 1. Directories, `oci-layout` and an empty index are made where the store is new. The index comes last, so a
-   store without one that holds blobs is not new but damaged, and is refused: nothing must be lost by
-   guessing.
+   store without one that holds blobs is not new but damaged: nothing must be lost by guessing, so it is
+   refused, or (`lenient`) left without an index until it is asked to build it again (`rebuild.py`).
 2. Files aside (`*.tmp`) go: they never became what they should.
 3. A part without its state, a state without its part, and both where the blob is there already, go.
 4. A blob that has a reason in quarantine but lies among the blobs was being moved, or has arrived anew: it is
@@ -22,16 +22,16 @@ from appliance.errors import StoreFault
 from appliance.store.digest import Digest
 from appliance.store.files import TEMPORARY, Files, status_of
 from appliance.store.ingest import read_state
-from appliance.store.names import render
+from appliance.store.names import REBUILD, render
 from appliance.store.places import Places, digest_in
 from appliance.store.verified import Verified
 
 OCI_LAYOUT: Final = b'{"imageLayoutVersion": "1.0.0"}'
 
 
-def recover(places: Places, files: Files) -> None:
+def recover(places: Places, files: Files, *, lenient: bool = False) -> None:
     """Rules 1 to 3. The lock is held. Raises StoreFault, InsufficientSpace."""
-    _make(places, files)
+    _make(places, files, lenient=lenient)
     for directory in (places.root, places.ingest, places.quarantine):
         _remove(files, directory, (path for path in plain_files(directory) if path.name.endswith(TEMPORARY)))
     _remove(files, places.ingest, list(_stale_ingest(places)))
@@ -48,18 +48,20 @@ def settle_quarantine(places: Places, files: Files, verified: Verified) -> None:
         _remove(files, places.quarantine, left)
 
 
-def _make(places: Places, files: Files) -> None:
+def _make(places: Places, files: Files, *, lenient: bool) -> None:
     has_index = status_of(places.index) is not None
-    if not has_index and plain_files(places.blobs):
-        reason = "index.json is missing, but there are blobs; `recover_index` rebuilds it"
-        raise StoreFault(path=str(places.root), reason=reason)
+    is_damaged = not has_index and bool(plain_files(places.blobs))
+    if is_damaged and not lenient:
+        raise StoreFault(
+            path=str(places.root), reason=f"index.json is missing, but there are blobs; {REBUILD}"
+        )
     below = (places.blobs.parent, places.blobs, places.ingest, places.quarantine)
     made = [path.parent for path in below if files.mkdir(path)]
     for directory in reversed(list(dict.fromkeys(made))):
         files.fsync_dir(directory)
     if status_of(places.layout) is None:
         files.write_aside(places.layout, OCI_LAYOUT)
-    if not has_index:
+    if not has_index and not is_damaged:
         files.write_aside(places.index, render([]))
 
 

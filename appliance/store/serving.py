@@ -5,13 +5,14 @@ it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from appliance.errors import ManifestInvalid, ModelBroken, ModelInvalid, ModelNotFound, StoreFault
 from appliance.modelfile.parameters import PARAMETERS, EngineSettings, engine_settings
 from appliance.store.descriptor import Descriptor
+from appliance.store.digest import Digest
 from appliance.store.layout import Layout
 from appliance.store.model import StoredModel
 from appliance.store.reader import ModelReader
@@ -26,6 +27,8 @@ class ServeSpec:
     """One name. Where `broken` is told, the rest may be empty."""
 
     name: str
+    digest: Digest | None = None
+    """What the name stands for."""
     paths: tuple[Path, ...] = ()
     """More than one: the parts of a split GGUF, in order."""
     adapters: tuple[Path, ...] = ()
@@ -52,14 +55,15 @@ def serve_spec(
     """
     name = reference.display
     if reason := layout.broken(descriptor):
-        return ServeSpec(name=name, broken=reason)
+        return ServeSpec(name=name, digest=descriptor.digest, broken=reason)
     try:
         model = reader.model(descriptor)
         if only_known and not all(_is_known(layout, blob) for blob in model.files):
-            return ServeSpec(name=name, broken=UNCHECKED)
-        return _sound(layout, model, name)
+            return ServeSpec(name=name, digest=descriptor.digest, broken=UNCHECKED)
+        return replace(_sound(layout, model, name), digest=descriptor.digest)
     except (ManifestInvalid, ModelBroken, ModelInvalid, ModelNotFound, StoreFault) as error:
-        return ServeSpec(name=name, broken=str(error.fields.get("reason", error.message)))
+        reason = str(error.fields.get("reason", error.message))
+        return ServeSpec(name=name, digest=descriptor.digest, broken=reason)
 
 
 def _is_known(layout: Layout, blob: Descriptor) -> bool:

@@ -68,10 +68,11 @@ class ModelStore:
         files: Files = Files(),  # noqa: B008 - stateless
     ) -> None:
         """`on_change` is called on the thread of the verb that changed which models there are, before the
-        verb returns. `in_use`: paths that runners have open, which `gc` leaves. Raises StoreInUse,
-        StoreFault, ManifestInvalid.
+        verb returns. `in_use`: paths that runners have open, which `gc` leaves. With an index that is damaged
+        or lost it opens: every verb raises StoreFault then, until `rebuild_index`. Raises StoreInUse,
+        StoreFault.
         """
-        self.layout = Layout(root, files=files, floor_fraction=policy.floor_fraction)
+        self.layout = Layout(root, files=files, floor_fraction=policy.floor_fraction, lenient=True)
         self._reader = ModelReader(self.layout)
         self._on_change = on_change
         self._in_use = in_use
@@ -207,6 +208,12 @@ class ModelStore:
             broken=[(_whose(found), found.reason) for found in broken],
         )
 
+    def rebuild_index(self) -> Sequence[str] | None:
+        names = self.layout.rebuild_index()
+        if names is not None:
+            self._on_change()
+        return names
+
     def gc(self, *, dry_run: bool = False, grace_s: float | None = None) -> Collected:
         grace_s = PROTECTED_S if grace_s is None else grace_s
         freed = gc.collect(
@@ -224,6 +231,10 @@ class ModelStore:
             at_work=freed.at_work,
             withheld=freed.withheld,
         )
+
+    def gc_withheld(self) -> Sequence[str]:
+        """What keeps `gc` from freeing any blob just now; nothing is hashed."""
+        return gc.withheld(self.layout)
 
     def settle(self) -> None:
         """Make durable what is known of the blobs. Raises StoreFault."""

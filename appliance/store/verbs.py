@@ -101,5 +101,10 @@ class StoreVerbs(Protocol):
     def verify(self, name: str | None, report: Report) -> Verified:
         """Hash what is stored, of one model or all, and quarantine what is not sound."""
 
+    def rebuild_index(self) -> Sequence[str] | None:
+        """Build the list of names again where it is damaged or lost: what the one before it named, and all
+        other models that are stored as `recovered-…`. Returns the names; None: it is sound, and stays.
+        """
+
     def gc(self, *, dry_run: bool = False, grace_s: float | None = None) -> Collected:
         """`grace_s`: what came later than so long ago is left; None: an hour, which is also the most."""

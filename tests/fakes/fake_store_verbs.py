@@ -71,6 +71,8 @@ class FakeStoreVerbs:
     was_cancelled: threading.Event = field(default_factory=threading.Event)
     broken: tuple[tuple[str, str], ...] = ()
     collected: Collected = field(default_factory=lambda: Collected(blobs=2, size_bytes=3_000_000))
+    withheld: tuple[str, ...] = ()
+    rebuilt: tuple[str, ...] | None = None
 
     def list(self, prefix: str = "") -> Sequence[ListedModel]:
         self.calls.append(("list", prefix))
@@ -127,8 +129,14 @@ class FakeStoreVerbs:
         self._work("verify", "tiny", report=report)
         return Verified(blobs=3, size_bytes=2_000_000_000, broken=self.broken)
 
+    def rebuild_index(self) -> Sequence[str] | None:
+        self.calls.append(("rebuild_index",))
+        return self.rebuilt
+
     def gc(self, *, dry_run: bool = False, grace_s: float | None = None) -> Collected:
         self.calls.append(("gc", dry_run, grace_s))
+        if self.withheld:
+            return Collected(blobs=0, size_bytes=0, withheld=self.withheld)
         return self.collected
 
     def _work(self, verb: str, name: str, *more: object, report: Report | None = None) -> str:

@@ -172,6 +172,15 @@ def test_verify_ends_with_65_when_something_is_broken(desk: Desk) -> None:
     assert (done.returncode, "tiny:latest: its weights are zeroed" in done.stdout) == (65, True)
 
 
+def test_verify_tells_of_an_index_that_was_built_again(desk: Desk) -> None:
+    assert "the index is sound" in desk.outpost("verify", "--rebuild-index").stdout
+    assert ("rebuild_index",) in desk.store.calls
+    desk.store.rebuilt = ("registry.ollama.ai/library/tiny:latest",)
+    told = desk.outpost("verify", "--rebuild-index").stdout
+    assert "built again with 1 names" in told
+    assert "  registry.ollama.ai/library/tiny:latest\n" in told
+
+
 def test_gc_says_what_it_freed_or_would(desk: Desk) -> None:
     assert desk.outpost("gc", "--dry-run").stdout == "would free 3.0 MB in 2 blobs\n"
     assert desk.outpost("gc").stdout == "freed 3.0 MB in 2 blobs\n"
@@ -194,6 +203,16 @@ def test_a_model_of_a_directory_is_chosen_and_renamed(desk: Desk) -> None:
     done = desk.outpost("import", "models", "tiny", "--as", "mine")
     assert done.stdout.splitlines()[-1] == "imported 'mine:latest'"
     assert desk.asked() == ("import", "tiny", desk.home / "models", False, "mine")
+
+
+def test_gc_that_may_free_nothing_says_why_and_what_to_do_and_ends_with_65(desk: Desk) -> None:
+    desk.store.withheld = ("tiny:latest: blob sha256:aa cannot be read: input/output error",)
+    done = desk.outpost("gc")
+    assert (done.returncode, done.stdout) == (65, "freed 0 B in 0 blobs\n")
+    assert "tiny:latest: blob sha256:aa cannot be read" in done.stderr
+    assert "outpost rm NAME" in done.stderr
+    told = desk.outpost("gc", "--json")
+    assert (told.returncode, json.loads(told.stdout)["withheld"]) == (65, list(desk.store.withheld))
 
 
 def test_run_of_a_missing_model_says_how_to_get_it(desk: Desk) -> None:
@@ -290,6 +309,20 @@ def test_what_is_no_model_is_refused_and_not_listed(tmp_path: Path) -> None:
     assert refused.returncode == 65
     assert refused.stderr.count("\n") == 1
     assert json.loads(_done(alone(tmp_path, "list", "--json"))) == {"models": []}
+
+
+def test_a_zeroed_index_is_told_and_built_again(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "data").mkdir()
+    _done(alone(tmp_path, "import", str(tiny_model), "tiny"))
+    _done(alone(tmp_path, "cp", "tiny", "other"))
+    index = tmp_path / "data/store/index.json"
+    index.write_bytes(bytes(index.stat().st_size))
+    refused = alone(tmp_path, "list")
+    assert refused.returncode == 74
+    assert "outpost verify --rebuild-index" in refused.stderr
+    assert "built again with 1 names" in _done(alone(tmp_path, "verify", "--rebuild-index"))
+    names = [model["name"] for model in json.loads(_done(alone(tmp_path, "list", "--json")))["models"]]
+    assert names == ["tiny:latest"]
 
 
 def test_an_unnamed_host_is_not_called(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +15,7 @@ from tests.daemon import Daemon
 from tests.fakes import tiny_gguf
 from tests.fakes.damaged_gguf import with_integer_weight, with_nan_weights
 from tests.fakes.model_files import adapter, generator
+from tests.integration.daemon_asking import ask, chat, health, operate, served, succeeds
 from tests.integration.supervisor.conftest import eventually
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
@@ -25,36 +25,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
     with Daemon(tmp_path / "one", models={}) as running:
         yield running
-
-
-def ask(daemon: Daemon, method: str, path: str, /, **body: Any) -> httpx.Response:
-    return httpx.request(method, daemon.url + path, json=body or None, timeout=60.0, trust_env=False)
-
-
-def operate(daemon: Daemon, verb: str, **arguments: Any) -> dict[str, Any]:
-    """The last line of the operation's answer."""
-    answer = ask(daemon, "POST", "/outpost/v1/operations", verb=verb, **arguments)
-    last: dict[str, Any] = json.loads(answer.text.strip().splitlines()[-1])
-    return last
-
-
-def succeeds(daemon: Daemon, verb: str, **arguments: Any) -> None:
-    last = operate(daemon, verb, **arguments)
-    assert last.get("status") == "success", (last, daemon.log()[-2000:])
-
-
-def chat(daemon: Daemon, model: str, **more: Any) -> httpx.Response:
-    messages = [{"role": "user", "content": "hello"}]
-    return ask(daemon, "POST", "/v1/chat/completions", model=model, messages=messages, **more)
-
-
-def served(daemon: Daemon) -> set[str]:
-    return {model["id"] for model in ask(daemon, "GET", "/v1/models").json()["data"]}
-
-
-def health(daemon: Daemon) -> dict[str, Any]:
-    told: dict[str, Any] = ask(daemon, "GET", "/healthz").json()
-    return told
 
 
 def test_a_model_is_served_from_its_import_to_its_removal(daemon: Daemon) -> None:

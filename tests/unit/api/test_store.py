@@ -92,6 +92,11 @@ COLLECTED = {
         ({"verb": "export", "name": "tiny", "path": "/a/b.tar"}, "export", {"path": "/a/b.tar"}),
         ({"verb": "copy", "source": "tiny", "destination": "b"}, "copy", {}),
         ({"verb": "verify"}, "verify", {"blobs": 3, "size_bytes": 2_000_000_000, "broken": []}),
+        (
+            {"verb": "verify", "rebuild_index": True},
+            "verify",
+            {"rebuilt": None, "blobs": 3, "size_bytes": 2_000_000_000, "broken": []},
+        ),
         ({"verb": "gc", "dry_run": True, "grace_s": 0}, "gc", {**COLLECTED, "dry_run": True}),
     ],
 )

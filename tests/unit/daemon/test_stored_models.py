@@ -6,9 +6,10 @@ import pytest
 
 from appliance.config import Config, EngineSettings, ModelSettings
 from appliance.daemon.policies import placed
-from appliance.daemon.stored_models import all_specs, name_key, require_known, stored_spec
+from appliance.daemon.stored_models import Pins, all_specs, name_key, require_known, stored_spec
 from appliance.errors import ConfigError
 from appliance.modelfile import engine_settings
+from appliance.store.digest import digest_of
 from appliance.store.serving import ServeSpec
 from appliance.store.template import ServedTemplate
 from appliance.supervisor.probe import PROBE_PLACEMENT
@@ -19,6 +20,26 @@ WEIGHTS = Path("/store/w.gguf")
 
 def spec(name: str = "tiny:latest", **more: object) -> ServeSpec:
     return ServeSpec(name=name, paths=(WEIGHTS,), **more)  # type: ignore[arg-type]
+
+
+DIGEST, OTHER = digest_of(b"one"), digest_of(b"other")
+
+
+def test_a_name_with_a_digest_is_compared_with_what_the_name_stands_for() -> None:
+    pins = Pins()
+    pins.learn(Config(), [spec(digest=DIGEST)])
+    assert pins.key(f"Tiny@{DIGEST}") == pins.key("tiny:latest") == name_key("tiny")
+    assert pins.key(f"tiny@{OTHER}") != name_key("tiny")
+    assert pins.key(f"absent@{OTHER}") != name_key("absent")
+    pins.learn(Config(), [spec(digest=OTHER)])
+    assert pins.key(f"tiny@{OTHER}") == name_key("tiny")
+    assert pins.key("no name@at all") == name_key("no name@at all")
+
+
+def test_a_model_of_the_configuration_has_no_digest_to_be_pinned_to() -> None:
+    pins = Pins()
+    pins.learn(Config(models={"tiny": ModelSettings(path=Path("/m.gguf"))}), [spec(digest=DIGEST)])
+    assert pins.key(f"tiny@{DIGEST}") != name_key("tiny")
 
 
 def test_parameters_go_where_they_count() -> None:

@@ -283,3 +283,16 @@ def test_the_health_of_a_store_names_its_broken_models_and_its_room(tmp_path: Pa
     assert broken.name == "tiny:latest"
     assert "zeroed" in broken.reason
     store.close()
+
+
+def test_the_health_of_a_store_whose_index_is_lost_says_what_to_do(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    store.import_file(generator(), "tiny", unreported)
+    store.layout.places.index.write_bytes(bytes(500))
+    told = store_health(store)
+    assert (told.models, told.broken, told.gc_withheld) == (0, (), ())
+    assert told.free_bytes
+    assert "outpost verify --rebuild-index" in str(told.fault)
+    assert store.rebuild_index() is not None
+    assert store_health(store).fault is None
+    store.close()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from appliance.health.report import RunnerHealth, collect
+from appliance.health.report import RunnerHealth, StoreHealth, collect
 from appliance.health.rules import Verdict, evaluate
 from appliance.supervisor.states import RunnerState
 from appliance.wire.messages import EngineStats, Sandbox
@@ -95,3 +95,9 @@ def test_a_report_is_collected_from_the_supervisors_pictures() -> None:
     assert runner.n_seq_max is None
     assert (runner.uptime_s, runner.tokens_per_s, runner.silent_s) == (100.0, 12.346, 0.123)
     assert (runner.kv_cells_used, runner.kv_cells) == (17, 4096)
+
+
+def test_a_store_at_fault_is_a_reason_only_where_nothing_else_is_served() -> None:
+    store = StoreHealth(models=0, broken=(), free_bytes=1, floor_bytes=1, fault="the index is damaged")
+    assert evaluate(replace(report_with(READY), store=store)).is_ready
+    assert evaluate(replace(report_with(), store=store)).reasons == ("the index is damaged",)

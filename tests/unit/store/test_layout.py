@@ -134,6 +134,20 @@ def test_a_manifest_is_found_by_its_digest(layout: Layout) -> None:
         layout.lookup(_NAME.with_digest(blob_of(b"weights").digest))
 
 
+def test_a_name_with_a_digest_goes_only_where_it_stands_for_that_content(layout: Layout) -> None:
+    resolved = store_model(layout, "tiny", b"weights")
+    other = store_model(layout, "other", b"more").descriptor.digest
+
+    for wrong in (other, blob_of(b"nothing").digest):
+        with pytest.raises(ModelNotFound):
+            layout.untag(_NAME.with_digest(wrong))
+        with pytest.raises(ModelNotFound):
+            layout.lookup(_NAME.with_digest(wrong))
+
+    layout.untag(_NAME.with_digest(resolved.descriptor.digest))
+    assert [reference.display for reference, _ in layout.references()] == ["other:latest"]
+
+
 def test_entries_of_other_tools_are_kept(root: Path) -> None:
     with open_layout(root) as layout:
         resolved = store_model(layout, "tiny", b"weights")

@@ -9,15 +9,18 @@ from appliance.errors import (
     ManifestInvalid,
     ModelBroken,
     ModelNotFound,
+    StoreFault,
     StoreInUse,
 )
 from appliance.store.check import check, tree
 from appliance.store.content import unreported
 from appliance.store.descriptor import Descriptor
 from appliance.store.files import Files
+from appliance.store.gc import collect
 from appliance.store.layout import Layout
 from appliance.store.rebuild import recover_index
 from appliance.store.reference import parse_reference
+from appliance.store.scrub import Scrubber
 from appliance.store.verified import SETTLED_AFTER_S
 from tests.fakes.fake_models import FakeSource, blob_of, store_model
 from tests.unit.store.layout_desk import NAME, Clock, blob_path, flip
@@ -176,3 +179,47 @@ def test_check_of_what_is_no_layout_says_so(tmp_path: Path) -> None:
     assert check(tmp_path / "absent")[0].startswith("I1")
     with pytest.raises(ManifestInvalid):
         Layout(tmp_path, files=Files(), read_only=True)
+
+
+@pytest.mark.parametrize("damage", ["zeroed", "gone"])
+def test_a_lenient_layout_opens_without_its_index_writes_nothing_and_can_build_it_again(
+    root: Path, damage: str
+) -> None:
+    with Layout(root, files=Files()) as layout:
+        first = store_model(layout, "tiny", b"weights")
+        store_model(layout, "other", b"more")
+    index = root / "index.json"
+    index.unlink()
+    if damage == "zeroed":
+        index.write_bytes(bytes(300))
+    blobs = tree(root / "blobs")
+
+    with Layout(root, files=Files(), lenient=True) as layout:
+        for verb in (layout.references, lambda: collect(layout), lambda: layout.lookup(NAME)):
+            with pytest.raises(StoreFault, match="outpost verify --rebuild-index"):
+                verb()
+        with pytest.raises(StoreFault, match="outpost verify --rebuild-index"):
+            store_model(layout, "tiny", b"weights")
+        assert tree(root / "blobs") == blobs
+
+        names = layout.rebuild_index()
+
+        assert names is not None
+        assert len(names) == 2
+        assert layout.lookup(NAME) == first.descriptor
+        assert layout.rebuild_index() is None
+    assert check(root) == []
+
+
+def test_a_scrub_finds_and_keeps_apart_what_is_broken_while_the_index_is_lost(root: Path) -> None:
+    with Layout(root, files=Files()) as layout:
+        store_model(layout, "tiny", b"weights")
+        flip(blob_path(layout, b"weights"))
+    (root / "index.json").unlink()
+
+    with Layout(root, files=Files(), lenient=True) as layout:
+        (broken,) = Scrubber(layout).step(1 << 20).broken
+        assert (broken.digest, broken.models) == (blob_of(b"weights").digest, ())
+        layout.rebuild_index()
+        ((_, descriptor),) = layout.references()
+        assert "has changed" in str(layout.broken(descriptor))

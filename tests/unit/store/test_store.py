@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.daemon.store_health import store_health
 from appliance.errors import (
     ClientGone,
     InvalidReference,
@@ -188,6 +189,23 @@ def test_a_collection_says_what_it_left(store: ModelStore) -> None:
     found = store.gc()
     assert (found.blobs, found.grace_s, found.young.blobs) == (0, 3600.0, 1)
     assert found.young.last_in_s == pytest.approx(3600, abs=60)
+
+
+def test_a_manifest_that_cannot_be_read_withholds_collection_and_is_told(store: ModelStore) -> None:
+    store.import_file(generator(), "tiny", unreported)
+    store.copy("tiny", "other")
+    store.remove("other")
+    assert store.gc().withheld == ()
+    assert store.gc_withheld() == ()
+    (row,) = store.list()
+    store.layout.quarantine(row.digest, "it is zeroed")
+    store.layout.graph._children.clear()
+    (told,) = store.gc().withheld
+    assert told == "tiny:latest: it is zeroed"
+    assert store.gc_withheld() == (told,)
+    assert store_health(store).gc_withheld == (told,)
+    store.import_file(generator(), "tiny", unreported)
+    assert store.gc().withheld == ()
 
 
 @pytest.mark.parametrize("verb", ["remove", "show", "copy", "export", "push", "verify"])
