@@ -24,7 +24,7 @@ from appliance.store.digest import Digest
 from appliance.store.files import Files
 from appliance.store.ingest import READ_ONLY
 from appliance.store.places import Places
-from appliance.store.space import Space
+from appliance.store.space import Room
 
 _BLOCK_BYTES: Final = 4 << 20
 _BLOCKS_IN_FLIGHT: Final = 3
@@ -35,11 +35,16 @@ _SYNC_EVERY_BYTES: Final = 64 << 20
 class Adoption:
     """One file on its way in. Owned by one thread."""
 
-    def __init__(self, places: Places, files: Files, space: Space, path: Path, report: Report) -> None:
-        """Raises InvalidRequest for what is no plain file."""
+    def __init__(
+        self, places: Places, files: Files, path: Path, report: Report, *, room: Room, later_bytes: int
+    ) -> None:
+        """`later_bytes`: what `room` must have beside this file, where it is copied. Raises InvalidRequest
+        for what is no plain file.
+        """
         self._places = places
         self._files = files
-        self._space = space
+        self._room = room
+        self._later_bytes = later_bytes
         self._path = path
         self._report = report
         self._hash = hashlib.sha256()
@@ -112,10 +117,11 @@ class Adoption:
         return True
 
     def _copy(self) -> None:
-        self._space.require(self.size)
+        self._room.require(self.size + self._later_bytes)
         target = self._files.create(self.temporary)
         try:
             self._files.fallocate(target, self.size)
+            self._room.keep(self._later_bytes)
             with (
                 ThreadPoolExecutor(1, "store-adopt") as writer,
                 ThreadPoolExecutor(1, "store-sync") as syncer,

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from appliance.errors import ModelfileInvalid, Unsupported
+from appliance.gguf.header import read_header
+from appliance.gguf.quantized_size import quantized_bytes
 from appliance.modelfile import Modelfile
 from appliance.store import admission
 from appliance.store.admission import GgufFacts, GgufKind
@@ -27,7 +29,7 @@ from appliance.store.gate import Gate
 from appliance.store.layout import Layout
 from appliance.store.model import StoredModel
 from appliance.store.model_config import ModelConfig
-from appliance.store.quantizing import check_source, most_bytes
+from appliance.store.quantizing import check_source
 from appliance.store.reference import Reference
 from appliance.store.shelf import Shelf
 from appliance.store.sources import Local, Sources
@@ -141,7 +143,8 @@ class Builder:
         made_bytes = 0
         for one in local:
             if order.quantize is not None and one.facts.kind is GgufKind.MODEL:
-                made_bytes += self._result_bytes(one.facts, order.quantize, model=one.paths[0].name)
+                name = one.paths[0].name
+                made_bytes += self._result_bytes(one.facts, one.paths, order.quantize, model=name)
         if not local:
             return
         self._layout.reserve_files(
@@ -162,16 +165,19 @@ class Builder:
         total = sum(blob.size for blob in parts.weights)
         sources = [self._layout.path(blob.digest) for blob in parts.weights]
         base = order.recipe.from_[0].text
-        self._layout.reserve(self._result_bytes(admission.check(sources, model=base), kind, model=base))
+        needed = self._result_bytes(admission.check(sources, model=base), sources, kind, model=base)
         status = f"quantizing {parts.facts.quantization or 'the'} model to {kind}"
         news = Progress(status=status, total_bytes=total, completed_bytes=0)
 
-        def told(share: float) -> None:
-            nonlocal news
-            news = replace(news, completed_bytes=int(total * share))
-            report(news)
+        with self._layout.space.room() as room, self._temporary() as target:
+            room.require(needed)
 
-        with self._temporary() as target:
+            def told(share: float) -> None:
+                nonlocal news
+                room.keep(needed - target.stat().st_blocks * 512)
+                news = replace(news, completed_bytes=int(total * share))
+                report(news)
+
             self._quantize(
                 sources,
                 target,
@@ -180,18 +186,19 @@ class Builder:
                 report=told,
                 wanted=lambda: report(news),
             )
+            room.keep(0)
             made = self._layout.adopt(target, link=True, report=report)
         hold(made)
         facts = self._facts((made,), model=order.reference.display)
         about = replace(parts.facts, quantization=facts.quantization, parameters=facts.parameters)
         return replace(parts, weights=(made,), facts=about)
 
-    def _result_bytes(self, facts: GgufFacts, kind: str, *, model: str) -> int:
+    def _result_bytes(self, facts: GgufFacts, paths: Sequence[Path], kind: str, *, model: str) -> int:
         """At most. Raises InvalidRequest for weights that cannot be quantised."""
         assert self._quantize is not None
         exact = self._quantize.check(kind)
         check_source(facts, exact, model=model)
-        return most_bytes(facts, exact)
+        return quantized_bytes([read_header(path) for path in paths], exact)
 
     @contextmanager
     def _temporary(self) -> Iterator[Path]:

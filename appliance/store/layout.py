@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -39,7 +39,7 @@ from appliance.store.opened import check_foreign, close_store, open_store
 from appliance.store.places import Places
 from appliance.store.rebuild import rebuild
 from appliance.store.reference import Reference
-from appliance.store.space import Space, load_ballast, without_ballast
+from appliance.store.space import Room, Space, load_ballast, without_ballast
 from appliance.store.transfer import fill
 
 _MAX_AVAILABLE: Final = 50
@@ -246,8 +246,11 @@ class Layout:
         collected. Raises InsufficientSpace.
         """
         self._require_writable()
-        with self.space.expect(blobs), self.hold([blob.digest for blob in blobs]):
-            yield
+        with self.hold([blob.digest for blob in blobs]):
+            # What lies there but is not sound comes anew, and needs its room too.
+            missing = [blob for blob in blobs if not self.has(blob)]
+            with self.space.expect(missing):
+                yield
 
     def take(self, descriptor: Descriptor, source: Source, report: Report) -> None:
         """A second taker of one blob waits, is told of its progress, and finds it done."""
@@ -275,21 +278,33 @@ class Layout:
         try:
             self.reserve(size_bytes + more_bytes)
         except InsufficientSpace:
-            adoptions = (Adoption(self.places, self.files, self.space, path, unreported) for path in paths)
-            if not all(adoption.shares(link=link) for adoption in adoptions):
-                raise
+            with self.space.room() as room:
+                adoptions = (
+                    Adoption(self.places, self.files, path, unreported, room=room, later_bytes=0)
+                    for path in paths
+                )
+                if not all(adoption.shares(link=link) for adoption in adoptions):
+                    raise
             if more_bytes:
                 self.reserve(more_bytes)
 
     def adopt(
-        self, path: Path, *, link: bool = False, report: Report = unreported, media_type: str = MODEL_WEIGHT
+        self,
+        path: Path,
+        *,
+        link: bool = False,
+        report: Report = unreported,
+        media_type: str = MODEL_WEIGHT,
+        room: Room | None = None,
+        later_bytes: int = 0,
     ) -> Descriptor:
-        """A local file as a blob: linked (it becomes read-only), or cloned or copied. Raises InvalidRequest
-        for what is no readable plain file, InsufficientSpace, StoreFault.
+        """A local file as a blob: linked (it becomes read-only), or cloned, or copied, then with `room` for
+        `later_bytes` too. Raises InvalidRequest for what is no plain file, InsufficientSpace, StoreFault.
         """
         self._require_writable()
-        adoption = Adoption(self.places, self.files, self.space, path, report)
-        digest = adoption.run(link=link)
+        with nullcontext(room) if room else self.space.room() as kept:
+            adoption = Adoption(self.places, self.files, path, report, room=kept, later_bytes=later_bytes)
+            digest = adoption.run(link=link)
         descriptor = Descriptor(media_type=media_type, digest=digest, size=adoption.size)
         with self.locks.alone(digest):
             self._settle_temporary(adoption.temporary, descriptor)

@@ -57,12 +57,22 @@ def _in_directory(directory: Path) -> list[Path]:
 
 
 def _siblings(path: Path) -> list[Path]:
-    match = _SPLIT.fullmatch(path.name)
+    return [path.with_name(name) for name in part_names(path.name)]
+
+
+def part_names(name: str) -> list[str]:
+    """Of a part of a split GGUF the names of all, in order; of another file its own. Raises InvalidRequest
+    for a number that no part can have.
+    """
+    match = _SPLIT.fullmatch(name)
     if match is None:
-        return [path]
-    total = match["total"]
-    names = [f"{match['stem']}-{number:05d}-of-{total}.gguf" for number in range(1, int(total) + 1)]
-    return [path.with_name(name) for name in names[:MAX_FILES]]
+        return [name]
+    total = int(match["total"])
+    if not 1 <= int(match["number"]) <= total <= MAX_FILES:
+        reason = f"{name}: parts are numbered from 1 to their count, which is {MAX_FILES} at most"
+        raise InvalidRequest(reason=reason)
+    start, end = match.span("number")
+    return [f"{name[:start]}{number:05d}{name[end:]}" for number in range(1, total + 1)]
 
 
 def _grouped(paths: Sequence[Path]) -> list[tuple[Path, ...]]:

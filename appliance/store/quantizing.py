@@ -1,5 +1,5 @@
-"""What is known of a quantisation before one byte is copied: whether the weights can be quantised, and the
-room the result takes at most. Pure.
+"""What is known of a quantisation before one byte is copied: whether the weights can be quantised. Pure. The
+room it takes: `gguf/quantized_size.py`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,6 @@ from appliance.store.admission import GgufFacts
 SOURCES: Final = ("F16", "BF16", "F32")
 """What llama.cpp makes other types of; all else has lost too much already."""
 
-_WIDE_BYTES: Final = {"f32": 4, "f16": 2, "bf16": 2}
-"""Of one weight."""
-_NARROW_BLOCK: Final = (34, 32)
-"""Bytes and weights of a block of Q8_0: the widest type that any other kind may fall back to for rows that
-its own blocks do not divide.
-"""
-_SPARE_BYTES: Final = 64 * 1024
-"""For what the quantiser adds to the metadata, and for alignment."""
-_SPARE_SHARE: Final = 64
-"""Norms, biases and gates stay F32 in every kind: far less than this part of all weights."""
-
 
 def check_source(facts: GgufFacts, kind: str, *, model: str) -> None:
     """`kind`: llama.cpp's name of the type that is wanted. Raises InvalidRequest."""
@@ -33,12 +22,3 @@ def check_source(facts: GgufFacts, kind: str, *, model: str) -> None:
             f"or create it as it is, without {kind}",
             param="quantize",
         )
-
-
-def most_bytes(facts: GgufFacts, kind: str) -> int:
-    """No result is larger, so that a disk which has this room does not fill in mid-work."""
-    beside = facts.size_bytes - facts.weight_bytes + _SPARE_BYTES + facts.parameters // _SPARE_SHARE
-    if wide := _WIDE_BYTES.get(kind):
-        return beside + facts.parameters * wide
-    block_bytes, block_items = _NARROW_BLOCK
-    return beside + -(-facts.parameters * block_bytes // block_items)

@@ -1,13 +1,14 @@
 """Models from and to other machines, as far as the configuration lets this Outpost call them.
 
 NAME, HOST/NAME     a registry: OCI's, or in Ollama's style; or a hub of files
-http(s)://…/x.gguf  one file
+http(s)://…/x.gguf  one file, or all parts of a split one of which any is named
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final
 
 from appliance.modelfile import Modelfile, Source
@@ -16,6 +17,7 @@ from appliance.store.build import Builder, Order
 from appliance.store.choosing import chooser, remember
 from appliance.store.content import PUSHING, Report
 from appliance.store.copy import copy
+from appliance.store.descriptor import Descriptor
 from appliance.store.gate import Gate
 from appliance.store.http import Door
 from appliance.store.hub import remote_source
@@ -24,7 +26,7 @@ from appliance.store.local_files import name_for
 from appliance.store.reference import Reference, parse_reference
 from appliance.store.registry import RegistrySource
 from appliance.store.registry_push import RegistryTarget
-from appliance.store.remote_file import download
+from appliance.store.remote_file import download, part_urls
 from appliance.store.settings import StorePolicy
 from appliance.store.shelf import Shelf
 
@@ -98,13 +100,17 @@ class Remote:
         homes.note(self._layout, reference, copied.descriptor.digest, registry.home)
 
     def _pull_file(self, url: str, builder: Builder, report: Report, target: Reference | None) -> Reference:
-        door = Door(self._policy.outbound)
-        try:
-            blob = download(door, url, self._layout, report)
-        finally:
-            door.close()
         reference = target or name_for(url.partition("?")[0].partition("#")[0].rpartition("/")[2])
-        with self._layout.hold([blob.digest]):
-            recipe = Modelfile(from_=(Source(text=blob.digest),))
+        with ExitStack() as held:
+
+            def hold(blob: Descriptor) -> None:
+                held.enter_context(self._layout.hold([blob.digest]))
+
+            door = Door(self._policy.outbound)
+            try:
+                blobs = download(door, part_urls(url), self._layout, report, hold=hold)
+            finally:
+                door.close()
+            recipe = Modelfile(from_=tuple(Source(text=blob.digest) for blob in blobs))
             builder.build(Order(reference=reference, recipe=recipe), report)
         return reference

@@ -1,4 +1,5 @@
-"""One GGUF behind a plain URL: no manifest, no digest; size and validator are all there is to hold on to.
+"""A GGUF behind a plain URL, of a split one all parts: no manifest, no digest; size and validator are all
+there is to hold on to.
 
     GET, first byte only ─► size, ETag ─► ingest under a name made of URL, size and validator
     ─► ranges, each with If-Range ─► all there ─► adopted: hashed, and now a blob like others
@@ -10,11 +11,11 @@ a validator nothing is kept between tries.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from appliance.errors import DigestMismatch, RemoteRefused
 from appliance.store.byte_range import Wanted, body_of, is_ranged, whole_size
@@ -22,11 +23,13 @@ from appliance.store.content import Progress, Report
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import digest_of
 from appliance.store.http import Answer, Door
-from appliance.store.ingest import READ_ONLY, Ingest
+from appliance.store.ingest import READ_ONLY, Ingest, read_state
 from appliance.store.layout import Layout
+from appliance.store.local_files import part_names
 from appliance.store.manifest import MAX_BLOB_BYTES
 from appliance.store.media_types import MODEL_WEIGHT
 from appliance.store.retry import patiently
+from appliance.store.space import Room
 from appliance.store.transfer import fill
 
 _FIRST_BYTE: Final = {"Range": "bytes=0-0"}
@@ -67,28 +70,73 @@ def _examine(door: Door, url: str) -> RemoteFile:
         return RemoteFile(url=url, size=size, validator=_validator(answer), serves_ranges=is_ranged(answer))
 
 
-def download(door: Door, url: str, layout: Layout, report: Report) -> Descriptor:
-    """The file as a blob of `layout`, durable when this returns; nothing names it yet. What has come of a
-    failed try is kept when the file can be known again. Raises also DigestMismatch for a file that changes
-    meanwhile, StoreFault, InsufficientSpace.
+def part_urls(url: str) -> list[str]:
+    """Of one part of a split GGUF the addresses of all, in order; of another file its own. Raises
+    InvalidRequest.
     """
-    remote = examine(door, url)
-    arriving = Descriptor(
+    address = urlsplit(url)
+    folder, slash, name = address.path.rpartition("/")
+    return [
+        urlunsplit(address._replace(path=f"{folder}{slash}{part}", fragment="")) for part in part_names(name)
+    ]
+
+
+def download(
+    door: Door,
+    urls: Sequence[str],
+    layout: Layout,
+    report: Report,
+    *,
+    hold: Callable[[Descriptor], None] = lambda _: None,
+) -> list[Descriptor]:
+    """The files as blobs of `layout`, durable when this returns; nothing names them yet, and `hold` is told
+    of each. Room for all is kept before the first byte. What has come of a failed try is kept when the file
+    can be known again. Raises also DigestMismatch for a file that changes meanwhile, StoreFault,
+    InsufficientSpace.
+    """
+    remotes = [examine(door, url) for url in urls]
+    blobs = []
+    with layout.space.room() as room:
+        for number, remote in enumerate(remotes, 1):
+            later_bytes = sum(_missing_bytes(layout, _arriving(later)) for later in remotes[number:])
+            blobs.append(_download(door, remote, layout, report, room=room, later_bytes=later_bytes))
+            hold(blobs[-1])
+    return blobs
+
+
+def _arriving(remote: RemoteFile) -> Descriptor:
+    """Under this name it lies in ingest."""
+    return Descriptor(
         media_type=MODEL_WEIGHT,
         digest=digest_of(f"{remote.url}\n{remote.size}\n{remote.validator}".encode()),
         size=remote.size,
     )
 
+
+def _missing_bytes(layout: Layout, arriving: Descriptor) -> int:
+    """A part has all its blocks from its first moment."""
+    has_part = read_state(layout.places.part_state(arriving.digest), arriving.size) is not None
+    return 0 if has_part else arriving.size
+
+
+def _download(
+    door: Door, remote: RemoteFile, layout: Layout, report: Report, *, room: Room, later_bytes: int
+) -> Descriptor:
+    arriving = _arriving(remote)
+
     def tell(progress: Progress) -> None:
         report(replace(progress, status=f"pulling {remote.file_name}", digest=None))
 
-    with layout.locks.alone(arriving.digest), layout.expect([arriving]):
+    with layout.locks.alone(arriving.digest):
         _forget_adopted(layout, arriving)
+        room.require(_missing_bytes(layout, arriving) + later_bytes)
         ingest = Ingest(layout.places, layout.files, arriving)
+        room.keep(later_bytes)
         try:
             fill(ingest, arriving, FileSource(door, remote), tell)
             ingest.checkpoint()
-            blob = layout.adopt(layout.places.part(arriving.digest), link=True, report=report)
+            part = layout.places.part(arriving.digest)
+            blob = layout.adopt(part, link=True, report=report, room=room, later_bytes=later_bytes)
         except BaseException:
             if remote.validator is None:
                 ingest.discard()

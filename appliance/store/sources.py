@@ -30,6 +30,7 @@ from appliance.store.layout import Layout
 from appliance.store.local_files import gguf_files
 from appliance.store.model import StoredModel
 from appliance.store.reference import Reference, parse_reference
+from appliance.store.space import Room
 
 PARSING: Final = "parsing GGUF"
 _SPLIT_NUMBER: Final = "split.no"
@@ -94,9 +95,10 @@ class Sources:
         files: list[Gguf] = []
         seen = [(source, self._local(source)) for source in sources]
         self._before([one for _, local in seen for one in local or ()])
+        taken = iter(self._take([one for _, local in seen for one in local or ()]))
         for source, local in seen:
             if local is not None:
-                files += [self._take(one) for one in local]
+                files += [next(taken) for _ in local]
             elif source.digest is not None:
                 files.append(self._blob(source, source.digest))
             else:
@@ -108,7 +110,7 @@ class Sources:
         local = self._local(source)
         if local is None and source.digest is None:
             raise ModelfileInvalid(line=source.line, reason=f"there is no file {source.text!r}")
-        found = [self._take(one) for one in local or ()] or [self._blob(source, source.digest or "")]
+        found = self._take(local or ()) or [self._blob(source, source.digest or "")]
         if len(found) != 1 or found[0].kind is not kind:
             raise ModelfileInvalid(line=source.line, reason=f"{source.text!r} is no GGUF of one {kind}")
         return found[0].blobs
@@ -124,9 +126,18 @@ class Sources:
             for parts in gguf_files(path)
         ]
 
-    def _take(self, local: Local) -> Gguf:
-        """Raises InsufficientSpace."""
-        return Gguf(kind=local.facts.kind, blobs=tuple(self._adopt(path) for path in local.paths))
+    def _take(self, local: Sequence[Local]) -> list[Gguf]:
+        """With room for all of them or none. Raises InsufficientSpace."""
+        left = sum(path.stat().st_size for one in local for path in one.paths)
+        found = []
+        with self._layout.space.room() as room:
+            for one in local:
+                blobs = []
+                for path in one.paths:
+                    left -= path.stat().st_size
+                    blobs.append(self._adopt(path, room, left))
+                found.append(Gguf(kind=one.facts.kind, blobs=tuple(blobs)))
+        return found
 
     def _path(self, source: Source) -> Path | None:
         """None: it is no path. A name wins nothing by a file that is not there."""
@@ -164,8 +175,10 @@ class Sources:
         split = header.integer(_SPLIT_NUMBER) if (header.integer(_SPLIT_COUNT) or 0) > 1 else None
         return Gguf(kind=admission.kind_of(header), blobs=(blob,), split=split)
 
-    def _adopt(self, path: Path) -> Descriptor:
-        blob = self._layout.adopt(path, link=self._link, report=self._report)
+    def _adopt(self, path: Path, room: Room, later_bytes: int) -> Descriptor:
+        blob = self._layout.adopt(
+            path, link=self._link, report=self._report, room=room, later_bytes=later_bytes
+        )
         self.hold(blob)
         return blob
 

@@ -157,6 +157,24 @@ def test_zeroed_weights_are_found_told_never_served_and_repaired(
     assert command(fresh, "verify").returncode == 0
 
 
+def test_a_zeroed_index_keeps_no_daemon_from_serving_and_one_command_builds_it_again(
+    model_file: Path, tmp_path: Path
+) -> None:
+    with Daemon(tmp_path, models={"fixed": model_file}) as daemon:
+        outpost(daemon, "import", str(model_file), "tiny")
+        outpost(daemon, "cp", "tiny", "other")
+        daemon.stop()
+        index = daemon.data / "store" / "index.json"
+        index.write_bytes(bytes(index.stat().st_size))
+        daemon.start()
+        assert outpost(daemon, "run", "fixed", "Hi", "--max-tokens", "2").strip()
+        refused = command(daemon, "list")
+        assert (refused.returncode, "outpost verify --rebuild-index" in refused.stderr) == (74, True)
+        assert "built again with 1 names" in outpost(daemon, "verify", "--rebuild-index")
+        assert list(models(daemon)) == ["tiny:latest"]
+        assert outpost(daemon, "run", "tiny", "Hi", "--max-tokens", "2").strip()
+
+
 def test_a_model_can_be_removed_while_it_answers(daemon: Daemon) -> None:
     outpost(daemon, "cp", "tiny", "short-lived")
     body = {

@@ -21,14 +21,14 @@ def main(name: str, directory: str) -> None:
     reference = parse_reference(name)
     door = Door(Outbound(hosts={reference.host: HostSettings(insecure=True)}))
     layout = Layout(Path(directory), files=Files(), floor_fraction=0.0)
-    before = _peak_bytes()
+    before = peak_bytes()
     print("ready", flush=True)
     copy(RegistrySource(door, reference), reference, layout)
     layout.close()
-    print(_peak_bytes() - before, flush=True)
+    print(peak_bytes() - before, flush=True)
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """Of this process alone: unlike `ru_maxrss`, nothing of its parent."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024

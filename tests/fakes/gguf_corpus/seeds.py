@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -237,3 +238,17 @@ def _norm(raw: RawGguf, name: str) -> None:
 def _linear(raw: RawGguf, rng: np.random.Generator, name: str, columns: int, rows: int) -> None:
     _matrix(raw, rng, f"{name}.weight", columns, rows)
     raw.add_tensor(f"{name}.bias", [rows], np.zeros(rows, "<f4").tobytes())
+
+
+def write_split(directory: Path) -> list[Path]:
+    """The seed in two: metadata in the first, tensors in both."""
+    whole = generator()
+    parts = [whole.copy(), RawGguf()]
+    parts[0].tensors, parts[1].tensors = whole.tensors[:4], whole.tensors[4:]
+    paths = []
+    for number, part in enumerate(parts):
+        part.add("split.no", ValueType.UINT16, number).add("split.count", ValueType.UINT16, 2)
+        part.add("split.tensors.count", ValueType.INT32, len(whole.tensors))
+        paths.append(directory / f"big-{number + 1:05d}-of-00002.gguf")
+        paths[-1].write_bytes(part.render())
+    return paths

@@ -59,7 +59,7 @@ def test_a_file_becomes_a_blob(
     server.answer_with(r"/models/tiny\.gguf", _file(WEIGHTS, **headers))
     told: list[Progress] = []
     with door_to(server) as door, opened(tmp_path) as layout:
-        blob = download(door, f"{server.url}/models/tiny.gguf", layout, told.append)
+        (blob,) = download(door, [f"{server.url}/models/tiny.gguf"], layout, told.append)
         assert (blob.digest, blob.size) == (digest_of(WEIGHTS), len(WEIGHTS))
         assert layout.path(blob.digest).read_bytes() == WEIGHTS
     assert list((tmp_path / "ingest").iterdir()) == []
@@ -76,9 +76,9 @@ def test_a_file_resumes_where_it_stopped(tmp_path: Path, server: FaultyRegistry)
 
     with door_to(server) as door, opened(tmp_path) as layout:
         with pytest.raises(KeyboardInterrupt):
-            download(door, f"{server.url}/tiny", layout, stop_half_way)
+            download(door, [f"{server.url}/tiny"], layout, stop_half_way)
         server.knobs.chunk_delay_s = 0.0
-        blob = download(door, f"{server.url}/tiny", layout, lambda p: None)
+        (blob,) = download(door, [f"{server.url}/tiny"], layout, lambda p: None)
         assert layout.path(blob.digest).read_bytes() == WEIGHTS
     assert server.sent_bytes < 1.2 * len(WEIGHTS)
 
@@ -95,8 +95,8 @@ def test_a_file_that_changes_on_the_way_is_not_mixed(tmp_path: Path, server: Fau
     server.answer_with("/tiny", change)
     with door_to(server) as door, opened(tmp_path) as layout:
         with pytest.raises(DigestMismatch, match="changed on the server"):
-            download(door, f"{server.url}/tiny", layout, lambda p: None)
-        blob = download(door, f"{server.url}/tiny", layout, lambda p: None)
+            download(door, [f"{server.url}/tiny"], layout, lambda p: None)
+        (blob,) = download(door, [f"{server.url}/tiny"], layout, lambda p: None)
         assert layout.path(blob.digest).read_bytes() == OTHER
 
 
@@ -108,12 +108,12 @@ def test_a_file_of_unknown_size_is_refused(tmp_path: Path, server: FaultyRegistr
         opened(tmp_path) as layout,
         pytest.raises(RemoteRefused, match="size"),
     ):
-        download(door, f"{server.url}/tiny", layout, lambda p: None)
+        download(door, [f"{server.url}/tiny"], layout, lambda p: None)
 
 
 def test_a_file_at_a_host_that_is_not_named_is_not_asked_for(tmp_path: Path, server: FaultyRegistry) -> None:
     with door_to() as door, opened(tmp_path) as layout, pytest.raises(OutboundRefused):
-        download(door, f"{server.url}/tiny", layout, lambda p: None)
+        download(door, [f"{server.url}/tiny"], layout, lambda p: None)
     assert server.asked == []
 
 

@@ -26,13 +26,14 @@ from appliance.errors import (
     ShuttingDown,
     StoreFault,
 )
+from appliance.gguf.header import read_header
+from appliance.gguf.quantized_size import quantized_bytes
 from appliance.runner import landlock
-from appliance.store.admission import check
-from appliance.store.quantizing import most_bytes
 from appliance.supervisor.policy import RunnerPolicy
 from appliance.supervisor.probe import Probe, ProbeRequest
 from appliance.supervisor.quantizer import Quantizer
 from appliance.wire.quantize import KINDS
+from tests.fakes import tiny_gguf
 from tests.fakes.damaged_gguf import split_in_two, with_nan_weights
 
 pytestmark = pytest.mark.integration
@@ -64,17 +65,6 @@ def test_the_result_has_the_type_asked_for_and_passes_the_probe(
     assert told == sorted(told)
     assert told[-1] == 1.0
     assert Probe(POLICY)(ProbeRequest(model="m", paths=(target,))).template_error is None
-
-
-@pytest.mark.parametrize(
-    "kind", ["f32", "f16", "q8_0", "q6_K", "q5_K_M", "q4_K_M", "q3_K_L", "q2_K", "mxfp4_moe"]
-)
-def test_no_result_is_larger_than_the_room_that_was_asked_for(
-    tiny_model: Path, tmp_path: Path, kind: str
-) -> None:
-    """Its rows are too short for the blocks of most types: llama.cpp falls back to wider ones."""
-    most = most_bytes(check([tiny_model], model="m"), kind)
-    assert Quantizer(POLICY)(tiny_model, tmp_path / "out.gguf", kind) <= most
 
 
 def test_a_descriptor_is_written_without_knowing_its_name(tiny_model: Path, tmp_path: Path) -> None:
@@ -221,3 +211,36 @@ def test_the_box_lets_only_its_own_file_be_written_and_no_further_than_its_bound
 
 def test_a_box_that_must_be_whole_quantises_too(tiny_model: Path, tmp_path: Path) -> None:
     assert Quantizer(replace(POLICY, sandbox="strict"))(tiny_model, tmp_path / "x", "q8_0") > 0
+
+
+SHAPES = (
+    tiny_gguf.Shape(),
+    tiny_gguf.Shape(n_embd=256, n_head=8, n_head_kv=8, n_ff=1024),
+)
+"""Rows that no K block fits, and rows that one does."""
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=["64", "256"])
+def test_no_result_is_larger_than_what_is_kept_for_it_nor_much_smaller(
+    tmp_path: Path, shape: tiny_gguf.Shape
+) -> None:
+    source = tiny_gguf.write_generator(tmp_path / "f32.gguf", shape=shape)
+    half = tmp_path / "f16.gguf"
+    Quantizer(POLICY)(source, half, "f16")
+    made_kinds, refusals = set[str](), set[bool]()
+    for kind in KINDS:
+        kept = quantized_bytes([read_header(half)], kind)
+        try:
+            made = Quantizer(POLICY)(half, tmp_path / "out.gguf", kind)
+        except InvalidRequest as error:
+            refusals.add("importance matrix" in error.message)
+            continue
+        made_kinds.add(kind)
+        assert made <= kept, kind
+        if kind in {"f32", "f16", "bf16", "q8_0"}:
+            assert kept < 1.2 * made + 10_000, kind
+    assert refusals <= {True}
+    assert {"f32", "q8_0", "q4_K_M", "q4_0", "tq1_0", "iq4_nl"} <= made_kinds
+    assert Quantizer(POLICY)(source, tmp_path / "out.gguf", "q8_0") <= quantized_bytes(
+        [read_header(source)], "q8_0"
+    )

@@ -17,6 +17,8 @@ from appliance.errors import (
     TemplateInvalid,
     Unsupported,
 )
+from appliance.gguf.header import read_header
+from appliance.gguf.quantized_size import quantized_bytes
 from appliance.gguf.values import ValueType
 from appliance.store import admission
 from appliance.store.admission import GgufKind
@@ -27,13 +29,11 @@ from appliance.store.digest import digest_of
 from appliance.store.layout import Layout
 from appliance.store.local_files import gguf_files, name_for
 from appliance.store.opening import open_store
-from appliance.store.quantizing import most_bytes
 from appliance.store.sources import Gguf, joined
 from appliance.store.space import SLACK_BYTES, Space
 from appliance.store.store import ModelStore
 from tests.fakes import tiny_gguf
 from tests.fakes.gguf_corpus import seeds
-from tests.fakes.gguf_corpus.raw import RawGguf
 from tests.fakes.model_files import FakeProbe, Told, UnsyncedFiles, adapter, generator, make_store
 
 GO = "{{ range .Messages }}<|{{ .Role }}|>{{ .Content }}{{ end }}<|assistant|>"
@@ -346,7 +346,7 @@ def test_room_for_the_base_and_its_result_is_there_before_a_byte_is_copied(
     quantising: ModelStore, is_enough: bool
 ) -> None:
     facts = admission.check([generator()], model="m")
-    needed = facts.size_bytes + most_bytes(facts, "Q8_0")
+    needed = facts.size_bytes + quantized_bytes([read_header(generator())], "Q8_0")
     quantising.layout.space = Room(quantising.layout, needed + SLACK_BYTES - (not is_enough))
     recipe = f"FROM {generator()}"
     if is_enough:
@@ -361,7 +361,7 @@ def test_room_for_the_base_and_its_result_is_there_before_a_byte_is_copied(
 def test_room_for_all_parts_of_a_split_model_is_there_before_the_first_is_copied(
     store: ModelStore, tmp_path: Path
 ) -> None:
-    paths, before = write_split(tmp_path), blobs_of(store)
+    paths, before = seeds.write_split(tmp_path), blobs_of(store)
     needed = sum(path.stat().st_size for path in paths)
     store.layout.space = Room(store.layout, needed + SLACK_BYTES - 1)
     with pytest.raises(InsufficientSpace) as caught:
@@ -372,7 +372,7 @@ def test_room_for_all_parts_of_a_split_model_is_there_before_the_first_is_copied
 
 
 def test_files_that_are_adopted_in_place_need_no_room(store: ModelStore, tmp_path: Path) -> None:
-    paths = write_split(tmp_path)
+    paths = seeds.write_split(tmp_path)
     store.layout.space = Room(store.layout, SLACK_BYTES + 100_000)
     store.import_file(paths[0], "big", unreported, link=True)
     assert all(path.samefile(paths[number]) for number, path in enumerate(weights_of(store, "big:latest")))
@@ -472,22 +472,8 @@ def test_a_file_name_that_gives_none_asks_for_one(store: ModelStore, tmp_path: P
     assert store.import_file(path, "nihon", unreported) == ["nihon:latest"]
 
 
-def write_split(directory: Path) -> list[Path]:
-    """The seed in two: metadata in the first, tensors in both."""
-    whole = seeds.generator()
-    parts = [whole.copy(), RawGguf()]
-    parts[0].tensors, parts[1].tensors = whole.tensors[:4], whole.tensors[4:]
-    paths = []
-    for number, part in enumerate(parts):
-        part.add("split.no", ValueType.UINT16, number).add("split.count", ValueType.UINT16, 2)
-        part.add("split.tensors.count", ValueType.INT32, len(whole.tensors))
-        paths.append(directory / f"big-{number + 1:05d}-of-00002.gguf")
-        paths[-1].write_bytes(part.render())
-    return paths
-
-
 def test_a_split_model_is_one_model_and_its_modelfile_says_so(store: ModelStore, tmp_path: Path) -> None:
-    paths = write_split(tmp_path)
+    paths = seeds.write_split(tmp_path)
     assert store.import_file(paths[1], None, unreported) == ["big:latest"]
     whole = weights_of(store, "big:latest")
     assert [path.read_bytes() for path in whole] == [path.read_bytes() for path in paths]

@@ -6,7 +6,7 @@ import pytest
 
 from appliance.errors import InvalidRequest
 from appliance.store.admission import GgufFacts, GgufKind
-from appliance.store.quantizing import check_source, most_bytes
+from appliance.store.quantizing import check_source
 
 FACTS = GgufFacts(
     kind=GgufKind.MODEL,
@@ -20,16 +20,6 @@ FACTS = GgufFacts(
     shape=None,
     notes=(),
 )
-
-
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [("q8_0", 3600), ("q4_K_M", 3600), ("iq1_s", 3600), ("f16", 6600), ("bf16", 6600), ("f32", 13_000)],
-)
-def test_a_result_takes_at_most_the_widest_type_that_may_be_in_it_and_a_little(
-    kind: str, expected: int
-) -> None:
-    assert most_bytes(FACTS, kind) == expected + 65_536 + 50
 
 
 @pytest.mark.parametrize("quantization", ["F16", "BF16", "F32"])
