@@ -13,18 +13,19 @@ import os
 import secrets
 import stat
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import InvalidRequest, StoreFault
-from appliance.store.content import Progress, Report
+from appliance.errors import InsufficientSpace, InvalidRequest, StoreFault
+from appliance.store.content import Progress, Report, unreported
 from appliance.store.digest import Digest
 from appliance.store.files import Files
 from appliance.store.ingest import READ_ONLY
 from appliance.store.places import Places
-from appliance.store.space import Room
+from appliance.store.space import Room, Space
 
 _BLOCK_BYTES: Final = 4 << 20
 _BLOCKS_IN_FLIGHT: Final = 3
@@ -184,3 +185,23 @@ class Adoption:
     def _tell(self, position: int) -> None:
         news = Progress(status=f"copying {self._path.name}", total_bytes=self.size, completed_bytes=position)
         self._report(news)
+
+
+def require_room(
+    places: Places, files: Files, space: Space, paths: Sequence[Path], *, link: bool, more_bytes: int
+) -> None:
+    """Before the first of several files is adopted: room for all of them, as far as they must be copied, and
+    for `more_bytes` that will come of them. Raises InvalidRequest, InsufficientSpace.
+    """
+    size_bytes = sum(path.stat().st_size for path in paths)
+    try:
+        space.require(size_bytes + more_bytes)
+    except InsufficientSpace:
+        with space.room() as room:
+            adoptions = (
+                Adoption(places, files, path, unreported, room=room, later_bytes=0) for path in paths
+            )
+            if not all(adoption.shares(link=link) for adoption in adoptions):
+                raise
+        if more_bytes:
+            space.require(more_bytes)

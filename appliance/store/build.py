@@ -20,6 +20,7 @@ from appliance.gguf.quantized_size import quantized_bytes
 from appliance.modelfile import Modelfile
 from appliance.store import admission
 from appliance.store.admission import GgufFacts, GgufKind
+from appliance.store.adopt import require_room
 from appliance.store.amend import amended, merged
 from appliance.store.artifact import Composed, Parts, compose
 from appliance.store.capabilities import config_of
@@ -147,12 +148,8 @@ class Builder:
                 made_bytes += self._result_bytes(one.facts, one.paths, order.quantize, model=name)
         if not local:
             return
-        self._layout.reserve_files(
-            [path for one in local for path in one.paths],
-            size_bytes=sum(one.facts.size_bytes for one in local),
-            link=order.link,
-            more_bytes=made_bytes,
-        )
+        layout, paths = self._layout, [path for one in local for path in one.paths]
+        require_room(layout.places, layout.files, layout.space, paths, link=order.link, more_bytes=made_bytes)
 
     # ── quantising ──────────────────────────────────────────────────────────────────────────────────
 

@@ -12,18 +12,17 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from appliance.errors import (
     DigestMismatch,
-    InsufficientSpace,
     ManifestInvalid,
     ModelBroken,
-    ModelNotFound,
     OutpostError,
     ResourceError,
     StoreFault,
 )
+from appliance.store import lookup
 from appliance.store.adopt import Adoption
 from appliance.store.blobs import Blobs
 from appliance.store.content import Progress, Report, Source, moving, unreported
@@ -41,9 +40,6 @@ from appliance.store.rebuild import rebuild
 from appliance.store.reference import Reference
 from appliance.store.space import Room, Space, load_ballast, without_ballast
 from appliance.store.transfer import fill
-
-_MAX_AVAILABLE: Final = 50
-"""How many names an error lists."""
 
 
 class Layout:
@@ -119,8 +115,7 @@ class Layout:
 
     def references(self) -> list[tuple[Reference, Descriptor]]:
         """Every name, sorted, and the manifest or index it stands for. Broken ones too: see `broken`."""
-        named = [(entry.reference, entry.descriptor) for entry in self.names.entries() if entry.reference]
-        return sorted(named, key=lambda pair: pair[0].key)
+        return lookup.references(self.names)
 
     def lookup(self, reference: Reference) -> Descriptor:
         """Raises ModelNotFound with what there is, ModelBroken with what is wrong."""
@@ -131,12 +126,7 @@ class Layout:
 
     def find(self, reference: Reference) -> Descriptor:
         """As `lookup`, but broken or not. Raises ModelNotFound."""
-        if reference.digest is not None:
-            return self._find_digest(reference, reference.digest)
-        entry = self.names.find(reference)
-        if entry is None:
-            raise self._not_found(reference)
-        return entry.descriptor
+        return lookup.find(self.names, self.graph, self.blobs, reference)
 
     def broken(self, descriptor: Descriptor) -> str | None:
         """Why what hangs on this manifest cannot be used, as far as known without hashing it."""
@@ -154,7 +144,7 @@ class Layout:
         with self.index_lock:
             entry = self.names.find(reference)
             if entry is None or reference.digest not in (None, entry.descriptor.digest):
-                raise self._not_found(reference)
+                raise lookup.not_found(self.names, reference)
             without_ballast(self.places, self.files, lambda: self.names.drop(reference))
             self._release(entry.descriptor)
 
@@ -269,25 +259,6 @@ class Layout:
         self._put(descriptor, content)
         return descriptor
 
-    def reserve_files(
-        self, paths: Sequence[Path], *, size_bytes: int, link: bool = False, more_bytes: int = 0
-    ) -> None:
-        """Before the first of several files is adopted: room for all of them, as far as they must be copied,
-        and for `more_bytes` that will come of them. Raises InsufficientSpace.
-        """
-        try:
-            self.reserve(size_bytes + more_bytes)
-        except InsufficientSpace:
-            with self.space.room() as room:
-                adoptions = (
-                    Adoption(self.places, self.files, path, unreported, room=room, later_bytes=0)
-                    for path in paths
-                )
-                if not all(adoption.shares(link=link) for adoption in adoptions):
-                    raise
-            if more_bytes:
-                self.reserve(more_bytes)
-
     def adopt(
         self,
         path: Path,
@@ -340,32 +311,6 @@ class Layout:
             load_ballast(self.places, self.files)
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────
-
-    def _find_digest(self, reference: Reference, digest: Digest) -> Descriptor:
-        """A manifest that a name of this repository leads to, also as a variant; the tag beside a digest says
-        nothing.
-        """
-        entries = [
-            entry
-            for entry in self.names.entries()
-            if entry.reference and entry.reference.with_tag(reference.tag).key == reference.key
-        ]
-        for entry in entries:
-            if entry.descriptor.digest == digest:
-                return entry.descriptor
-        for entry in entries:
-            try:
-                below, variants = self.graph.children(entry.descriptor)
-            except OutpostError:
-                continue
-            found = [child for child in below if child.digest == digest] if variants else []
-            if found and self.blobs.status(digest):
-                return found[0]
-        raise self._not_found(reference)
-
-    def _not_found(self, reference: Reference) -> ModelNotFound:
-        names = [known.display for known, _ in self.references()[:_MAX_AVAILABLE]]
-        return ModelNotFound(model=reference.display, available=names)
 
     def _bring(self, descriptor: Descriptor, source: Source, report: Report) -> None:
         if status_of(self.places.part_state(descriptor.digest)) is None:

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from appliance.config import StoreSettings
 from appliance.errors import (
-    ClientGone,
-    InsufficientSpace,
     InvalidReference,
     InvalidRequest,
     ModelfileInvalid,
@@ -17,24 +14,17 @@ from appliance.errors import (
     TemplateInvalid,
     Unsupported,
 )
-from appliance.gguf.header import read_header
-from appliance.gguf.quantized_size import quantized_bytes
-from appliance.gguf.values import ValueType
-from appliance.store import admission
 from appliance.store.admission import GgufKind
 from appliance.store.amend import is_jinja
-from appliance.store.content import Progress, Wanted, unreported
+from appliance.store.content import unreported
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import digest_of
-from appliance.store.layout import Layout
 from appliance.store.local_files import gguf_files, name_for
-from appliance.store.opening import open_store
 from appliance.store.sources import Gguf, joined
-from appliance.store.space import SLACK_BYTES, Space
 from appliance.store.store import ModelStore
 from tests.fakes import tiny_gguf
 from tests.fakes.gguf_corpus import seeds
-from tests.fakes.model_files import FakeProbe, Told, UnsyncedFiles, adapter, generator, make_store
+from tests.fakes.model_files import Told, adapter, generator, make_store
 
 GO = "{{ range .Messages }}<|{{ .Role }}|>{{ .Content }}{{ end }}<|assistant|>"
 JINJA = "{% for message in messages %}{{ message.content }}{% endfor %}"
@@ -236,173 +226,6 @@ def test_a_bad_modelfile_names_its_line(store: ModelStore) -> None:
 
 
 # ── quantising ──────────────────────────────────────────────────────────────────────────────────────
-
-
-class FakeQuantizer:
-    """Writes another small model, whatever is asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[int, str]] = []
-
-    def check(self, kind: str) -> str:
-        if kind.lower() != "q8_0":
-            raise InvalidRequest(reason=f"{kind!r} is not one of Q8_0", param="quantize")
-        return "Q8_0"
-
-    def __call__(
-        self,
-        sources: Sequence[Path],
-        target: Path,
-        kind: str,
-        *,
-        model: str,
-        report: Callable[[float], None],
-        wanted: Wanted,
-    ) -> None:
-        self.asked.append((len(sources), kind))
-        assert model
-        report(0.5)
-        wanted()
-        target.write_bytes(generator(seed=9).read_bytes())
-
-
-def test_quantising_replaces_the_weights_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    quantizer = FakeQuantizer()
-    settings = StoreSettings(floor_fraction=0.0)
-    store = open_store(tmp_path, settings, probe=FakeProbe(), quantize=quantizer, files=UnsyncedFiles())
-    told = Told()
-    store.create("q", f"FROM {generator()}\nSYSTEM hi", told, base_dir=tmp_path, quantize="q8_0")
-    assert quantizer.asked == [(1, "Q8_0")]
-    assert "quantizing F32 model to Q8_0" in told.statuses
-    assert store.show("q").system == "hi"
-    assert not list(store.layout.places.ingest.iterdir())
-    with pytest.raises(InvalidRequest, match="not one of"):
-        store.create("q", f"FROM {generator(seed=4)}", unreported, base_dir=tmp_path, quantize="q1")
-    store.close()
-
-
-@pytest.fixture
-def quantizer() -> FakeQuantizer:
-    return FakeQuantizer()
-
-
-@pytest.fixture
-def quantising(tmp_path: Path, quantizer: FakeQuantizer) -> Iterator[ModelStore]:
-    settings = StoreSettings(floor_fraction=0.0)
-    made = open_store(
-        tmp_path / "data", settings, probe=FakeProbe(), quantize=quantizer, files=UnsyncedFiles()
-    )
-    yield made
-    made.close()
-
-
-def blobs_of(store: ModelStore) -> list[Path]:
-    return list(store.layout.places.blobs.iterdir())
-
-
-def write_quantised(path: Path) -> Path:
-    path.write_bytes(seeds.generator().add("general.file_type", ValueType.UINT32, 3).render())
-    return path
-
-
-def test_a_file_that_is_quantised_already_is_refused_before_a_byte_is_copied(
-    quantising: ModelStore, quantizer: FakeQuantizer, tmp_path: Path
-) -> None:
-    write_quantised(tmp_path / "w.gguf")
-    with pytest.raises(InvalidRequest, match=r"'w.gguf' is Q4_1 already, and Q8_0 is made of F16, .*without"):
-        quantising.create("q", "FROM ./w.gguf", unreported, base_dir=tmp_path, quantize="q8_0")
-    assert not blobs_of(quantising)
-    assert not quantizer.asked
-
-
-def test_a_stored_model_that_is_quantised_already_is_refused_without_a_quantiser(
-    quantising: ModelStore, quantizer: FakeQuantizer, tmp_path: Path
-) -> None:
-    quantising.import_file(write_quantised(tmp_path / "w.gguf"), "tiny", unreported)
-    with pytest.raises(InvalidRequest, match="'tiny' is Q4_1 already, and Q8_0 is made of F16"):
-        quantising.create("q", "FROM tiny", unreported, quantize="q8_0")
-    assert not quantizer.asked
-
-
-def test_an_unknown_quantisation_is_refused_before_a_byte_is_copied(quantising: ModelStore) -> None:
-    with pytest.raises(InvalidRequest, match="'q9' is not one of Q8_0"):
-        quantising.create("q", f"FROM {generator()}", unreported, base_dir=Path("/"), quantize="q9")
-    assert not blobs_of(quantising)
-
-
-class Room(Space):
-    """A disk with so much free."""
-
-    def __init__(self, layout: Layout, free: int) -> None:
-        super().__init__(layout.places, 0.0)
-        self._free = free
-
-    def free_bytes(self) -> tuple[int, int]:
-        return self._free, 0
-
-
-@pytest.mark.parametrize("is_enough", [False, True])
-def test_room_for_the_base_and_its_result_is_there_before_a_byte_is_copied(
-    quantising: ModelStore, is_enough: bool
-) -> None:
-    facts = admission.check([generator()], model="m")
-    needed = facts.size_bytes + quantized_bytes([read_header(generator())], "Q8_0")
-    quantising.layout.space = Room(quantising.layout, needed + SLACK_BYTES - (not is_enough))
-    recipe = f"FROM {generator()}"
-    if is_enough:
-        quantising.create("q", recipe, unreported, base_dir=Path("/"), quantize="q8_0")
-        return
-    with pytest.raises(InsufficientSpace) as caught:
-        quantising.create("q", recipe, unreported, base_dir=Path("/"), quantize="q8_0")
-    assert caught.value.fields["needed_bytes"] == needed
-    assert not blobs_of(quantising)
-
-
-def test_room_for_all_parts_of_a_split_model_is_there_before_the_first_is_copied(
-    store: ModelStore, tmp_path: Path
-) -> None:
-    paths, before = seeds.write_split(tmp_path), blobs_of(store)
-    needed = sum(path.stat().st_size for path in paths)
-    store.layout.space = Room(store.layout, needed + SLACK_BYTES - 1)
-    with pytest.raises(InsufficientSpace) as caught:
-        store.import_file(paths[0], "big", unreported)
-    assert caught.value.fields["needed_bytes"] == needed
-    assert blobs_of(store) == before
-    assert not list(store.layout.places.ingest.iterdir())
-
-
-def test_files_that_are_adopted_in_place_need_no_room(store: ModelStore, tmp_path: Path) -> None:
-    paths = seeds.write_split(tmp_path)
-    store.layout.space = Room(store.layout, SLACK_BYTES + 100_000)
-    store.import_file(paths[0], "big", unreported, link=True)
-    assert all(path.samefile(paths[number]) for number, path in enumerate(weights_of(store, "big:latest")))
-
-
-def test_who_gives_up_while_it_is_quantised_leaves_nothing_behind(tmp_path: Path) -> None:
-    """The quantiser asks by the report whether it is still wanted."""
-    settings, told = StoreSettings(floor_fraction=0.0), []
-    store = open_store(tmp_path, settings, probe=FakeProbe(), quantize=FakeQuantizer(), files=UnsyncedFiles())
-
-    def report(progress: Progress) -> None:
-        if progress.status.startswith("quantizing"):
-            told.append(progress)
-        if len(told) == 2:
-            raise ClientGone
-
-    with pytest.raises(ClientGone):
-        store.create("q", f"FROM {generator()}", report, base_dir=tmp_path, quantize="q8_0")
-    assert told[0] == told[1]
-    assert not store.list()
-    assert not list(store.layout.places.ingest.iterdir())
-    store.close()
-
-
-def test_a_process_without_a_quantiser_says_so(store: ModelStore) -> None:
-    with pytest.raises(Unsupported):
-        store.create("x", "FROM tiny", unreported, quantize="q8_0")
-
-
-# ── files of this machine ───────────────────────────────────────────────────────────────────────────
 
 
 def split(directory: Path, numbers: Sequence[int] = (1, 2, 3)) -> list[Path]:
