@@ -223,6 +223,11 @@ def status_of(path: Path) -> os.stat_result | None:
             return None
 
 
+def size_of(descriptor: int) -> int:
+    with _faults(descriptor):
+        return os.fstat(descriptor).st_size
+
+
 def read_small(path: Path, limit_bytes: int) -> bytes | None:
     """A plain file, at most one byte more than the limit; None: nothing there. A link, a device or a pipe in
     its place (a stick may hold anything) is a StoreFault, and is never waited for.

@@ -145,22 +145,22 @@ def _sorted_out(
 def _old_parts(layout: Layout, clock_s: float) -> list[BlobFile]:
     """Parts that were not resumed for a week."""
     kept = layout.locks.busy() | layout.holds.held()
-    return list(_old(layout.places.ingest, kept, clock_s))
+    return list(_old(layout, layout.places.ingest, kept, clock_s))
 
 
 def _old_quarantine(layout: Layout, reachable: frozenset[Digest], clock_s: float) -> list[BlobFile]:
     """The bytes go after a week; the reason stays as long as a name needs the blob."""
     return [
         file
-        for file in _old(layout.places.quarantine, layout.locks.busy(), clock_s)
+        for file in _old(layout, layout.places.quarantine, layout.locks.busy(), clock_s)
         if file.path.suffix != ".json" or file.digest not in reachable
     ]
 
 
-def _old(directory: Path, kept: frozenset[Digest], clock_s: float) -> Iterable[BlobFile]:
+def _old(layout: Layout, directory: Path, kept: frozenset[Digest], clock_s: float) -> Iterable[BlobFile]:
     for path in plain_files(directory):
         digest = digest_in(path.stem)
-        if digest is None or digest in kept or age_s(path, clock_s) < LEFTOVER_S:
+        if digest is None or digest in kept or age_s(layout, path, clock_s) < LEFTOVER_S:
             continue
         if file := file_of(digest, path):
             yield file

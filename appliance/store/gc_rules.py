@@ -58,15 +58,18 @@ class GraceRules:
             return 0.0
         touched_s = self.layout.touched.get(file.digest)
         since_touch_s = self.grace_s if touched_s is None else self.began_s - touched_s
-        return max(0.0, self.grace_s - since_touch_s, self.grace_s - age_s(file.path, self.clock_s))
+        return max(
+            0.0, self.grace_s - since_touch_s, self.grace_s - age_s(self.layout, file.path, self.clock_s)
+        )
 
 
-def age_s(path: Path, clock_s: float) -> float:
-    """Since it came to its name: ctime, which a link and a rename set and nobody can forge. Never less than
-    0: a board without a clock of its own may have written in the future.
+def age_s(layout: Layout, path: Path, clock_s: float) -> float:
+    """Since it came to its name: ctime, which a link and a rename set and nobody can forge. A clock that is
+    set ages nothing (`age.py`). Never less than 0: a board without a clock of its own may have written in the
+    future.
     """
     try:
-        return max(0.0, clock_s - path.lstat().st_ctime)
+        return max(0.0, layout.ages.age_s(path.lstat().st_ctime, clock_s))
     except OSError:
         return 0.0
 

@@ -21,7 +21,7 @@ import msgspec
 
 from appliance.errors import DigestMismatch, StoreFault
 from appliance.store.descriptor import Descriptor
-from appliance.store.files import Files, read_small
+from appliance.store.files import Files, read_small, size_of
 from appliance.store.places import Places
 from appliance.store.ranges import Ranges
 
@@ -35,7 +35,9 @@ _MAX_STATE_BYTES: Final = 1 << 20
 READ_ONLY: Final = 0o444
 
 
-class _State(msgspec.Struct, forbid_unknown_fields=True):
+class State(msgspec.Struct, forbid_unknown_fields=True):
+    """What `<hex>.json` tells of a part: the size of the blob, and what of it is durable."""
+
     size: int
     durable: list[tuple[int, int]]
 
@@ -143,10 +145,11 @@ class Ingest:
     # ── opening ─────────────────────────────────────────────────────────────────────────────────────
 
     def _resume(self) -> tuple[Ranges, Ranges]:
-        durable = read_state(self._state, self.size)
+        state = read_state(self._state)
+        durable = state.durable if state and state.size == self.size else None
         self._fd = self._files.open_ingest(self._part)
         try:
-            if durable is None or os.fstat(self._fd).st_size != self.size:
+            if durable is None or size_of(self._fd) != self.size:
                 durable = []
                 self._files.unlink(self._state)
                 self._files.truncate(self._fd, 0)
@@ -158,7 +161,7 @@ class Ingest:
         return Ranges(durable), Ranges(durable)
 
     def _save(self, durable: list[tuple[int, int]]) -> None:
-        state = _State(size=self.size, durable=durable)
+        state = State(size=self.size, durable=durable)
         self._files.write_aside(self._state, msgspec.json.encode(state))
 
     def _release(self) -> None:
@@ -221,17 +224,15 @@ class Ingest:
             self._hash_lock.release()
 
 
-def read_state(path: Path, size: int | None = None) -> list[tuple[int, int]] | None:
-    """The durable ranges of a part; None when there is no state, or none that fits the size."""
+def read_state(path: Path) -> State | None:
+    """None when there is no state, or none that can be."""
     content = read_small(path, _MAX_STATE_BYTES)
     if content is None:
         return None
     try:
-        state = msgspec.json.decode(content, type=_State)
+        state = msgspec.json.decode(content, type=State)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return None
-    if size is not None and state.size != size:
         return None
     if any(not 0 <= start < end <= state.size for start, end in state.durable):
         return None
-    return state.durable
+    return state

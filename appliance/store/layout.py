@@ -24,6 +24,7 @@ from appliance.errors import (
 )
 from appliance.store import lookup
 from appliance.store.adopt import Adoption
+from appliance.store.age import Ages
 from appliance.store.blobs import Blobs
 from appliance.store.content import Progress, Report, Source, moving, unreported
 from appliance.store.descriptor import Descriptor, Resolved
@@ -70,6 +71,7 @@ class Layout:
         self.files = files
         self.read_only = read_only
         self.monotonic = monotonic
+        self.ages = Ages(monotonic)
         self._portable = portable
         self._lock: StoreLock | None = None
         if read_only:

@@ -5,7 +5,8 @@ once.
    store without one that holds blobs is not new but damaged: nothing must be lost by guessing, so it is
    refused, or (`lenient`) left without an index until it is asked to build it again (`rebuild.py`).
 2. Files aside (`*.tmp`) go: they never became what they should.
-3. A part without its state, a state without its part, and both where the blob is there already, go.
+3. A part without its state, a state without its part, and both where the blob is there already, go. A blob of
+   another size is not the one that arrives: it is being repaired, and the repair goes on.
 4. A blob that has a reason in quarantine but lies among the blobs was being moved, or has arrived anew: it is
    hashed at its next use, whatever is known of it, and what lies in quarantine for it goes.
 5. A blob in quarantine without a reason was being removed, and goes: the reason is there before the blob.
@@ -70,8 +71,8 @@ def _stale_ingest(places: Places) -> Iterator[Path]:
         digest = digest_in(path.stem)
         if path.suffix not in {".part", ".json"} or digest is None:
             continue
-        part, state = places.part(digest), places.part_state(digest)
-        if _is_there(places.blob(digest)) or not _is_there(part) or read_state(state) is None:
+        state = read_state(places.part_state(digest))
+        if state is None or not _is_there(places.part(digest)) or _is_whole(places.blob(digest), state.size):
             yield path
 
 
@@ -80,6 +81,15 @@ def _settled_quarantine(places: Places) -> Iterator[Path]:
         digest = digest_in(path.stem)
         if digest and (_is_there(places.blob(digest)) or not _is_there(places.quarantine_reason(digest))):
             yield path
+
+
+def _is_whole(path: Path, size: int) -> bool:
+    """Also where the disk does not let us look."""
+    try:
+        found = status_of(path)
+    except StoreFault:
+        return True
+    return found is not None and found.st_size == size
 
 
 def _is_there(path: Path) -> bool:

@@ -115,8 +115,8 @@ def _arriving(remote: RemoteFile) -> Descriptor:
 
 def _missing_bytes(layout: Layout, arriving: Descriptor) -> int:
     """A part has all its blocks from its first moment."""
-    has_part = read_state(layout.places.part_state(arriving.digest), arriving.size) is not None
-    return 0 if has_part else arriving.size
+    state = read_state(layout.places.part_state(arriving.digest))
+    return 0 if state is not None and state.size == arriving.size else arriving.size
 
 
 def _download(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from appliance.errors import (
     ModelBroken,
     ModelNotFound,
 )
+from appliance.store.age import Ages
 from appliance.store.check import check, tree
 from appliance.store.content import unreported
 from appliance.store.copy import copy
@@ -69,7 +71,7 @@ def test_a_blob_that_was_taken_and_not_yet_named_stays_an_hour(layout: Layout, c
     layout.take(blob, source, unreported)
 
     assert collect(layout, now=index_time_s(layout) + PROTECTED_S + 1).blobs == ()
-    clock.now += PROTECTED_S + 1
+    clock.now += PROTECTED_S + 60
     assert collect(layout, now=index_time_s(layout)).blobs == ()
     assert collect(layout, now=index_time_s(layout) + PROTECTED_S + 1).blobs == (blob.digest,)
 
@@ -92,20 +94,22 @@ def test_a_blob_that_was_promised_to_a_copy_stays(layout: Layout) -> None:
     assert blob_of(b"weights").digest not in collect(layout).blobs
 
 
-def test_after_a_restart_unnamed_blobs_stay_an_hour(root: Path) -> None:
+def test_after_a_restart_unnamed_blobs_stay_an_hour(root: Path, clock: Clock) -> None:
     with Layout(root, files=Files()) as layout:
         blob = layout.put(b"no name", "text/plain")
 
-    with Layout(root, files=Files()) as layout:
+    with Layout(root, files=Files(), monotonic=clock) as layout:
         assert collect(layout).blobs == ()
+        clock.now += PROTECTED_S + 1
         assert collect(layout, now=index_time_s(layout) + PROTECTED_S + 1).blobs == (blob.digest,)
 
 
-def test_the_report_says_what_is_too_young_and_for_how_long(root: Path) -> None:
+def test_the_report_says_what_is_too_young_and_for_how_long(root: Path, clock: Clock) -> None:
     with Layout(root, files=Files()) as layout:
         layout.put(bytes(5000), "text/plain")
 
-    with Layout(root, files=Files()) as layout:
+    with Layout(root, files=Files(), monotonic=clock) as layout:
+        clock.now += 600
         report = collect(layout, now=index_time_s(layout) + 600)
 
     assert (report.blobs, report.freed_bytes, report.at_work.blobs) == ((), 0, 0)
@@ -229,23 +233,27 @@ def test_nothing_goes_while_a_manifest_cannot_be_read(layout: Layout) -> None:
     assert "tiny" in report.withheld[0]
 
 
-def test_parts_nobody_came_back_for_go_after_a_week(layout: Layout) -> None:
+def test_parts_nobody_came_back_for_go_after_a_week(layout: Layout, clock: Clock) -> None:
     source = FakeSource(fail_after=4000)
     blob = source.add(os.urandom(10_000))
     with pytest.raises(ModelNotFound):
         layout.take(blob, source, unreported)
 
     assert collect(layout).leftovers == ()
+    clock.now += LEFTOVER_S + 60
     report = collect(layout, now=index_time_s(layout) + LEFTOVER_S + 60)
 
     assert report.leftovers == (blob.digest,)
     assert list(layout.places.ingest.iterdir()) == []
 
 
-def test_old_quarantine_gives_its_bytes_back_and_keeps_the_reason_while_it_is_needed(layout: Layout) -> None:
+def test_old_quarantine_gives_its_bytes_back_and_keeps_the_reason_while_it_is_needed(
+    layout: Layout, clock: Clock
+) -> None:
     store_model(layout, "tiny", bytes(9000))
     digest = blob_of(bytes(9000)).digest
     layout.quarantine(digest, "the disk has lost it")
+    clock.now += LEFTOVER_S + 60
 
     collect(layout, now=index_time_s(layout) + LEFTOVER_S + 60)
 
@@ -255,6 +263,37 @@ def test_old_quarantine_gives_its_bytes_back_and_keeps_the_reason_while_it_is_ne
     layout.untag(NAME)
     collect(layout, now=index_time_s(layout) + LEFTOVER_S + 60)
     assert list(layout.places.quarantine.iterdir()) == []
+
+
+def _half_arrived(layout: Layout) -> Descriptor:
+    source = FakeSource(fail_after=4000)
+    blob = source.add(os.urandom(10_000))
+    with pytest.raises(ModelNotFound):
+        layout.take(blob, source, unreported)
+    return blob
+
+
+def test_a_clock_that_is_set_while_we_run_makes_nothing_old(layout: Layout, clock: Clock) -> None:
+    """A board without a clock of its own: the network tells the time, and it is fifty years later."""
+    half = _half_arrived(layout)
+    whole = layout.put(b"no name yet", "text/plain")
+    layout.touched.clear()
+    clock.now += 60
+
+    report = collect(layout, now=time.time() + 50 * 365 * 86_400)
+
+    assert (report.blobs, report.leftovers) == ((), ())
+    assert layout.places.part(half.digest).exists()
+    assert layout.places.blob(whole.digest).exists()
+
+
+def test_what_an_unset_clock_has_stamped_is_as_old_as_this_process(clock: Clock) -> None:
+    ages = Ages(clock, lambda: 1_790_000_000.0)
+    clock.now += 30
+
+    assert ages.age_s(5.0, 1_790_000_030.0) == 30
+    assert ages.age_s(1_789_999_000.0, 1_790_000_030.0) == 1030
+    assert ages.age_s(1_790_000_010.0, 1_790_000_030.0) == 20
 
 
 def test_room_that_one_copy_expects_is_not_there_for_another(layout: Layout) -> None:

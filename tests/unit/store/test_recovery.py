@@ -69,6 +69,24 @@ def test_a_part_survives_recovery(root: Path) -> None:
     assert source.served == [(0, 10_000), (4000, 10_000)]
 
 
+def test_the_repair_of_a_truncated_blob_is_resumed(root: Path) -> None:
+    source = FakeSource(fail_after=4000)
+    content = os.urandom(10_000)
+    blob = source.add(content)
+    with Layout(root, files=Files()) as layout:
+        path = layout.places.blob(blob.digest)
+        path.write_bytes(content[:6000])
+        with pytest.raises(ModelNotFound):
+            layout.take(blob, source, unreported)
+
+    with Layout(root, files=Files()) as layout:
+        layout.take(blob, source, unreported)
+
+    assert source.served == [(0, 10_000), (4000, 10_000)]
+    assert path.read_bytes() == content
+    assert check(root) == []
+
+
 def test_a_quarantine_that_was_interrupted_is_decided_by_hashing(root: Path) -> None:
     """The reason was written, the blob not yet moved; one of the two is sound after all."""
     with Layout(root, files=Files()) as layout:
