@@ -22,7 +22,7 @@ from typing import Final
 from appliance.errors import InsufficientSpace, InvalidRequest, StoreFault
 from appliance.store.content import Progress, Report, unreported
 from appliance.store.digest import Digest
-from appliance.store.files import Files
+from appliance.store.files import Files, status_of, status_opened
 from appliance.store.ingest import READ_ONLY
 from appliance.store.places import Places
 from appliance.store.space import Room, Space
@@ -54,10 +54,13 @@ class Adoption:
             self._source = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise InvalidRequest(reason=f"{path} cannot be read: {error.strerror}") from error
-        self._before = os.fstat(self._source)
-        if not stat.S_ISREG(self._before.st_mode):
+        try:
+            self._before = status_opened(self._source)
+            if not stat.S_ISREG(self._before.st_mode):
+                raise InvalidRequest(reason=f"{path} is not a plain file")
+        except BaseException:
             os.close(self._source)
-            raise InvalidRequest(reason=f"{path} is not a plain file")
+            raise
 
     @property
     def size(self) -> int:
@@ -96,8 +99,8 @@ class Adoption:
     def _link(self) -> bool:
         if not self._files.link(self._path.resolve(), self.temporary):
             return False
-        linked = self.temporary.lstat()
-        if (linked.st_dev, linked.st_ino) != (self._before.st_dev, self._before.st_ino):
+        linked = status_of(self.temporary)
+        if linked is None or (linked.st_dev, linked.st_ino) != (self._before.st_dev, self._before.st_ino):
             self._files.unlink(self.temporary)
             return False
         self._files.chmod(self._source, READ_ONLY)
@@ -178,7 +181,7 @@ class Adoption:
             raise StoreFault(path=str(self._path), reason=error.strerror or str(error)) from error
 
     def _check_unchanged(self) -> None:
-        after = os.fstat(self._source)
+        after = status_opened(self._source)
         if (after.st_size, after.st_mtime_ns) != (self._before.st_size, self._before.st_mtime_ns):
             raise StoreFault(path=str(self._path), reason="it was changed while it was read; try again")
 

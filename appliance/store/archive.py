@@ -27,7 +27,7 @@ from appliance.store.content import Report, Source
 from appliance.store.descriptor import Descriptor, Resolved
 from appliance.store.digest import Digest, digest_of, hex_of
 from appliance.store.examine import Examination
-from appliance.store.files import TEMPORARY, Files, iter_bytes
+from appliance.store.files import TEMPORARY, Files, iter_bytes, status_opened
 from appliance.store.names import MAX_INDEX_BYTES, Entry, entries_of, entry_for, parse_index, render
 from appliance.store.opened import check_version
 from appliance.store.recovery import OCI_LAYOUT
@@ -51,7 +51,7 @@ class TarSource:
         self._files = files
         self._fd = files.open_existing(path)
         try:
-            found = members(self._read, os.fstat(self._fd).st_size, what=str(path))
+            found = members(self._read, status_opened(self._fd).st_size, what=str(path))
             self._members = _without_top(found)
             check_version(self._small("oci-layout", _MAX_LAYOUT_BYTES), what=str(path))
             index = self._small("index.json", MAX_INDEX_BYTES)

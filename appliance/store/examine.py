@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from appliance.errors import StoreFault
 from appliance.store.digest import Digest, hex_of
-from appliance.store.files import Files, reason_of
+from appliance.store.files import Files, reason_of, status_opened
 
 BLOCK_BYTES: Final = 1 << 20
 _ZEROS: Final = bytes(BLOCK_BYTES)
@@ -54,7 +54,7 @@ class Examination:
         """None: it cannot even be looked at, or is gone."""
         try:
             self._fd = files.open_existing(path)
-            self._found = os.fstat(self._fd)
+            self._found = status_opened(self._fd)
         except StoreFault as fault:
             self._lose(fault)
 

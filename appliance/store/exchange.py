@@ -125,19 +125,26 @@ class Exchange:
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────
 
     def export(self, reference: Reference, target: Path, report: Report) -> None:
-        """Raises ModelNotFound, ModelBroken, InvalidRequest, InsufficientSpace, StoreFault."""
-        descriptor = self._layout.lookup(reference)
-        with self._layout.hold(list(self._layout.closure(descriptor))):
-            told = Resolved(descriptor=without_homes(descriptor), content=self._layout.fetch(descriptor))
-            source = _Picked(self._layout, told)
-            if target.suffix.lower() == ".tar":
-                with TarTarget(target, files=self._layout.files) as tar:
-                    copy(source, reference, tar, report=report, words=EXPORTING)
-                return
-            if target.resolve() == self._layout.root.resolve():
-                raise InvalidRequest(reason=f"{target} is the store itself")
-            with Layout(target, files=self._layout.files, floor_fraction=0.0, portable=True) as directory:
-                copy(source, reference, directory, report=report, words=EXPORTING)
+        """See `export`."""
+        export(self._layout, reference, target, report)
+
+
+def export(layout: Layout, reference: Reference, target: Path, report: Report) -> None:
+    """Into a tar, or into a directory that is made or added to. Raises ModelNotFound, ModelBroken,
+    InvalidRequest, InsufficientSpace, StoreFault.
+    """
+    descriptor = layout.lookup(reference)
+    with layout.hold(list(layout.closure(descriptor))):
+        told = Resolved(descriptor=without_homes(descriptor), content=layout.fetch(descriptor))
+        source = _Picked(layout, told)
+        if target.suffix.lower() == ".tar":
+            with TarTarget(target, files=layout.files) as tar:
+                copy(source, reference, tar, report=report, words=EXPORTING)
+            return
+        if target.resolve() == layout.root.resolve():
+            raise InvalidRequest(reason=f"{target} is the store itself")
+        with Layout(target, files=layout.files, floor_fraction=0.0, portable=True) as directory:
+            copy(source, reference, directory, report=report, words=EXPORTING)
 
 
 class _Picked:

@@ -66,18 +66,35 @@ class Files:
             return os.open(path, flags, 0o644)
 
     def open_ingest(self, path: Path) -> int:
-        """A file that grows over several tries: opened as it is, made when it is not there."""
+        """A file that grows over several tries: opened as it is, made when it is not there. One that was made
+        read-only just before a crash, on its way to its name, is writable again.
+        """
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with _faults(path):
-            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+            try:
+                return os.open(path, flags, 0o644)
+            except PermissionError:
+                self._make_writable(path)
+                return os.open(path, flags, 0o644)
 
     def open_existing(self, path: Path) -> int:
         """For reading. A link or anything but a plain file is refused."""
         with _faults(path):
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        try:
+            if not stat.S_ISREG(status_opened(descriptor).st_mode):
+                raise StoreFault(path=str(path), reason="it is not a plain file")
+        except BaseException:
             os.close(descriptor)
-            raise StoreFault(path=str(path), reason="it is not a plain file")
+            raise
         return descriptor
+
+    def _make_writable(self, path: Path) -> None:
+        descriptor = self.open_existing(path)
+        try:
+            self.chmod(descriptor, 0o644)
+        finally:
+            os.close(descriptor)
 
     def mkdir(self, path: Path) -> bool:
         """Whether it had to be made. The caller syncs the directory above."""
@@ -193,8 +210,8 @@ class Files:
     def write_aside(self, path: Path, content: bytes) -> None:
         """Replace a small file: after a crash it is the old or the new one; durable when this returns."""
         aside = path.with_name(path.name + TEMPORARY)
+        self.write_durably(aside, content)
         try:
-            self.write_durably(aside, content)
             self.rename(aside, path)
         except BaseException:
             with suppress(StoreFault):
@@ -203,13 +220,17 @@ class Files:
         self.fsync_dir(path.parent)
 
     def write_durably(self, path: Path, content: bytes, *, mode: int | None = None) -> None:
-        """Content only: the caller makes the name durable."""
+        """Content only: the caller makes the name durable. What could not be written whole is removed."""
         descriptor = self.create(path)
         try:
             self.pwrite(descriptor, content, 0)
             if mode is not None:
                 self.chmod(descriptor, mode)
             self.fsync(descriptor)
+        except BaseException:
+            with suppress(StoreFault):
+                self.unlink(path)
+            raise
         finally:
             os.close(descriptor)
 
@@ -223,9 +244,10 @@ def status_of(path: Path) -> os.stat_result | None:
             return None
 
 
-def size_of(descriptor: int) -> int:
+def status_opened(descriptor: int) -> os.stat_result:
+    """As `status_of`, of an open file."""
     with _faults(descriptor):
-        return os.fstat(descriptor).st_size
+        return os.fstat(descriptor)
 
 
 def read_small(path: Path, limit_bytes: int) -> bytes | None:

@@ -21,7 +21,7 @@ import msgspec
 
 from appliance.errors import DigestMismatch, StoreFault
 from appliance.store.descriptor import Descriptor
-from appliance.store.files import Files, read_small, size_of
+from appliance.store.files import Files, read_small, status_opened
 from appliance.store.places import Places
 from appliance.store.ranges import Ranges
 
@@ -149,7 +149,7 @@ class Ingest:
         durable = state.durable if state and state.size == self.size else None
         self._fd = self._files.open_ingest(self._part)
         try:
-            if durable is None or size_of(self._fd) != self.size:
+            if durable is None or status_opened(self._fd).st_size != self.size:
                 durable = []
                 self._files.unlink(self._state)
                 self._files.truncate(self._fd, 0)

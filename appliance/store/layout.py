@@ -353,14 +353,19 @@ class Layout:
             self._touch(descriptor.digest)
 
     def _settle_temporary(self, temporary: Path, descriptor: Descriptor) -> None:
-        """Content that is whole and durable gets its name. The digest's lock is held."""
-        if self.blobs.is_sound(descriptor):
-            self.files.unlink(temporary)
-        else:
-            self.files.rename(temporary, self.places.blob(descriptor.digest))
-            self.files.fsync_dir(self.places.blobs)
-            self.blobs.welcome(descriptor.digest)
+        """Content that is whole and durable gets its name, or goes. The digest's lock is held."""
+        with ExitStack() as undo:
+            undo.callback(self._drop, temporary)
+            if not self.blobs.is_sound(descriptor):
+                self.files.rename(temporary, self.places.blob(descriptor.digest))
+                undo.pop_all()
+                self.files.fsync_dir(self.places.blobs)
+                self.blobs.welcome(descriptor.digest)
         self._touch(descriptor.digest)
+
+    def _drop(self, temporary: Path) -> None:
+        with suppress(StoreFault):  # the next start removes it
+            self.files.unlink(temporary)
 
     def _touch(self, digest: Digest) -> None:
         """From now on for an hour gc leaves it alone; what gc has removed a moment ago is then seen to be

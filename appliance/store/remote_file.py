@@ -10,7 +10,6 @@ a validator nothing is kept between tries.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -22,8 +21,9 @@ from appliance.store.byte_range import Wanted, body_of, is_ranged, whole_size
 from appliance.store.content import Progress, Report
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import digest_of
+from appliance.store.files import status_of
 from appliance.store.http import Answer, Door
-from appliance.store.ingest import READ_ONLY, Ingest, read_state
+from appliance.store.ingest import Ingest, read_state
 from appliance.store.layout import Layout
 from appliance.store.local_files import part_names
 from appliance.store.manifest import MAX_BLOB_BYTES
@@ -150,10 +150,11 @@ def _download(
 
 def _forget_adopted(layout: Layout, arriving: Descriptor) -> None:
     """A kill right behind the adoption leaves a part that is the blob's own file by a second name: it must
-    not be written to again. Adoption has made it read-only, which no other part is.
+    not be written to again. One that was killed before it got that name is the part alone, and goes on.
     """
     part = layout.places.part(arriving.digest)
-    if part.exists() and stat.S_IMODE(part.stat().st_mode) == READ_ONLY:
+    found = status_of(part)
+    if found and found.st_nlink > 1:
         layout.files.unlink(part)
         layout.files.unlink(layout.places.part_state(arriving.digest))
 

@@ -2,6 +2,9 @@
 the disks that a power cut could have left.
 
     between two flushes a disk may keep any of its writes, in any combination; it has what came before a flush
+
+Behind the file system lies a sector that belongs to nobody: what is written there is a mark, a line that tells
+what the program had promised by then.
 """
 
 from __future__ import annotations
@@ -27,6 +30,10 @@ class Entry:
     is_flush: bool
     is_fua: bool
 
+    def mark(self, file_system_bytes: int) -> str | None:
+        """Its line, if it is one."""
+        return self.content.decode().strip() if self.content and self.offset >= file_system_bytes else None
+
 
 @dataclass(frozen=True, slots=True)
 class DiskState:
@@ -34,6 +41,8 @@ class DiskState:
     entries: int
     """Requests of the log that had been sent."""
     kept: str
+    marks: tuple[str, ...] = ()
+    """Lines that had been said by then."""
 
 
 def read_log(path: Path) -> list[Entry]:
@@ -58,8 +67,10 @@ def disk_states(
     base: bytes, entries: list[Entry], *, seed: int, subsets: int, most: int, from_entry: int = 0
 ) -> Iterator[DiskState]:
     """The disk after requests from `from_entry` on, and with random choices of the writes since the last
-    flush: at most `most`, spread over the log, the first and the last among them.
+    flush: at most `most`, spread over the log, the first and the last among them. `base` is the file system
+    without the marks behind it.
     """
+    marks = [entry.mark(len(base)) for entry in entries]
     candidates = sum(1 + subsets * (count > 1) for _, _, count in _moments(base, entries, from_entry))
     wanted = {(candidates - 1) * place // max(1, most - 1) for place in range(most)}
     rng, number = random.Random(seed), 0
@@ -67,7 +78,9 @@ def disk_states(
         for choice in range(1 + subsets * (count > 1)):
             if number in wanted:
                 kept = [one for one in open_writes if choice == 0 or rng.random() < 0.5]
-                yield DiskState(_with(flushed, kept), after, f"{len(kept)} of {count}" if choice else "all")
+                said = tuple(mark for mark in marks[:after] if mark)
+                words = f"{len(kept)} of {count}" if choice else "all"
+                yield DiskState(_with(flushed, kept), after, words, said)
             number += 1
 
 
@@ -81,7 +94,7 @@ def _moments(
         if entry.is_flush:
             _write(flushed, open_writes)
             open_writes.clear()
-        if entry.content:
+        if entry.content and entry.offset < len(base):
             open_writes.append(entry)
             if entry.is_fua:
                 _write(flushed, [entry])

@@ -1,10 +1,13 @@
-"""The harness's own test: five ways to lose a model, each of which it must find."""
+"""The harness's own test: ways to lose a model, each of which it must find."""
 
 from __future__ import annotations
 
+import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
+from appliance.errors import InsufficientSpace, StoreFault
 from appliance.store.files import Files
 
 
@@ -59,6 +62,25 @@ class BlobsUnsynced(Files):
         """Not done."""
 
 
+class NameDroppedFirst(Files):
+    """The index is written twice: without the name that changes, then with it. Each write is durable."""
+
+    def write_aside(self, path: Path, content: bytes) -> None:
+        if path.name == "index.json":
+            index = json.loads(content)
+            index["manifests"] = index["manifests"][:-1]
+            super().write_aside(path, json.dumps(index).encode())
+        super().write_aside(path, content)
+
+
+class WriteFailuresIgnored(Files):
+    """What the disk did not take is taken for written."""
+
+    def pwrite(self, descriptor: int, content: bytes | memoryview, offset: int) -> None:
+        with suppress(StoreFault, InsufficientSpace):
+            super().pwrite(descriptor, content, offset)
+
+
 BUGS: dict[str, type[Files]] = {
     "": Files,
     "no data sync": NoDataSync,
@@ -66,4 +88,6 @@ BUGS: dict[str, type[Files]] = {
     "index in place": IndexInPlace,
     "rename before sync": RenameBeforeSync,
     "blobs unsynced": BlobsUnsynced,
+    "name dropped first": NameDroppedFirst,
+    "write failures ignored": WriteFailuresIgnored,
 }

@@ -1,10 +1,19 @@
+"""A folder that costs no disk, and the count of what was played, told in one line at the end."""
+
 from __future__ import annotations
 
+import os
 import tempfile
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
+
+_TALLY: Final = pytest.StashKey[Counter[str]]()
+_BEGUN_S: Final = time.monotonic()
 
 
 @pytest.fixture
@@ -12,3 +21,16 @@ def memory() -> Iterator[Path]:
     """A folder that costs no disk."""
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="outpost-crash-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Counter[str]:
+    """What was played, by kind; of the whole session."""
+    return request.config.stash.setdefault(_TALLY, Counter())
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if tally := config.stash.get(_TALLY, None):
+        played = ", ".join(f"{count} {kind}" for kind, count in sorted(tally.items()))
+        passed_s = time.monotonic() - _BEGUN_S
+        terminalreporter.write_line(f"crash safety: {played}; {passed_s:.0f} s on {os.cpu_count()} cores")

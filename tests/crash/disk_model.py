@@ -3,7 +3,7 @@ reached the disk among those that nothing had made durable.
 
 The rules are those that POSIX promises, and no more (a file system may be kinder):
 
-    data of a file      durable after fsync or fdatasync of that file
+    data of a file      durable after fsync or fdatasync of that file; its mode after fsync
     names               durable after fsync of their directory; a rename is one step, in its target's
     all else            may be there or not, in any combination; a write may be torn, or leave zeros
 """
@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import PurePosixPath
 
 from tests.crash.strace_log import (
+    Chmod,
     Create,
     Link,
     MakeDir,
@@ -30,9 +31,7 @@ from tests.crash.strace_log import (
     Unlink,
     Write,
 )
-
-Tree = dict[str, bytes | None]
-"""Path to content; None: a directory."""
+from tests.crash.trees import Tree
 
 NameChange = Create | Rename | Link | Unlink | MakeDir | RemoveDir
 
@@ -44,9 +43,10 @@ class Disk:
     names: dict[str, int]
     directories: set[str]
     contents: dict[int, bytes] = field(default_factory=dict)
+    modes: dict[int, int] = field(default_factory=dict)
 
     def copy(self) -> Disk:
-        return Disk(dict(self.names), set(self.directories), dict(self.contents))
+        return Disk(dict(self.names), set(self.directories), dict(self.contents), dict(self.modes))
 
     def apply(self, operation: Operation) -> None:
         match operation:
@@ -60,6 +60,8 @@ class Disk:
                 held = self.contents.get(inode, b"")
                 if size > len(held) or not grows_only:
                     self.contents[inode] = held[:size].ljust(size, b"\0")
+            case Chmod(inode, mode):
+                self.modes[inode] = mode
             case Unlink(path):
                 self.names.pop(path, None)
             case MakeDir(path):
@@ -96,12 +98,21 @@ class Disk:
                 found[path] = self.contents.get(inode, b"")
         return found
 
+    def links(self) -> frozenset[frozenset[str]]:
+        """Names that are one file."""
+        names: dict[int, set[str]] = {}
+        for path, inode in self.names.items():
+            names.setdefault(inode, set()).add(path)
+        return frozenset(frozenset(paths) for paths in names.values() if len(paths) > 1)
+
 
 @dataclass(frozen=True, slots=True)
 class State:
     """One thing that may be found after a cut."""
 
     tree: Tree
+    inodes: dict[str, int]
+    modes: dict[int, int]
     said: tuple[str, ...]
     """Lines that the program had written by then."""
     after: int
@@ -135,13 +146,14 @@ class Cuts:
             said = tuple(
                 step.operation.line for step in self._steps[:after] if isinstance(step.operation, Said)
             )
-            for kept, tree in self._trees(after):
-                key = hash((frozenset(tree.items()), said))
+            for kept, disk in self._disks(after):
+                tree = disk.tree()
+                key = hash((frozenset(tree.items()), disk.links(), said))
                 if key not in seen:
                     seen.add(key)
-                    yield State(tree, said, after, kept)
+                    yield State(tree, disk.names, disk.modes, said, after, kept)
 
-    def _trees(self, after: int) -> Iterator[tuple[str, Tree]]:
+    def _disks(self, after: int) -> Iterator[tuple[str, Disk]]:
         barriers = (Said, SyncFile, SyncDir)
         happened = [step for step in self._steps[:after] if not isinstance(step.operation, barriers)]
         pending = [
@@ -172,7 +184,7 @@ class Cuts:
         for _ in range(self._subsets):
             yield "some", {index for index in pending if self._random.random() < 0.5}
 
-    def _build(self, happened: Sequence[_Step], lost: set[int], changed: dict[int, Write]) -> Tree:
+    def _build(self, happened: Sequence[_Step], lost: set[int], changed: dict[int, Write]) -> Disk:
         disk = self._start.copy()
         for index, step in enumerate(happened):
             if index in lost:
@@ -182,7 +194,7 @@ class Cuts:
                 disk.apply_name(operation, step.inode)
             else:
                 disk.apply(operation)
-        return disk.tree()
+        return disk
 
 
 def _damaged(content: bytes) -> Iterator[tuple[str, bytes]]:
@@ -211,15 +223,15 @@ def _with_barriers(start: Disk, operations: Sequence[Operation]) -> list[_Step]:
                     names[target] = inode
             case Unlink(path):
                 inode = names.pop(path, None)
-            case Write(number, _, _) | Resize(number, _, _):
+            case Write(number, _, _) | Resize(number, _, _) | Chmod(number, _):
                 inode = number
             case _:
                 pass
         steps.append(_Step(operation, inode, None))
     for index, step in enumerate(steps):
         match step.operation:
-            case SyncFile(number):
-                _settle(steps[:index], index, partial(_is_data_of, number))
+            case SyncFile(number, is_data_only):
+                _settle(steps[:index], index, partial(_is_of, number, is_data_only))
             case SyncDir(path):
                 _settle(steps[:index], index, partial(_is_in, path))
             case _:
@@ -233,8 +245,9 @@ def _settle(earlier: Iterable[_Step], barrier: int, concerned: Callable[[_Step],
             step.durable_at = barrier
 
 
-def _is_data_of(inode: int, step: _Step) -> bool:
-    return isinstance(step.operation, Write | Resize) and step.inode == inode
+def _is_of(inode: int, is_data_only: bool, step: _Step) -> bool:
+    kinds = Write | Resize if is_data_only else Write | Resize | Chmod
+    return isinstance(step.operation, kinds) and step.inode == inode
 
 
 def _is_in(directory: str, step: _Step) -> bool:

@@ -1,127 +1,155 @@
 """The invariants of a store that was cut off: recovered, then checked.
 
 I1 the index reads, I3 every listed digest verifies, I4 nothing listed is missing, I6 every blob's name is its
-hash, I7 no temporary file is left: `appliance.store.check`. I2 earlier models are intact, I5 an acknowledged
-import is there, I8 recovery twice is recovery once, I9 no space is lost: here.
+hash, I7 no temporary file is left: `appliance.store.check`. I2 earlier models are intact, I5 what was
+acknowledged is so, I8 recovery twice is recovery once, I9 no space is lost: here.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.errors import OutpostError
+from appliance.errors import ModelNotFound, OutpostError
 from appliance.store.check import check
 from appliance.store.files import Files
 from appliance.store.layout import Layout
 from appliance.store.manifest import parse_manifest
+from appliance.store.rebuild import recover_index
 from appliance.store.reference import parse_reference
-from tests.crash.disk_model import Tree
-from tests.crash.models import BLOB_BYTES, Model
+from tests.crash.acts import LateClock, collect_late
+from tests.crash.models import BLOB_BYTES
+from tests.crash.promises import Promises, promises
 from tests.crash.scenarios import Scenario
+from tests.crash.trees import read_tree
 
-_MOST_SMALL_BYTES = 64_000
-"""Index, markers, manifests and configs of a scenario together."""
+_ITS_OWN = frozenset(
+    {"oci-layout", "index.json", "index.json.previous", "verified.json", "ballast", "lock", "blobs"}
+    | {"blobs/sha256", "ingest", "quarantine", "quarantine/index.json.damaged"}
+)
+"""What a store holds beside blobs and the reasons of those that are missing."""
 
 
 def violations(
-    root: Path, scenario: Scenario, said: Sequence[str], *, recovers_twice: bool = True
+    root: Path,
+    scenario: Scenario,
+    said: Sequence[str],
+    *,
+    recovers_twice: bool = True,
+    collects: bool = True,
 ) -> list[str]:
-    """What is wrong with the store at `root` after recovery, in words."""
+    """What is wrong with the store at `root` after recovery, in words. `collects`: I9 is judged too, by
+    letting gc take all that it may; nothing is left to be resumed then.
+    """
+    found = _unrecovered(root) if scenario.is_carried else []
+    promised = promises(scenario.before, said)
     try:
-        with contextlib.closing(Layout(root, files=Files())) as layout:
-            found = _promises(layout, scenario.before, said)
+        with _recovered(root, scenario) as layout:
+            found += _kept(layout, scenario, promised)
         if recovers_twice:
             found += _second_recovery(root)
+        found += [text for text in check(root) if not _may_be_broken(text, scenario, promised)]
+        found += _large_parts(root)
+        if collects:
+            found += _wasted(root)
     except OutpostError as error:
-        return [f"recovery failed: {error}"]
-    found += [text for text in check(root) if not _may_be_broken(text, scenario, said)]
-    return [*found, *_space(root)]
+        found.append(f"recovery failed: {error}")
+    return found
+
+
+def _unrecovered(root: Path) -> list[str]:
+    """Of a stick that was pulled: what it lists is whole as it stands. What lists nothing yet is no layout."""
+    return [f"before recovery: {text}" for text in check(root) if text[:2] in {"I3", "I4", "I6"}]
+
+
+def _recovered(root: Path, scenario: Scenario) -> Layout:
+    try:
+        return Layout(root, files=Files())
+    except OutpostError:
+        if not scenario.rescues:
+            raise
+    recover_index(root, files=Files())
+    return Layout(root, files=Files())
 
 
 def _second_recovery(root: Path) -> list[str]:
     once = read_tree(root)
-    with contextlib.closing(Layout(root, files=Files())):
-        pass
+    Layout(root, files=Files()).close()
     twice = read_tree(root)
     changed = sorted(name for name in once.keys() | twice.keys() if once.get(name) != twice.get(name))
     return [f"I8: a second recovery changed {', '.join(changed)}"] if changed else []
 
 
-def _may_be_broken(text: str, scenario: Scenario, said: Sequence[str]) -> bool:
-    """Quarantine leaves the name and says why it is broken; repair ends that."""
-    broken = scenario.breaks
-    if broken is None or any(line.startswith(f"HAVE {broken.name}") for line in said):
-        return False
-    return text.startswith("I4") and broken.reference.name in text
+# ── names ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_tree(root: Path) -> Tree:
-    found: Tree = {}
-    for folder, directories, files in os.walk(root):
-        for name in directories:
-            found[str((Path(folder) / name).relative_to(root))] = None
-        for name in files:
-            path = Path(folder) / name
-            found[str(path.relative_to(root))] = path.read_bytes()
-    return found
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a name stands for. `digest` None: it is not there; `trouble` None: all below it is sound."""
+
+    digest: str | None
+    trouble: str | None = None
 
 
-def write_tree(root: Path, tree: Tree, *, base: str) -> None:
-    for path, content in tree.items():
-        place = root / os.path.relpath(path, base)
-        if content is None:
-            place.mkdir(exist_ok=True, parents=True)
-        else:
-            place.parent.mkdir(exist_ok=True, parents=True)
-            place.write_bytes(content)
+def _kept(layout: Layout, scenario: Scenario, promised: Promises) -> Iterator[str]:
+    for name, allowed in promised.allowed.items():
+        held = _held(layout, name)
+        if held.digest not in allowed:
+            yield f"I2, I5: {name} stands for {held.digest}, it may for {sorted(map(str, allowed))}"
+        elif held.trouble and not _is_broken(name, scenario, promised):
+            yield f"I2, I5: {name} is there, but {held.trouble}"
+    if not scenario.rescues:
+        known = {parse_reference(name).key for name in promised.allowed}
+        for reference, _ in layout.references():
+            if reference.key not in known:
+                yield f"I5: nobody asked for {reference.display}"
 
 
-def _promises(layout: Layout, before: Sequence[Model], said: Sequence[str]) -> list[str]:
-    expected: dict[str, tuple[int, ...] | None] = {model.name: model.layers for model in before}
-    for line in said:
-        word, name, *rest = line.split()
-        if word == "TRY":
-            expected.pop(name, None)
-        elif word == "HAVE":
-            expected[name] = tuple(map(int, rest[0].split(",")))
-        else:
-            expected[name] = None
-    found = []
-    for name, layers in expected.items():
-        held = _layers(layout, name)
-        if layers is None and held is not None:
-            found.append(f"I5: {name} was removed, and is there")
-        elif layers is not None and held != Model(name=name, layers=layers).manifest.descriptor.digest:
-            found.append(f"I2, I5: {name} should be there with {layers}: {held}")
-    return found
-
-
-def _layers(layout: Layout, name: str) -> str | None:
-    """The digest of a model's manifest, when it and all of its blobs are sound."""
-    reference = parse_reference(name)
+def _held(layout: Layout, name: str) -> _Held:
     try:
-        descriptor = layout.lookup(reference)
+        descriptor = layout.find(parse_reference(name))
+    except ModelNotFound:
+        return _Held(None)
+    try:
         manifest = parse_manifest(layout.fetch(descriptor), what=name)
         for blob in manifest.blobs:  # type: ignore[union-attr]  # scenarios have no index
             layout.path(blob.digest)
-    except OutpostError:
-        return None
-    return descriptor.digest
+    except OutpostError as error:
+        return _Held(descriptor.digest, error.message)
+    return _Held(descriptor.digest)
 
 
-def _space(root: Path) -> list[str]:
-    """I9: what is not a whole blob is at most what may still be resumed."""
-    loose = sum(
-        path.stat().st_size
-        for path in root.rglob("*")
-        if path.is_file()
-        and path.parent.name != "sha256"
-        and path.suffix != ".part"
-        and path.name != "ballast"
-    )
-    parts = list((root / "ingest").glob("*.part"))
-    found = [f"I9: {loose} bytes beside the blobs"] if loose > _MOST_SMALL_BYTES + BLOB_BYTES else []
-    return [*found, *(f"I9: {part.name} is too large" for part in parts if part.stat().st_size > BLOB_BYTES)]
+def _is_broken(name: str, scenario: Scenario, promised: Promises) -> bool:
+    return scenario.breaks is not None and scenario.breaks.name == name and name not in promised.acknowledged
+
+
+def _may_be_broken(text: str, scenario: Scenario, promised: Promises) -> bool:
+    """A damaged blob leaves the name, which says why it is broken; repair ends that."""
+    broken = scenario.breaks
+    if broken is None or not _is_broken(broken.name, scenario, promised):
+        return False
+    if text.startswith(("I3", "I4")):
+        return broken.reference.name in text
+    return text.startswith("I6") and any(digest in text for digest in broken.digests)
+
+
+# ── space ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _large_parts(root: Path) -> Iterator[str]:
+    for part in (root / "ingest").glob("*.part"):
+        if part.stat().st_size > BLOB_BYTES:
+            yield f"I9: {part.name} is too large"
+
+
+def _wasted(root: Path) -> Iterator[str]:
+    """I9: when gc has run late, there is what names lead to, and nothing else."""
+    clock = LateClock()
+    with Layout(root, files=Files(), monotonic=clock) as layout:
+        collect_late(layout, clock)
+        needed = {digest for entry in layout.entries() for digest in layout.closure(entry.descriptor)}
+        places = {f"blobs/sha256/{digest.removeprefix('sha256:')}" for digest in needed}
+        reasons = {f"quarantine/{digest.removeprefix('sha256:')}.json" for digest in needed}
+    for name in sorted(read_tree(root).keys() - places - reasons - _ITS_OWN):
+        yield f"I9: nobody needs {name}"

@@ -5,12 +5,16 @@ mounted by a loop device. Needs root, /dev/fuse and loop devices.
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-DISK_BYTES = 6 * 1024 * 1024
+FILE_SYSTEM_BYTES = 6 * 1024 * 1024
+DISK_BYTES = FILE_SYSTEM_BYTES + 64 * 1024
+"""Behind the file system there is room for marks."""
 _LOG_BYTES = 512 * 1024 * 1024
 _PATIENCE_S = 10.0
 
@@ -19,11 +23,29 @@ class DiskError(Exception):
     """The machine cannot do it; the text says which step failed."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedDisk:
+    """`mounted`: an empty ext4. `base`: the image of it that the log starts from."""
+
+    mounted: Path
+    base: Path
+    exported: Path
+    log: Path
+
+    @contextlib.contextmanager
+    def marks(self) -> Iterator[int]:
+        """A descriptor: each sector written to it is a mark among the writes."""
+        descriptor = os.open(self.exported, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.lseek(descriptor, FILE_SYSTEM_BYTES, os.SEEK_SET)
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
 @contextlib.contextmanager
-def logged_disk(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """A mounted, empty ext4 and the base image that its log starts from; the log is `folder/log`, complete
-    when the block has ended.
-    """
+def logged_disk(folder: Path) -> Iterator[LoggedDisk]:
+    """The log is complete when the block has ended."""
     names = ("disk", "log", "base", "exported", "mounted")
     disk, log, base, exported, mounted = (folder / name for name in names)
     with disk.open("wb") as file:
@@ -31,15 +53,16 @@ def logged_disk(folder: Path) -> Iterator[tuple[Path, Path]]:
     with log.open("wb") as file:
         file.truncate(_LOG_BYTES)
     options = "lazy_itable_init=0,lazy_journal_init=0,nodiscard"
-    _run(["mkfs.ext4", "-q", "-F", "-b", "1024", "-J", "size=1", "-E", options, disk])
-    base.write_bytes(disk.read_bytes())
+    blocks = str(FILE_SYSTEM_BYTES // 1024)
+    _run(["mkfs.ext4", "-q", "-F", "-b", "1024", "-J", "size=1", "-E", options, disk, blocks])
+    base.write_bytes(disk.read_bytes()[:FILE_SYSTEM_BYTES])
     exported.touch()
     mounted.mkdir()
     daemon = subprocess.Popen(_storage_daemon(disk, log, exported), stderr=subprocess.PIPE)
     try:
         _wait_for_size(exported, daemon)
         with mounted_image(exported, mounted):
-            yield mounted, base
+            yield LoggedDisk(mounted=mounted, base=base, exported=exported, log=log)
     finally:
         daemon.terminate()
         daemon.communicate(timeout=_PATIENCE_S)

@@ -7,6 +7,7 @@ import random
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 from appliance.store.content import unreported
 from appliance.store.descriptor import Descriptor, Resolved
@@ -15,7 +16,7 @@ from appliance.store.layout import Layout
 from appliance.store.reference import Reference, parse_reference
 
 BLOB_BYTES = 24_000
-_PIECE_BYTES = 8_000
+PIECE_BYTES = 8_000
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 _WEIGHTS = "application/vnd.cncf.model.weight.v1.raw"
 _CONFIG = "application/vnd.cncf.model.config.v1+json"
@@ -25,6 +26,7 @@ class SourceBroke(Exception):
     """The stick was pulled, the network went."""
 
 
+@cache
 def blob(seed: int) -> bytes:
     return random.Random(seed).randbytes(BLOB_BYTES)
 
@@ -45,20 +47,21 @@ class Model:
         return parse_reference(self.name)
 
     @property
-    def contents(self) -> list[tuple[Descriptor, bytes]]:
-        config = json.dumps({"name": self.name, "layers": list(self.layers)}).encode()
-        return [
-            (descriptor_of(config, _CONFIG), config),
-            *((descriptor_of(blob(n)), blob(n)) for n in self.layers),
-        ]
+    def contents(self) -> tuple[tuple[Descriptor, bytes], ...]:
+        return _contents(self)
 
     @property
     def manifest(self) -> Resolved:
-        config, *layers = (_as_json(descriptor) for descriptor, _ in self.contents)
-        content = json.dumps(
-            {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": layers}
-        ).encode()
-        return Resolved(descriptor=descriptor_of(content, _MANIFEST), content=content)
+        return _manifest(self)
+
+    @property
+    def digest(self) -> str:
+        return self.manifest.descriptor.digest
+
+    @property
+    def digests(self) -> frozenset[str]:
+        """Of all its blobs, the manifest's too."""
+        return frozenset({self.digest, *(descriptor.digest for descriptor, _ in self.contents)})
 
     def arrive(self, layout: Layout, *, breaks_after: int | None = None) -> None:
         """As `copy` brings it: blobs, then manifest and name."""
@@ -73,6 +76,22 @@ class Model:
     def contents_by_digest(self) -> Iterator[tuple[str, bytes]]:
         for descriptor, content in self.contents:
             yield descriptor.digest, content
+
+
+@cache
+def _contents(model: Model) -> tuple[tuple[Descriptor, bytes], ...]:
+    config = json.dumps({"name": model.name, "layers": list(model.layers)}).encode()
+    layers = ((descriptor_of(blob(seed)), blob(seed)) for seed in model.layers)
+    return (descriptor_of(config, _CONFIG), config), *layers
+
+
+@cache
+def _manifest(model: Model) -> Resolved:
+    config, *layers = (_as_json(descriptor) for descriptor, _ in model.contents)
+    content = json.dumps(
+        {"schemaVersion": 2, "mediaType": _MANIFEST, "config": config, "layers": layers}
+    ).encode()
+    return Resolved(descriptor=descriptor_of(content, _MANIFEST), content=content)
 
 
 class PieceSource:
@@ -100,12 +119,12 @@ class PieceSource:
         yield self._pieces(content)
 
     def _pieces(self, content: bytes) -> Iterator[bytes]:
-        for start in range(0, len(content), _PIECE_BYTES):
+        for start in range(0, len(content), PIECE_BYTES):
             if self._left is not None:
                 if self._left == 0:
                     raise SourceBroke
                 self._left -= 1
-            yield content[start : start + _PIECE_BYTES]
+            yield content[start : start + PIECE_BYTES]
 
 
 def _as_json(descriptor: Descriptor) -> dict[str, object]:

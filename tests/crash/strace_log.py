@@ -14,7 +14,7 @@ from pathlib import Path
 TRACED = (
     "openat,lseek,write,pwrite64,writev,pwritev,pwritev2,sendfile,copy_file_range,ftruncate,truncate,fallocate,"
     "fsync,fdatasync,sync,syncfs,sync_file_range,rename,renameat,renameat2,link,linkat,symlink,symlinkat,"
-    "unlink,unlinkat,mkdir,mkdirat,rmdir,ioctl,mmap"
+    "unlink,unlinkat,mkdir,mkdirat,rmdir,chmod,fchmod,fchmodat,ioctl,mmap"
 )
 MAX_STRING = 1 << 22
 """Bytes of a buffer that strace writes out. Scenarios keep their blobs below it."""
@@ -75,8 +75,16 @@ class RemoveDir:
 
 
 @dataclass(frozen=True, slots=True)
+class Chmod:
+    inode: int
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
 class SyncFile:
     inode: int
+    is_data_only: bool = False
+    """fdatasync: the mode may stay behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +99,9 @@ class Said:
     line: str
 
 
-Operation = Create | Write | Resize | Rename | Link | Unlink | MakeDir | RemoveDir | SyncFile | SyncDir | Said
+Operation = (
+    Create | Write | Resize | Chmod | Rename | Link | Unlink | MakeDir | RemoveDir | SyncFile | SyncDir | Said
+)
 
 _CALL = re.compile(r"(?:(\d+)\s+)?(\w+)\((.*)\)\s+= (-?\d+)(?:<([^>]*)>)?.*")
 _UNFINISHED = re.compile(r"(?:(\d+)\s+)?(\w+)\((.*) <unfinished \.\.\.>")
@@ -234,7 +244,8 @@ class Reader:
     def _on_write(self, call: _Call) -> Iterator[Operation]:
         number, name = _fd(call.arguments)
         if number == "1" and not self._inside(name):
-            yield from (Said(line) for line in _string(call.arguments)[: call.result].decode().splitlines())
+            lines = _string(call.arguments)[: call.result].decode().splitlines()
+            yield from (Said(line.strip()) for line in lines)
             return
         inode = self._inode(name)
         if inode is None:
@@ -270,6 +281,18 @@ class Reader:
             raise LogError(f"fallocate {mode} is not modelled")
         yield Resize(inode, int(begin) + int(length), grows_only=True)
 
+    def _on_fchmod(self, call: _Call) -> Iterator[Operation]:
+        inode = self._inode(_fd(call.arguments)[1])
+        if inode is not None:
+            yield Chmod(inode, int(call.arguments.rsplit(",", 1)[1], 8))
+
+    def _on_chmod(self, call: _Call) -> Iterator[Operation]:
+        if any(self._inside(name) for name in self._names(call.arguments)):
+            raise LogError(f"a mode is changed by name: {call.arguments[:200]}")
+        yield from ()
+
+    _on_fchmodat = _on_chmod
+
     def _refuse(self, call: _Call) -> Iterator[Operation]:
         if any(self._inside(name) for _, name in _FD.findall(call.arguments)):
             raise LogError(f"a call that is not modelled: {call.arguments[:200]}")
@@ -295,7 +318,9 @@ class Reader:
         inode = self._inode(name)
         yield SyncDir(name) if inode is None else SyncFile(inode)
 
-    _on_fdatasync = _on_fsync
+    def _on_fdatasync(self, call: _Call) -> Iterator[Operation]:
+        for barrier in self._on_fsync(call):
+            yield SyncFile(barrier.inode, is_data_only=True) if isinstance(barrier, SyncFile) else barrier
 
     def _on_sync(self, call: _Call) -> Iterator[Operation]:
         raise LogError("sync is no way to make one file durable")

@@ -2,44 +2,86 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.crash.judge import violations
-from tests.crash.play import EX_REFUSED
-from tests.crash.scenarios import SCENARIOS
-from tests.crash.tracing import play_with, prepare_root
+from tests.crash.call_points import Point
+from tests.crash.pool import spread
+from tests.crash.replay import Hit, replay
+from tests.crash.tracing import points_of, prepare_root
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
-NAME = "second import sharing blobs"
-CALLS = ("openat", "pwrite64", "fsync", "fdatasync", "rename", "unlink", "mkdir", "fallocate")
+KILLED = (
+    "second import sharing blobs",
+    "delete and collect",
+    "quarantine and repair",
+    "quarantine and collect",
+    "download of a URL",
+    "export to a directory",
+    "index built again",
+)
+FAILED = {"second import sharing blobs": ("ENOSPC", "EIO", "EMFILE"), "quarantine and repair": ("EIO",)}
+"""With the errors that their calls give; one that changes nothing gives EIO only."""
+LEAST_KILLS = {"openat": 100, "fsync": 100, "unlink": 40, "pwrite64": 40, "rename": 40}
+LEAST_FAULTS = {"openat": 100, "fsync": 100, "unlink": 40, "pwrite64": 40, "rename": 40, "pread64": 10}
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_a_kill_at_a_call_loses_nothing(memory: Path, call: str) -> None:
-    for place in range(1, 40, 3):
-        root = memory / f"{call}-{place}" / "store"
-        prepare_root(NAME, root)
-        done = play_with(f"inject={call}:signal=KILL:when={place}", NAME, root)
-        found = violations(root, SCENARIOS[NAME], done.stdout.splitlines())
-        assert not found, f"killed at {call} number {place}: {found}"
-        if done.returncode == 0:
-            return  # the scenario has no more of these calls
+def prepared(name: str, memory: Path, *, bug: str = "") -> tuple[Path, list[Point]]:
+    """The store as the scenario finds it, and the calls that it makes there."""
+    folder = memory / name.replace(" ", "-")
+    root = folder / "prepared"
+    prepare_root(name, root)
+    (folder / "watched").mkdir()
+    return root, points_of(name, root, folder / "watched", bug=bug)
 
 
-@pytest.mark.parametrize("fault", ["ENOSPC", "EIO", "EMFILE"])
-@pytest.mark.parametrize("call", ["openat", "pwrite64", "fsync", "fdatasync", "rename", "fallocate"])
-def test_an_error_at_a_call_is_typed_and_loses_nothing(memory: Path, call: str, fault: str) -> None:
-    for place in range(1, 60, 9):
-        root = memory / f"{call}-{place}" / "store"
-        prepare_root(NAME, root)
-        done = play_with(f"inject={call}:error={fault}:when={place}", NAME, root)
-        assert done.returncode in {0, EX_REFUSED}, (
-            f"{call} number {place} gave {fault}: {done.stderr[-1500:]}"
-        )
-        found = violations(root, SCENARIOS[NAME], done.stdout.splitlines())
-        assert not found, f"{fault} at {call} number {place}: {found}"
-        if done.returncode == 0 and place > 1:
-            return
+def test_a_kill_at_any_call_loses_nothing(memory: Path, tally: Counter[str]) -> None:
+    hits = []
+    for name in KILLED:
+        root, points = prepared(name, memory)
+        hits += [Hit(name, root, point) for point in points if point.changes]
+    found = [text for texts in spread(replay, hits, at_once=4) for text in texts]
+    tally["kills"] += len(hits)
+    assert not found, "\n".join(found[:20])
+    _assert_each_kind(hits, LEAST_KILLS)
+
+
+def test_an_error_at_any_call_is_typed_and_loses_nothing(memory: Path, tally: Counter[str]) -> None:
+    hits = []
+    for name, errors in FAILED.items():
+        root, points = prepared(name, memory)
+        hits += [
+            Hit(name, root, point, error)
+            for point in points
+            for error in (errors if point.changes else ("EIO",))
+        ]
+    found = [text for texts in spread(replay, hits, at_once=4) for text in texts]
+    tally["faults"] += len(hits)
+    assert not found, "\n".join(found[:20])
+    _assert_each_kind(hits, LEAST_FAULTS)
+
+
+def test_a_kill_finds_an_index_that_is_written_in_place(memory: Path, tally: Counter[str]) -> None:
+    assert _found_by_hitting("index in place", memory, error=None)
+    tally["seeded bugs found"] += 1
+
+
+def test_an_error_finds_a_write_whose_failure_is_ignored(memory: Path, tally: Counter[str]) -> None:
+    assert _found_by_hitting("write failures ignored", memory, error="ENOSPC")
+    tally["seeded bugs found"] += 1
+
+
+def _found_by_hitting(bug: str, memory: Path, *, error: str | None) -> list[str]:
+    name = "second import sharing blobs"
+    root, points = prepared(name, memory, bug=bug)
+    hits = [Hit(name, root, point, error, bug) for point in points if point.call == "pwrite64"]
+    return [text for texts in spread(replay, hits) for text in texts]
+
+
+def _assert_each_kind(hits: list[Hit], least: dict[str, int]) -> None:
+    """Nothing is proven by calls that were not made."""
+    counts = Counter(hit.point.call for hit in hits)
+    assert {call: counts[call] for call, count in least.items() if counts[call] < count} == {}, counts

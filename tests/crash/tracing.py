@@ -1,19 +1,17 @@
-"""Runs a scenario under strace: watched, killed at a system call, or with errors from one."""
+"""What a scenario does to the disk, and at which system calls it can be hit."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.crash.actor import play
+from tests.crash.call_points import LOOKING, Point, read_points
 from tests.crash.disk_model import Disk
-from tests.crash.judge import read_tree
 from tests.crash.scenarios import SCENARIOS, prepare
 from tests.crash.strace_log import MAX_STRING, TRACED, Operation, Reader
-
-_PATIENCE_S = 60.0
+from tests.crash.trees import read_tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +22,13 @@ class Trace:
 
 
 def trace(name: str, folder: Path, *, bug: str = "") -> Trace:
-    """What a scenario does to the disk."""
     root = folder / "store"
     prepare_root(name, root)
     reader, start = Reader(root=str(root)), _snapshot(root)
     reader.start_with(start.names)
     log = folder / "strace.log"
-    done = _strace(
-        ["-f", "-y", "-xx", "-s", str(MAX_STRING), "-e", f"trace={TRACED}", "-o", str(log)], name, root, bug
-    )
-    if done.returncode:
-        raise AssertionError(f"{name} ended with {done.returncode}: {done.stderr[-2000:]}")
+    options = ["-f", "-y", "-xx", "-s", str(MAX_STRING), "-e", f"trace={TRACED}", "-o", str(log)]
+    _watch(name, root, options, bug)
     operations = reader.read(log)
     for path, inode in reader.outside.items():
         start.names[path] = inode
@@ -42,34 +36,43 @@ def trace(name: str, folder: Path, *, bug: str = "") -> Trace:
     return Trace(str(root), start, operations)
 
 
+def points_of(name: str, prepared: Path, folder: Path, *, bug: str = "") -> list[Point]:
+    """Each system call of the scenario that concerns the store, in order. It is played on a copy, as the
+    replays are: that no file is known as verified costs calls.
+    """
+    root = folder / "store"
+    copy_prepared(prepared, root)
+    log = folder / "strace.log"
+    _watch(name, root, ["-f", "-y", "-e", f"trace={TRACED},{','.join(LOOKING)}", "-o", str(log)], bug)
+    return read_points(log, str(root))
+
+
 def prepare_root(name: str, root: Path) -> None:
     root.mkdir(parents=True)
     prepare(root, SCENARIOS[name])
 
 
-def play_with(injection: str, name: str, root: Path) -> subprocess.CompletedProcess[str]:
-    """Play with strace's `inject=`: a signal or an error at one call."""
-    return _strace(["-f", "-qq", "-o", "/dev/null", "-P", str(root), "-e", injection], name, root, "")
+def copy_prepared(prepared: Path, root: Path) -> None:
+    shutil.copytree(prepared, root, symlinks=True)
 
 
-def _strace(options: list[str], name: str, root: Path, bug: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["strace", *options, sys.executable, "-m", "tests.crash.play", name, str(root), bug],
-        capture_output=True,
-        text=True,
-        timeout=_PATIENCE_S,
-        check=False,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-    )
+def _watch(name: str, root: Path, options: list[str], bug: str) -> None:
+    done = play(name, root, bug=bug, strace=options)
+    if done.code:
+        raise AssertionError(f"{name} ended with {done.code}: {done.complaint[-2000:]}")
 
 
 def _snapshot(root: Path) -> Disk:
     disk = Disk(names={}, directories={str(root)})
-    for number, (name, content) in enumerate(sorted(read_tree(root).items()), start=1):
+    numbers: dict[int, int] = {}
+    for name, content in sorted(read_tree(root).items()):
         path = f"{root}/{name}"
         if content is None:
             disk.directories.add(path)
-        else:
-            disk.names[path] = -number
-            disk.contents[-number] = content
+            continue
+        found = Path(path).stat()
+        inode = numbers.setdefault(found.st_ino, -1 - len(numbers))
+        disk.names[path] = inode
+        disk.contents[inode] = content
+        disk.modes[inode] = found.st_mode & 0o777
     return disk
