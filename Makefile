@@ -41,7 +41,7 @@ check: lint ## all of lint, and the unit tests: about a minute
 
 crash: ## prove that a power cut loses nothing of the model store
 	@$(START) setup
-	@$(BIN)/pytest -m crash $(TESTS)
+	@$(BIN)/pytest -m crash $(or $(TESTS),tests/crash)
 
 fix: ## format, and repair what the linter can
 	@$(START) tools

@@ -15,7 +15,7 @@ import stat
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -54,13 +54,12 @@ class Adoption:
             self._source = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise InvalidRequest(reason=f"{path} cannot be read: {error.strerror}") from error
-        try:
+        with ExitStack() as undo:
+            undo.callback(os.close, self._source)
             self._before = status_opened(self._source)
             if not stat.S_ISREG(self._before.st_mode):
                 raise InvalidRequest(reason=f"{path} is not a plain file")
-        except BaseException:
-            os.close(self._source)
-            raise
+            undo.pop_all()
 
     @property
     def size(self) -> int:

@@ -13,7 +13,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -81,12 +81,11 @@ class Files:
         """For reading. A link or anything but a plain file is refused."""
         with _faults(path):
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
+        with ExitStack() as undo:
+            undo.callback(os.close, descriptor)
             if not stat.S_ISREG(status_opened(descriptor).st_mode):
                 raise StoreFault(path=str(path), reason="it is not a plain file")
-        except BaseException:
-            os.close(descriptor)
-            raise
+            undo.pop_all()
         return descriptor
 
     def _make_writable(self, path: Path) -> None:

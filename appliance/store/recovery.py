@@ -71,9 +71,16 @@ def _stale_ingest(places: Places) -> Iterator[Path]:
         digest = digest_in(path.stem)
         if path.suffix not in {".part", ".json"} or digest is None:
             continue
-        state = read_state(places.part_state(digest))
-        if state is None or not _is_there(places.part(digest)) or _is_whole(places.blob(digest), state.size):
+        if _is_stale(places, digest):
             yield path
+
+
+def _is_stale(places: Places, digest: Digest) -> bool:
+    """Rule 3."""
+    state = read_state(places.part_state(digest))
+    if state is None or not _is_there(places.part(digest)):
+        return True
+    return _is_whole(places.blob(digest), state.size)
 
 
 def _settled_quarantine(places: Places) -> Iterator[Path]:

@@ -129,7 +129,7 @@ def _alone() -> Iterator[None]:
 
 @contextmanager
 def _watched(child: int, options: Sequence[str]) -> Iterator[None]:
-    """Strace has attached when the block begins, and has written its log when it ends."""
+    """The tracer has attached when the block begins, and has written its log when it ends."""
     command = ["strace", *options, "-p", str(child)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as strace:
         assert strace.stderr is not None

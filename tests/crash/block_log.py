@@ -3,8 +3,8 @@ the disks that a power cut could have left.
 
     between two flushes a disk may keep any of its writes, in any combination; it has what came before a flush
 
-Behind the file system lies a sector that belongs to nobody: what is written there is a mark, a line that tells
-what the program had promised by then.
+Behind the file system lie sectors of nobody: what is written there is a mark, a line that tells what the
+program had promised by then.
 """
 
 from __future__ import annotations

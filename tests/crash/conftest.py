@@ -13,7 +13,7 @@ from typing import Final
 import pytest
 
 _TALLY: Final = pytest.StashKey[Counter[str]]()
-_BEGUN_S: Final = time.monotonic()
+_SPENT_S: Final = pytest.StashKey[float]()
 
 
 @pytest.fixture
@@ -24,13 +24,15 @@ def memory() -> Iterator[Path]:
 
 
 @pytest.fixture
-def tally(request: pytest.FixtureRequest) -> Counter[str]:
+def tally(request: pytest.FixtureRequest) -> Iterator[Counter[str]]:
     """What was played, by kind; of the whole session."""
-    return request.config.stash.setdefault(_TALLY, Counter())
+    stash, begun_s = request.config.stash, time.monotonic()
+    yield stash.setdefault(_TALLY, Counter())
+    stash[_SPENT_S] = stash.get(_SPENT_S, 0.0) + time.monotonic() - begun_s
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if tally := config.stash.get(_TALLY, None):
         played = ", ".join(f"{count} {kind}" for kind, count in sorted(tally.items()))
-        passed_s = time.monotonic() - _BEGUN_S
-        terminalreporter.write_line(f"crash safety: {played}; {passed_s:.0f} s on {os.cpu_count()} cores")
+        spent_s = config.stash[_SPENT_S]
+        terminalreporter.write_line(f"crash safety: {played}; {spent_s:.0f} s on {os.cpu_count()} cores")

@@ -59,7 +59,7 @@ def violations(
 
 
 def _unrecovered(root: Path) -> list[str]:
-    """Of a stick that was pulled: what it lists is whole as it stands. What lists nothing yet is no layout."""
+    """Of a stick that was pulled: what it lists is whole as it stands."""
     return [f"before recovery: {text}" for text in check(root) if text[:2] in {"I3", "I4", "I6"}]
 
 

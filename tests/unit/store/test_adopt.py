@@ -67,6 +67,25 @@ def test_only_plain_files_are_adopted(layout: Layout, tmp_path: Path, kind: str)
         layout.adopt(path)
 
 
+def test_a_file_whose_name_could_not_be_written_leaves_nothing(root: Path, tmp_path: Path) -> None:
+    class NoRename(Files):
+        def rename(self, source: Path, target: Path) -> None:
+            if target.parent.name == "sha256":
+                raise StoreFault(path=str(target), reason="input/output error")
+            super().rename(source, target)
+
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"weights")
+    with Layout(root, files=NoRename()) as layout:
+        for link in (False, True):
+            with pytest.raises(StoreFault):
+                layout.adopt(path, link=link)
+        with pytest.raises(StoreFault):
+            layout.put(b"small", "text/plain")
+
+        assert list(layout.places.ingest.iterdir()) == []
+
+
 def test_a_file_that_changes_while_it_is_read_is_not_adopted(layout: Layout, tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"weights")

@@ -36,6 +36,31 @@ def test_a_file_that_could_not_be_written_leaves_the_old_one(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_that_could_not_be_made_durable_is_removed(tmp_path: Path) -> None:
+    class FailingDisk(Files):
+        def fsync(self, descriptor: int) -> None:
+            raise StoreFault(path="disk", reason="input/output error")
+
+    with pytest.raises(StoreFault):
+        FailingDisk().write_durably(tmp_path / "blob.tmp", b"content", mode=0o444)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_part_that_was_made_read_only_before_a_crash_is_written_again(tmp_path: Path) -> None:
+    """Only a process that is not root can see it fail; the crash harness plays without root's rights."""
+    part = tmp_path / "1.part"
+    part.write_bytes(b"old")
+    part.chmod(0o444)
+    files = Files()
+
+    descriptor = files.open_ingest(part)
+    files.pwrite(descriptor, b"new", 0)
+    os.close(descriptor)
+
+    assert part.read_bytes() == b"new"
+
+
 def test_a_refusal_names_the_path_and_the_reason(tmp_path: Path) -> None:
     with pytest.raises(StoreFault, match=r"missing/file.*No such file"):
         Files().create(tmp_path / "missing" / "file")
