@@ -130,11 +130,12 @@ class _Step:
 
 
 class Cuts:
-    """All states of one log. Pure."""
+    """All states of one log. Owned by one thread."""
 
     def __init__(self, start: Disk, operations: Sequence[Operation], *, seed: int, subsets: int = 8) -> None:
         """`subsets`: random choices for each prefix beside the systematic ones."""
-        self._start = start
+        self._base = start.copy()
+        self._settled = 0
         self._steps = _with_barriers(start, operations)
         self._random = random.Random(seed)
         self._subsets = subsets
@@ -161,6 +162,7 @@ class Cuts:
             for index, step in enumerate(happened)
             if step.durable_at is None or step.durable_at >= after
         ]
+        self._advance(happened, pending[0] if pending else len(happened))
         for kept, chosen in self._choices(pending):
             yield kept, self._build(happened, set(pending) - chosen, {})
         for index in pending[-6:]:
@@ -184,17 +186,25 @@ class Cuts:
         for _ in range(self._subsets):
             yield "some", {index for index in pending if self._random.random() < 0.5}
 
+    def _advance(self, happened: Sequence[_Step], first: int) -> None:
+        """What is before the first that may be lost is the same in all states from here on."""
+        for step in happened[self._settled : first]:
+            _apply(self._base, step.operation, step.inode)
+        self._settled = first
+
     def _build(self, happened: Sequence[_Step], lost: set[int], changed: dict[int, Write]) -> Disk:
-        disk = self._start.copy()
-        for index, step in enumerate(happened):
-            if index in lost:
-                continue
-            operation = changed.get(index, step.operation)
-            if isinstance(operation, Create | Rename | Link | Unlink | MakeDir | RemoveDir):
-                disk.apply_name(operation, step.inode)
-            else:
-                disk.apply(operation)
+        disk = self._base.copy()
+        for index, step in enumerate(happened[self._settled :], start=self._settled):
+            if index not in lost:
+                _apply(disk, changed.get(index, step.operation), step.inode)
         return disk
+
+
+def _apply(disk: Disk, operation: Operation, inode: int | None) -> None:
+    if isinstance(operation, Create | Rename | Link | Unlink | MakeDir | RemoveDir):
+        disk.apply_name(operation, inode)
+    else:
+        disk.apply(operation)
 
 
 def _damaged(content: bytes) -> Iterator[tuple[str, bytes]]:

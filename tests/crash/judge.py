@@ -45,7 +45,7 @@ def violations(
     found = _unrecovered(root) if scenario.is_carried else []
     promised = promises(scenario.before, said)
     try:
-        with _recovered(root, scenario) as layout:
+        with _recovered(root, scenario, promised) as layout:
             found += _kept(layout, scenario, promised)
         if recovers_twice:
             found += _second_recovery(root)
@@ -63,11 +63,11 @@ def _unrecovered(root: Path) -> list[str]:
     return [f"before recovery: {text}" for text in check(root) if text[:2] in {"I3", "I4", "I6"}]
 
 
-def _recovered(root: Path, scenario: Scenario) -> Layout:
+def _recovered(root: Path, scenario: Scenario, promised: Promises) -> Layout:
     try:
         return Layout(root, files=Files())
     except OutpostError:
-        if not scenario.rescues:
+        if not scenario.rescues or promised.acknowledged:
             raise
     recover_index(root, files=Files())
     return Layout(root, files=Files())
