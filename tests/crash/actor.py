@@ -53,6 +53,7 @@ def play(
     try:
         child = os.fork()
         if child == 0:
+            os.close(go)  # so that the end of the parent is the end of the wait
             _act(name, root, bug, (ready, said_to if said_to is not None else out, errors))
         with _watched(child, strace) if strace is not None else _alone():
             os.write(go, b"!")
@@ -92,9 +93,9 @@ def _act(name: str, root: Path, bug: str, descriptors: tuple[int, int, int]) -> 
         os.dup2(errors, 2)
         _libc.prctl(_PR_SET_PTRACER, _ANYBODY, 0, 0, 0)
         obey_modes()
-        os.read(ready, 1)
-        SCENARIOS[name].act(root, BUGS[bug]())
-        code = 0
+        if os.read(ready, 1):
+            SCENARIOS[name].act(root, BUGS[bug]())
+            code = 0
     except OutpostError as error:
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
         code = REFUSED
