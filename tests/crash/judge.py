@@ -24,6 +24,20 @@ from tests.crash.promises import Promises, promises
 from tests.crash.scenarios import Scenario
 from tests.crash.trees import read_tree
 
+
+class _Hurried(Files):
+    """The judge is never cut off: it need not wait for the disk."""
+
+    def fsync(self, descriptor: int) -> None:
+        """Not done."""
+
+    def fdatasync(self, descriptor: int) -> None:
+        """Not done."""
+
+    def fsync_dir(self, path: Path) -> None:
+        """Not done."""
+
+
 _ITS_OWN = frozenset(
     {"oci-layout", "index.json", "index.json.previous", "verified.json", "ballast", "lock", "blobs"}
     | {"blobs/sha256", "ingest", "quarantine", "quarantine/index.json.damaged"}
@@ -65,17 +79,17 @@ def _unrecovered(root: Path) -> list[str]:
 
 def _recovered(root: Path, scenario: Scenario, promised: Promises) -> Layout:
     try:
-        return Layout(root, files=Files())
+        return Layout(root, files=_Hurried())
     except OutpostError:
         if not scenario.rescues or promised.acknowledged:
             raise
-    recover_index(root, files=Files())
-    return Layout(root, files=Files())
+    recover_index(root, files=_Hurried())
+    return Layout(root, files=_Hurried())
 
 
 def _second_recovery(root: Path) -> list[str]:
     once = read_tree(root)
-    Layout(root, files=Files()).close()
+    Layout(root, files=_Hurried()).close()
     twice = read_tree(root)
     changed = sorted(name for name in once.keys() | twice.keys() if once.get(name) != twice.get(name))
     return [f"I8: a second recovery changed {', '.join(changed)}"] if changed else []
@@ -146,7 +160,7 @@ def _large_parts(root: Path) -> Iterator[str]:
 def _wasted(root: Path) -> Iterator[str]:
     """I9: when gc has run late, there is what names lead to, and nothing else."""
     clock = LateClock()
-    with Layout(root, files=Files(), monotonic=clock) as layout:
+    with Layout(root, files=_Hurried(), monotonic=clock) as layout:
         collect_late(layout, clock)
         needed = {digest for entry in layout.entries() for digest in layout.closure(entry.descriptor)}
         places = {f"blobs/sha256/{digest.removeprefix('sha256:')}" for digest in needed}

@@ -40,7 +40,7 @@ BUGS = [
     ("blobs unsynced", "resume of a half copy"),
     ("blobs unsynced", "import of many layers"),
     ("name dropped first", "replace tag"),
-    ("name dropped first", "busy day"),
+    ("name dropped first", "quarantine and collect"),
 ]
 
 
