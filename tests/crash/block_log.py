@@ -37,7 +37,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class DiskState:
-    image: bytes
+    image: bytearray
     entries: int
     """Requests of the log that had been sent."""
     kept: str
@@ -47,19 +47,17 @@ class DiskState:
 
 def read_log(path: Path) -> list[Entry]:
     """Raises ValueError for a log that is not one. Discards are left out: they promise nothing."""
-    raw = path.read_bytes()
-    magic, version, count, sector = _SUPER.unpack_from(raw)
-    if magic != _MAGIC or version != 1:
-        raise ValueError(f"no log of writes: {path}")
-    entries, position = [], sector
-    for _ in range(count):
-        first, sectors, flags, _ = _ENTRY.unpack_from(raw, position)
-        position += sector
-        content = b""
-        if not flags & _DISCARD:
-            content = raw[position : position + sectors * sector]
-            position += sectors * sector
-            entries.append(Entry(first * sector, content, bool(flags & _FLUSH), bool(flags & _FUA)))
+    entries = []
+    with path.open("rb") as log:  # a sparse file, far larger than what is in it
+        magic, version, count, sector = _SUPER.unpack(log.read(_SUPER.size))
+        if magic != _MAGIC or version != 1:
+            raise ValueError(f"no log of writes: {path}")
+        log.seek(sector)
+        for _ in range(count):
+            first, sectors, flags, _ = _ENTRY.unpack_from(log.read(sector))
+            if not flags & _DISCARD:
+                content = log.read(sectors * sector)
+                entries.append(Entry(first * sector, content, bool(flags & _FLUSH), bool(flags & _FUA)))
     return entries
 
 
@@ -107,7 +105,7 @@ def _write(image: bytearray, writes: list[Entry]) -> None:
         image[one.offset : one.offset + len(one.content)] = one.content
 
 
-def _with(flushed: bytearray, writes: list[Entry]) -> bytes:
+def _with(flushed: bytearray, writes: list[Entry]) -> bytearray:
     image = bytearray(flushed)
     _write(image, writes)
-    return bytes(image)
+    return image

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -58,16 +59,17 @@ def cut(memory: Path, name: str, *, bug: str = "", enough: int | None = None) ->
     """How many states of the disk were judged, and what is wrong with them, in words; `enough` ends it."""
     folder = memory / name.replace(" ", "-")
     folder.mkdir()
-    states, found = played(name, folder, bug=bug), list[str]()
-    for number, state in enumerate(states):
+    found, count = list[str](), 0
+    for number, state in enumerate(played(name, folder, bug=bug)):
+        count = number + 1
         for text in judged(state, name, folder, checks=number % _CHECKED_EVERY == 0):
             found.append(f"{name}, after {state.entries} writes, kept {state.kept}: {text}")
         if enough is not None and len(found) >= enough:
-            return number + 1, found
-    return len(states), found
+            break
+    return count, found
 
 
-def played(name: str, folder: Path, *, bug: str = "") -> list[DiskState]:
+def played(name: str, folder: Path, *, bug: str = "") -> Iterator[DiskState]:
     """The states of the disk while the scenario ran, each with what had been promised by then."""
     with logged_disk(folder) as disk:
         prepare_root(name, disk.mounted / "store")
@@ -78,16 +80,16 @@ def played(name: str, folder: Path, *, bug: str = "") -> list[DiskState]:
         assert done.code == 0, done.complaint
         subprocess.run(["sync", "-f", str(disk.mounted)], check=True)
     entries = read_log(disk.log)
-    states = disk_states(
-        disk.base.read_bytes(), entries, seed=2, subsets=8, most=_PER_SCENARIO, from_entry=begun
-    )
-    return list(states)
+    base = disk.base.read_bytes()
+    return disk_states(base, entries, seed=2, subsets=8, most=_PER_SCENARIO, from_entry=begun)
 
 
 def judged(state: DiskState, name: str, folder: Path, *, checks: bool) -> list[str]:
     image, mounted = folder / "state", folder / "state-mounted"
-    image.write_bytes(state.image)
     mounted.mkdir(exist_ok=True)
+    image.touch()
+    with image.open("r+b") as file:  # over the last one: its pages are there
+        file.write(state.image)
     with mounted_image(image, mounted, options="loop,noatime"):
         found = violations(mounted / "store", SCENARIOS[name], state.marks)
     if checks and (unsound := has_sound_file_system(image)):

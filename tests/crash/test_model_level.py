@@ -21,7 +21,7 @@ from tests.crash.trees import write_tree
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 LEAST_STATES = 2000
-_MOST_PER_SCENARIO = 220
+_MOST_PER_SCENARIO = 200
 _MOST_OF_A_BUG = 150
 _RECOVERED_TWICE_EVERY = 4
 _TRIED_AGAIN_EVERY = 8
