@@ -28,6 +28,8 @@ REPLACED = Model(name="first:latest", layers=(1, 4))
 THIRD = Model(name="third:latest", layers=(2, 5, 6))
 LARGE = Model(name="large:latest", layers=(1, 7, 8, 9, 10))
 
+LATE_S = LEFTOVER_S + 3600.0
+
 Act = Callable[[Path, Files], None]
 
 
@@ -43,9 +45,8 @@ class LateClock:
 
 def collect_late(layout: Layout, clock: LateClock) -> None:
     """As gc runs more than a week later. `clock`: the one the layout was opened with."""
-    late_s = LEFTOVER_S + 3600.0
-    clock.now_s += late_s
-    collect(layout, now=time.time() + late_s)
+    clock.now_s += LATE_S
+    collect(layout, now=time.time() + LATE_S)
 
 
 def _bring(layout: Layout, model: Model) -> None:
@@ -83,14 +84,15 @@ def leave_orphans(root: Path) -> None:
 
 
 def collect_beside(root: Path, files: Files) -> None:
-    """Gc runs again and again, and late, while a model arrives: orphans go, what arrives stays."""
+    """A week later gc runs again and again while a model arrives: orphans go, what arrives stays."""
     clock = LateClock()
     with Layout(root, files=files, monotonic=clock) as layout:
         stop = threading.Event()
+        clock.now_s += LATE_S
 
         def clean() -> None:
             while not stop.is_set():
-                collect_late(layout, clock)
+                collect(layout, now=time.time() + LATE_S)
                 stop.wait(0.001)
 
         cleaner = threading.Thread(target=clean, name="gc")
