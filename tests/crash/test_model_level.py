@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -15,14 +17,15 @@ from tests.crash.disk_model import Cuts, State
 from tests.crash.judge import violations
 from tests.crash.pool import spread
 from tests.crash.scenarios import SCENARIOS
-from tests.crash.tracing import trace
+from tests.crash.tracing import Trace, trace
 from tests.crash.trees import write_tree
 
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 LEAST_STATES = 2000
 _MOST_PER_SCENARIO = 200
-_MOST_OF_A_BUG = 150
+_OF_A_BUG_EVERY = 2
+"""One state of so many, until the bug is found."""
 _RECOVERED_TWICE_EVERY = 4
 _TRIED_AGAIN_EVERY = 8
 
@@ -51,11 +54,22 @@ class Judged:
     found: list[str]
 
 
-def judge_states(name: str, folder: Path, *, bug: str = "", most: int, enough: int = 20) -> Judged:
-    """`enough` violations end it."""
+def judge_scenario(name: str, folder: Path) -> Judged:
+    traced = trace(name, folder)
+    states = list(Cuts(traced.start, traced.operations, seed=1).states())
+    return judge_states(name, folder, traced, some_of(states, _MOST_PER_SCENARIO), enough=20)
+
+
+def find_bug(name: str, folder: Path, bug: str) -> list[str]:
     traced = trace(name, folder, bug=bug)
-    states = some_of(list(Cuts(traced.start, traced.operations, seed=1).states()), most)
+    states = Cuts(traced.start, traced.operations, seed=1).states()
+    return judge_states(name, folder, traced, islice(states, 0, None, _OF_A_BUG_EVERY), enough=1).found
+
+
+def judge_states(name: str, folder: Path, traced: Trace, states: Iterable[State], *, enough: int) -> Judged:
+    """`enough` violations end it."""
     found: list[str] = []
+    number = -1
     for number, state in enumerate(states):
         root = folder / f"state-{number}"
         write_tree(root, state.tree, base=traced.root, inodes=state.inodes, modes=state.modes)
@@ -63,8 +77,8 @@ def judge_states(name: str, folder: Path, *, bug: str = "", most: int, enough: i
         found += [f"{where}: {text}" for text in judge_state(name, root, state, number)]
         shutil.rmtree(root)
         if len(found) >= enough:
-            return Judged(number + 1, 0, found)
-    return Judged(len(states), -(-len(states) // _TRIED_AGAIN_EVERY), found)
+            break
+    return Judged(number + 1, number // _TRIED_AGAIN_EVERY + 1, found)
 
 
 def judge_state(name: str, root: Path, state: State, number: int) -> list[str]:
@@ -93,7 +107,7 @@ def some_of(states: list[State], most: int) -> list[State]:
 def _judged_in(memory: Path, name: str) -> Judged:
     folder = memory / name.replace(" ", "-")
     folder.mkdir()
-    return judge_states(name, folder, most=_MOST_PER_SCENARIO)
+    return judge_scenario(name, folder)
 
 
 def test_no_cut_at_any_operation_breaks_the_store(memory: Path, tally: Counter[str]) -> None:
@@ -117,4 +131,4 @@ def _found_of(memory: Path, pair: tuple[str, str]) -> list[str]:
     bug, name = pair
     folder = memory / "-".join(pair).replace(" ", "-")
     folder.mkdir()
-    return judge_states(name, folder, bug=bug, most=_MOST_OF_A_BUG, enough=1).found
+    return find_bug(name, folder, bug)
