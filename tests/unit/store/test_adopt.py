@@ -12,6 +12,7 @@ from appliance.errors import (
 )
 from appliance.store.content import Progress
 from appliance.store.digest import digest_of
+from appliance.store.files import Files
 from appliance.store.layout import Layout
 from appliance.store.reference import parse_reference
 
