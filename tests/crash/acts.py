@@ -186,9 +186,9 @@ def download_url(root: Path, files: Files) -> None:
     """A file without a manifest: it breaks off, goes on, is adopted by a hard link, and gets a name."""
     say_try(FIRST.name, FIRST.digest)
     with Layout(root, files=files) as layout, contextlib.suppress(SourceBroke):
-        download(PageDoor(blob(1), breaks_after=2), URL, layout, unreported)
+        download(PageDoor(blob(1), breaks_after=2), [URL], layout, unreported)
     with Layout(root, files=files) as layout:
-        download(PageDoor(blob(1)), URL, layout, unreported)
+        download(PageDoor(blob(1)), [URL], layout, unreported)
         FIRST.arrive(layout)
         say_have(FIRST.name, FIRST.digest)
 
