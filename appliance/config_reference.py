@@ -31,7 +31,10 @@ _EXAMPLES: Final = {
         '"mirror.example:5000" = { insecure = true }',
         '"hub.example" = { token = "secret", redirects_to = ["blobs.example"] }',
     ),
-    "access.keys": ('k7f3q9xz = "64 hex digits"',),
+    "access.keys": (
+        'k7f3q9xz = "64 hex digits"',
+        'b2m8w0ya = { sha256 = "64 hex digits", scopes = ["models:read", "models:write"] }',
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""API keys: their form, their making and their check. Stands in the middleware of flow 1.
+"""API keys: their form, their making, their check and their scopes. Stands in the middleware of flow 1.
 
     ek_<id8>_<43 characters: base64url of 32 random bytes>_<crc6: base62 of the CRC-32 of all before it>
 
@@ -20,14 +20,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from appliance.errors import Unauthenticated
+from appliance.access.scopes import DEFAULT, Scope
+from appliance.errors import ScopeMissing, Unauthenticated
 
 _BASE62: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _ID_ALPHABET: Final = string.ascii_lowercase + string.digits
 _FORM: Final = re.compile(r"(ek_([a-z0-9]{8})_[A-Za-z0-9_-]{43})_([0-9A-Za-z]{6})", re.ASCII)
 _SCOPE_DOMAIN: Final = b"outpost prefix scope\0"
-_NO_DIGEST: Final = "0" * 64
-"""Compared with when the id is unknown, so that known and unknown ids take the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +38,28 @@ class NewKey:
     sha256: str
 
 
-class KeyRing:
-    """The keys of this Outpost: id to SHA-256 of the whole key. Immutable; any thread may ask."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredKey:
+    """What is known of a key, beside its id."""
 
-    def __init__(self, sha256_by_id: Mapping[str, str]) -> None:
-        self._sha256_by_id = dict(sha256_by_id)
+    sha256: str
+    """Of the whole key, in hex."""
+    scopes: frozenset[Scope] = DEFAULT
+
+
+_NOBODY: Final = StoredKey(sha256="0" * 64, scopes=frozenset())
+"""Compared with when the id is unknown, so that known and unknown ids take the same time."""
+
+
+class KeyRing:
+    """The keys of this Outpost, by id. Immutable; any thread may ask."""
+
+    def __init__(self, keys: Mapping[str, StoredKey]) -> None:
+        self._keys = dict(keys)
 
     def __bool__(self) -> bool:
         """Whether there is any key at all; without one the door is open to this machine."""
-        return bool(self._sha256_by_id)
+        return bool(self._keys)
 
     def verify(self, bearer: str | None) -> str:
         """The id of the key `bearer` (the text after `Bearer `). Raises Unauthenticated.
@@ -60,10 +72,15 @@ class KeyRing:
         key_id = key_id_of(bearer)
         if key_id is None:
             raise Unauthenticated(reason="this is not a key of an Outpost: its form or checksum is wrong")
-        stored = self._sha256_by_id.get(key_id, _NO_DIGEST)
-        if not hmac.compare_digest(stored, digest_of(bearer)):
+        stored = self._keys.get(key_id, _NOBODY)
+        if not hmac.compare_digest(stored.sha256, digest_of(bearer)):
             raise Unauthenticated(reason="this key is not known here")
         return key_id
+
+    def require(self, key_id: str, needed: frozenset[Scope]) -> None:
+        """Raises ScopeMissing when a verified key has none of the scopes in `needed`."""
+        if self._keys.get(key_id, _NOBODY).scopes.isdisjoint(needed):
+            raise ScopeMissing(key_id=key_id, needed=sorted(needed))
 
 
 def generate() -> NewKey:

@@ -9,6 +9,7 @@ import falcon
 from appliance import __version__
 from appliance.access.keys import KeyRing
 from appliance.api import error_responses, health
+from appliance.api.caller import Callers
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import Observer
 from appliance.api.middleware import HostMiddleware, KeyMiddleware, OriginMiddleware, RequestMiddleware
@@ -19,6 +20,7 @@ from appliance.api.openai.models import Model, Models
 from appliance.api.openai.tokens import DetokenizeTokens, TokenizeText
 from appliance.api.places import PlacesMiddleware
 from appliance.api.registry import ReadableLayout, Registry, RegistryRoot
+from appliance.api.route_scopes import require_complete
 from appliance.api.store import StoredModel, StoredModels, StoreOperations
 from appliance.store.verbs import StoreVerbs
 from appliance.supervisor.inference import Inference
@@ -34,6 +36,7 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     keys: KeyRing | None = None,
     host_names: Sequence[str] = (),
     allowed_origins: Sequence[str] = (),
+    trusted_proxies: Sequence[str] = (),
     observer: Observer | None = None,
     render_metrics: Callable[[], str] | None = None,
     store: StoreVerbs | None = None,
@@ -43,13 +46,14 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     anew for every `/healthz` and `/readyz`.
 
     `host_names`: names beside localhost, `*.local` and addresses by which this Outpost is called.
-    `allowed_origins`: web pages that may use it, as `https://host[:port]`. `observer` and `render_metrics`
+    `allowed_origins`: web pages that may use it, as `https://host[:port]`. `trusted_proxies`: who may say on
+    whose behalf it calls (`caller.py`). `observer` and `render_metrics`
     are usually the two sides of one `telemetry.prometheus.Prometheus`. `store` and `layout`: the verbs of the
     model store, and what of it `/v2` gives to others; None: those routes do not exist.
     """
     app: App = falcon.App(
         middleware=[
-            RequestMiddleware(observer),
+            RequestMiddleware(observer, Callers(trusted_proxies)),
             HostMiddleware(host_names),
             OriginMiddleware(allowed_origins),
             KeyMiddleware(keys or KeyRing({})),
@@ -57,24 +61,29 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
         ]
     )
     error_responses.install(app)
+
+    def add(route: str, resource: object) -> None:
+        require_complete(route, resource)
+        app.add_route(route, resource)
+
     calls, fingerprint = Calls(inference, observer), f"fp_outpost_{__version__}"
-    app.add_route("/v1/chat/completions", ChatCompletions(calls, limits, fingerprint=fingerprint))
-    app.add_route("/v1/completions", Completions(calls, limits, fingerprint=fingerprint))
-    app.add_route("/v1/embeddings", Embeddings(calls, limits))
-    app.add_route("/v1/rerank", Reranks(calls, limits))
-    app.add_route("/v1/models", Models(inference))
-    app.add_route("/v1/models/{model:path}", Model(inference))
-    app.add_route("/tokenize", TokenizeText(calls, limits))
-    app.add_route("/detokenize", DetokenizeTokens(calls, limits))
-    app.add_route("/healthz", health.Health(report))
-    app.add_route("/readyz", health.Readiness(report))
+    add("/v1/chat/completions", ChatCompletions(calls, limits, fingerprint=fingerprint))
+    add("/v1/completions", Completions(calls, limits, fingerprint=fingerprint))
+    add("/v1/embeddings", Embeddings(calls, limits))
+    add("/v1/rerank", Reranks(calls, limits))
+    add("/v1/models", Models(inference))
+    add("/v1/models/{model:path}", Model(inference))
+    add("/tokenize", TokenizeText(calls, limits))
+    add("/detokenize", DetokenizeTokens(calls, limits))
+    add("/healthz", health.Health(report))
+    add("/readyz", health.Readiness(report))
     if render_metrics is not None:
-        app.add_route("/metrics", health.Metrics(render_metrics))
+        add("/metrics", health.Metrics(render_metrics))
     if store is not None:
-        app.add_route("/outpost/v1/models", StoredModels(store))
-        app.add_route("/outpost/v1/models/{name:path}", StoredModel(store))
-        app.add_route("/outpost/v1/operations", StoreOperations(store, limits))
+        add("/outpost/v1/models", StoredModels(store))
+        add("/outpost/v1/models/{name:path}", StoredModel(store))
+        add("/outpost/v1/operations", StoreOperations(store, limits))
     if layout is not None:
-        app.add_route("/v2/", RegistryRoot())
-        app.add_route("/v2/{rest:path}", Registry(layout))
+        add("/v2/", RegistryRoot())
+        add("/v2/{rest:path}", Registry(layout))
     return app

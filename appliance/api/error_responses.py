@@ -45,6 +45,7 @@ TABLE: Final[dict[type[errors.OutpostError], Row]] = {
     errors.ModelInUse: Row(409, "invalid_request_error", "model_in_use"),
     errors.Unauthenticated: Row(401, "authentication_error", "invalid_api_key"),
     errors.NotAllowed: Row(403, "permission_error", "not_allowed"),
+    errors.ScopeMissing: Row(403, "permission_error", "insufficient_scope"),
     errors.ClientGone: Row(499, "invalid_request_error", "client_gone"),
     errors.Overloaded: Row(503, "server_error", "overloaded", retry=True),
     errors.ModelLoading: Row(503, "server_error", "model_loading", retry=True),

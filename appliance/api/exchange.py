@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 import falcon
 
 from appliance import log
+from appliance.api.caller import Caller
 from appliance.wire.messages import Accepted, Usage
 
 _log = log.logger("api")
@@ -42,6 +43,7 @@ class Exchange:
         "_started_s",
         "_total_s",
         "accepted",
+        "caller",
         "error_code",
         "finish_reason",
         "gone",
@@ -66,8 +68,9 @@ class Exchange:
         self.gone = gone
         """Cheap; True once the client has closed the connection."""
         self.route: str | None = None
+        self.caller = Caller(address="")
         self.owner = ""
-        """Whom the queue is fair to: the key's id, or the client's address."""
+        """Whom the queue is fair to: the key's id, or the caller's address."""
         self.scope = ""
         """Within which prefixes are reused."""
         self.model: str | None = None

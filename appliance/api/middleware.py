@@ -2,7 +2,7 @@
 line.
 
 Order of the checks: the Host first (a page that rebinds DNS must learn nothing), then the Origin, then the
-key.
+key, then, once the route is known, the key's scopes.
 """
 
 from __future__ import annotations
@@ -10,18 +10,17 @@ from __future__ import annotations
 import base64
 import ipaddress
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import falcon
 
 from appliance.access.keys import KeyRing, scope_of
 from appliance.api import registry_errors
+from appliance.api.caller import Callers
 from appliance.api.exchange import Observer, exchange_of
+from appliance.api.route_scopes import ANYONE, PUBLIC_PATHS, needed_for
 from appliance.errors import InvalidRequest, NotAllowed
-
-PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz"})
-"""Answered without a key: whoever restarts us must be able to ask."""
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CORS_HEADERS: Final = "authorization, content-type, x-api-key, x-request-id"
@@ -31,11 +30,14 @@ _MAX_WARNING_CHARS: Final = 1024
 class RequestMiddleware:
     """Stateless; any thread. Gives every request its `Exchange`, and ends it unless a stream still runs."""
 
-    def __init__(self, observer: Observer | None) -> None:
+    def __init__(self, observer: Observer | None, callers: Callers) -> None:
         self._observer = observer
+        self._callers = callers
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
-        exchange_of(req, observer=self._observer)
+        exchange = exchange_of(req, observer=self._observer)
+        exchange.caller = self._callers.caller_of(req.env)
+        exchange.owner = exchange.caller.address
 
     def process_response(
         self,
@@ -118,8 +120,8 @@ class OriginMiddleware:
 
 
 class KeyMiddleware:
-    """Asks for a key, when there are any; without one only loopback is ever bound, and this machine is
-    trusted.
+    """Asks for a key, when there are any, and for the scope that the route needs; without keys only loopback
+    is ever bound, and this machine is trusted.
     """
 
     def __init__(self, keys: KeyRing) -> None:
@@ -127,11 +129,18 @@ class KeyMiddleware:
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         exchange = exchange_of(req)
-        exchange.owner = str(req.env.get("REMOTE_ADDR", ""))
         if not self._keys or req.path in PUBLIC_PATHS:
             return
         key_id = self._keys.verify(_bearer(req))
         exchange.owner, exchange.scope = key_id, scope_of(key_id)
+
+    def process_resource(
+        self, req: falcon.Request, _resp: falcon.Response, _resource: object, _params: dict[str, Any]
+    ) -> None:
+        """Falcon calls it once it knows the route; where there is none, a 404 needs no scope."""
+        needed = needed_for(req.uri_template or "", req.method)
+        if self._keys and needed is not ANYONE:
+            self._keys.require(exchange_of(req).owner, needed)
 
 
 def host_of(header: str) -> str | None:

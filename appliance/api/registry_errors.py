@@ -18,6 +18,7 @@ _BY_CODE: Final = {
     "digest_mismatch": "DIGEST_INVALID",
     "invalid_api_key": "UNAUTHORIZED",
     "not_allowed": "DENIED",
+    "insufficient_scope": "DENIED",
     "overloaded": "TOOMANYREQUESTS",
     "method_not_allowed": "UNSUPPORTED",
     "unknown_url": "NAME_UNKNOWN",

@@ -192,7 +192,7 @@ def _adjustments(limits: ServerLimits) -> Adjustments:
         cleanup_interval=_SWEEP_S,
         asyncore_use_poll=True,  # select() ends at 1,024 descriptors
         expose_tracebacks=False,
-        clear_untrusted_proxy_headers=True,
+        clear_untrusted_proxy_headers=False,  # `caller.py` judges them, also by their being there
         log_socket_errors=False,  # a client that goes away is no error of ours
         server_name="outpost",
     )

@@ -8,7 +8,6 @@ POST /outpost/v1/operations          {"verb": …}: pull, push, create, import, 
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 from typing import Final
 
@@ -66,8 +65,11 @@ class StoreOperations:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)
         asked = operations.parse_operation(json_body.read(req, limit_bytes=self._limits.max_body_bytes))
-        if operations.paths_of(asked) and not is_loopback(req.remote_addr):
-            raise NotAllowed(reason="files are named only by callers on this machine; send names and digests")
+        if operations.paths_of(asked) and not exchange.caller.is_on_this_machine:
+            raise NotAllowed(
+                reason="files are named only by callers on this machine, and not through a proxy; "
+                "send names and digests"
+            )
         exchange.model = " ".join(operations.names_of(asked))[:256] or None
         running = Operation(
             lambda report: self._perform(asked, exchange, report),
@@ -92,16 +94,6 @@ class StoreOperations:
             self._places.release()
         _log.info("store_operation", request_id=exchange.request_id, verb=verb, **_loggable(outcome))
         return outcome
-
-
-def is_loopback(address: str) -> bool:
-    """Whether the caller is on this machine, also where IPv6 wraps an IPv4 address."""
-    try:
-        told = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    wrapped = told.ipv4_mapped if isinstance(told, ipaddress.IPv6Address) else None
-    return (wrapped or told).is_loopback
 
 
 def _loggable(outcome: Outcome) -> dict[str, object]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from appliance.config.settings import Config, ModelSettings, RemoteSettings, Section
+from appliance.config.settings import Config, KeySettings, ModelSettings, RemoteSettings, Section
 from appliance.config.values import is_loopback
 from appliance.errors import ConfigError
 
@@ -123,7 +123,7 @@ def _config_error(error: ValidationError, *, source: str, told: dict[str, Any]) 
 
 def _shown(kind: str, value: object, where: list[str]) -> object:
     """A secret is told by its key alone: errors are logged."""
-    if where[-1] == "token":
+    if where[-1] == "token" or where[:2] == ["access", "keys"]:  # somebody may have written the key itself
         return "(not shown)"
     return "(a whole table)" if kind == "missing" or isinstance(value, dict) else value
 
@@ -143,5 +143,7 @@ def _table_at(where: list[str]) -> type[Section]:
         return ModelSettings
     if where[:2] == ["store", "hosts"] and len(where) > 2:
         return RemoteSettings
+    if where[:2] == ["access", "keys"] and len(where) > 3:
+        return KeySettings
     section = Config.model_fields[where[0]].annotation
     return section if isinstance(section, type) and issubclass(section, Section) else Config

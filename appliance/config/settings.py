@@ -15,12 +15,14 @@ from appliance.config.values import (
     FilePath,
     HostName,
     KeyId,
+    KeyScope,
     Listen,
     LogFormat,
     LogLevel,
     ModelName,
     Origin,
     Pooling,
+    ProxyAddress,
     RedirectHost,
     RemoteHost,
     SandboxWish,
@@ -28,6 +30,7 @@ from appliance.config.values import (
     Token,
     entry_from_path,
     frozen,
+    key_from_sha256,
     parse_listen,
 )
 
@@ -40,10 +43,17 @@ MOST_THREADS: Final = 512
 
 
 def _setting(
-    default: Any, text: str, *, unit: str | None = None, ge: float | None = None, le: float | None = None
+    default: Any,
+    text: str,
+    *,
+    unit: str | None = None,
+    ge: float | None = None,
+    le: float | None = None,
+    min_length: int | None = None,
 ) -> Any:
     """One setting: default, text, unit and bounds (both inclusive)."""
-    return Field(default, description=text, json_schema_extra={"unit": unit} if unit else None, ge=ge, le=le)
+    extra = {"unit": unit} if unit else None
+    return Field(default, description=text, json_schema_extra=extra, ge=ge, le=le, min_length=min_length)
 
 
 class Section(BaseModel):
@@ -73,6 +83,11 @@ class ServerSettings(Section):
     )
     origins: Annotated[tuple[Origin, ...], BeforeValidator(frozen)] = _setting(
         (), "Web pages of other origins that may use it from a browser, as https://host[:port]."
+    )
+    trusted_proxies: Annotated[tuple[ProxyAddress, ...], BeforeValidator(frozen)] = _setting(
+        (),
+        "Addresses or networks of proxies whose X-Forwarded-For is believed; what comes from them is never "
+        "taken for this machine's own, so that nobody names its files through them.",
     )
 
     @property
@@ -245,12 +260,23 @@ class StoreSettings(Section):
     )
 
 
-class AccessSettings(Section):
-    """Who may ask. Without keys everybody on this machine may, and nobody else."""
+class KeySettings(Section):
+    """One key."""
 
-    keys: dict[KeyId, Sha256] = Field(
+    sha256: Sha256 = Field(description="SHA-256 of the whole key, in hex. The key itself is stored nowhere.")
+    scopes: Annotated[tuple[KeyScope, ...], BeforeValidator(frozen)] = _setting(
+        ("inference",), "What it may do; nothing but what is listed.", min_length=1
+    )
+
+
+class AccessSettings(Section):
+    """Who may ask, and for what. Without keys everybody on this machine may, and nobody else."""
+
+    keys: dict[KeyId, Annotated[KeySettings, BeforeValidator(key_from_sha256)]] = Field(
         default_factory=dict,
-        description="Key id = SHA-256 of the whole key, in hex. The key itself is stored nowhere.",
+        description="Key id = SHA-256 of the whole key, in hex (the key itself is stored nowhere): it may have "
+        "models answer. Or key id = { sha256 = …, scopes = […] } with any of inference, models:read (list and "
+        "take away), models:write (change what is stored) and metrics.",
     )
 
 

@@ -28,6 +28,8 @@ Pooling = Literal["none", "mean", "cls", "last", "rank"]
 SandboxWish = Literal["auto", "strict", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
+KeyScope = Literal["inference", "models:read", "models:write", "metrics"]
+"""`access.scopes.Scope` as the file writes it; a test compares the two."""
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -57,6 +59,11 @@ def entry_from_path(value: object) -> object:
     return {"path": value} if isinstance(value, str | Path) else value
 
 
+def key_from_sha256(value: object) -> object:
+    """A bare SHA-256 in `[access.keys]` is short for `{ sha256 = … }`."""
+    return {"sha256": value} if isinstance(value, str) else value
+
+
 def _path(value: object) -> object:
     return Path(value).expanduser() if isinstance(value, str) and value else value
 
@@ -80,6 +87,15 @@ def _origin(text: str) -> str:
     """As browsers write it, or it would never match."""
     if not _ORIGIN.fullmatch(text):
         raise ValueError("an origin without path or wildcard, as in https://app.example:8443")
+    return text
+
+
+def _proxy(text: str) -> str:
+    """Never a name: the socket's address is what it is compared with."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError:
+        raise ValueError("an IP address or a network, as in 127.0.0.2 or 10.1.0.0/16") from None
     return text
 
 
@@ -143,5 +159,6 @@ RedirectHost = Annotated[str, AfterValidator(_redirect)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Token = Annotated[str, AfterValidator(_token)]
 Origin = Annotated[str, AfterValidator(_origin)]
+ProxyAddress = Annotated[str, AfterValidator(_proxy)]
 KeyId = Annotated[str, AfterValidator(_key_id)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]

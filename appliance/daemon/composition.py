@@ -21,14 +21,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from appliance import __version__, log, systemd
-from appliance.access.keys import KeyRing
 from appliance.api.app import create_app
 from appliance.api.calls import Limits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.directory import lock_of, write_record
 from appliance.daemon.model_store import Children, make_store
-from appliance.daemon.policies import queue_policy, runner_policy, upkeep_policy
+from appliance.daemon.policies import key_ring, queue_policy, runner_policy, upkeep_policy
 from appliance.daemon.store_health import store_health
 from appliance.daemon.stored_models import Pins, all_specs, require_known
 from appliance.daemon.upkeep import Upkeep
@@ -99,9 +98,10 @@ class Daemon:
             inference=self._supervisor,
             report=self.health,
             limits=door_limits(config),
-            keys=KeyRing(config.access.keys),
+            keys=key_ring(config),
             host_names=config.server.names,
             allowed_origins=config.server.origins,
+            trusted_proxies=config.server.trusted_proxies,
             observer=prometheus,
             render_metrics=prometheus.render,
             store=self._store,

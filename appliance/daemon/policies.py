@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from appliance.access.keys import KeyRing, StoredKey
+from appliance.access.scopes import Scope
 from appliance.config import (
     LEAST_UBATCH,
     MOST_CONTEXT,
@@ -26,6 +28,15 @@ _BOUNDS: Final = {
     "n_threads": (0, MOST_THREADS),
 }
 """Of `[engine]`: a model's own wishes are kept within them."""
+
+
+def key_ring(config: Config) -> KeyRing:
+    return KeyRing(
+        {
+            key_id: StoredKey(sha256=key.sha256, scopes=frozenset(Scope(scope) for scope in key.scopes))
+            for key_id, key in config.access.keys.items()
+        }
+    )
 
 
 def queue_policy(config: Config) -> QueuePolicy:

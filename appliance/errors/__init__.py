@@ -11,6 +11,7 @@
     │   ├── OutboundRefused         the configuration does not name this host
     │   ├── Unauthenticated         no key, or a wrong one
     │   ├── NotAllowed              not by this caller, name or web page
+    │   ├── ScopeMissing            the key is not for this
     │   ├── ModelInUse              it is served or pulled just now
     │   └── ClientGone              the caller hung up before the answer began
     ├── CapacityError       try later; `retry_after_s` says when
@@ -74,6 +75,7 @@ from appliance.errors.request import (
     NotAllowed,
     OutboundRefused,
     RequestError,
+    ScopeMissing,
     Unauthenticated,
     Unsupported,
 )
@@ -133,6 +135,7 @@ __all__ = [
     "RunnerError",
     "RunnerHung",
     "RunnerStartFailed",
+    "ScopeMissing",
     "ShuttingDown",
     "StoreFault",
     "StoreInUse",

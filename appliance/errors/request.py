@@ -88,6 +88,17 @@ class NotAllowed(RequestError):
         super().__init__(reason, reason=reason)
 
 
+class ScopeMissing(RequestError):
+    def __init__(self, *, key_id: str, needed: list[str]) -> None:
+        scopes = " or ".join(f"'{scope}'" for scope in needed)
+        super().__init__(
+            f"this key may not do that: it needs the scope {scopes}, which its entry in [access.keys] "
+            f"({key_id}) does not list",
+            key_id=key_id,
+            needed=needed,
+        )
+
+
 class ClientGone(RequestError):
     """Nobody reads this; it ends the work and stands in the log."""
 

@@ -12,7 +12,7 @@ from openai import OpenAI
 
 from appliance import errors
 from appliance.access import keys as access_keys
-from appliance.access.keys import KeyRing
+from appliance.access.keys import KeyRing, StoredKey
 from appliance.wire.messages import (
     ChatPrompt,
     ConstraintKind,
@@ -214,7 +214,7 @@ def test_a_fault_in_mid_stream_raises_after_the_text_that_came(door: Door, clien
 
 def test_a_key_is_asked_for_and_taken() -> None:
     key = access_keys.generate()
-    with opened(keys=KeyRing({key.key_id: key.sha256})) as door:
+    with opened(keys=KeyRing({key.key_id: StoredKey(sha256=key.sha256)})) as door:
         url = f"{door.url}/v1"
         with (
             OpenAI(base_url=url, api_key="x", max_retries=0) as client,

@@ -18,7 +18,8 @@ import httpx
 import psutil
 import pytest
 
-from appliance.access.keys import KeyRing, generate
+from appliance.access.keys import KeyRing, NewKey, StoredKey, generate
+from appliance.access.scopes import Scope
 from appliance.api.registry import MAX_STREAMS
 from appliance.store.content import unreported
 from appliance.store.descriptor import Descriptor, Manifest
@@ -91,9 +92,14 @@ def test_skopeo_takes_a_model_away_whole(door: Door, stored: Stored, tmp_path: P
     assert sha256_of(tmp_path / "out/blobs/sha256" / stored.weights.digest[7:]) == stored.weights.digest[7:]
 
 
+def _ring(key: NewKey) -> KeyRing:
+    """Scope `models:read` alone is all that a mirror's client needs."""
+    return KeyRing({key.key_id: StoredKey(sha256=key.sha256, scopes=frozenset({Scope.MODELS_READ}))})
+
+
 def test_skopeo_sends_a_key_as_a_password(stored: Stored, tmp_path: Path) -> None:
     key = generate()
-    with opened(layout=stored.layout, keys=KeyRing({key.key_id: key.sha256})) as door:
+    with opened(layout=stored.layout, keys=_ring(key)) as door:
         host, port = door.server.address
         inspect = ["skopeo", "inspect", "--raw", "--tls-verify=false"]
         source = f"docker://{host}:{port}/library/large"
@@ -114,7 +120,7 @@ def test_our_own_pull_takes_a_model_from_it_also_behind_keys(
     key = generate()
     with Layout(tmp_path / "theirs", files=Files()) as layout:
         descriptor = store_model(layout, "tiny", tiny_model, system="Be kind.")
-        with opened(layout=layout, keys=KeyRing({key.key_id: key.sha256})) as door:
+        with opened(layout=layout, keys=_ring(key)) as door:
             host = door.url.removeprefix("http://")
             settings = HostSettings(insecure=True, token=secret.format(key=key.text), redirects_to=())
             policy = StorePolicy(outbound=Outbound(hosts={host: settings}), hub=None, floor_fraction=0.0)

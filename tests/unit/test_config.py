@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
 from appliance import config_reference
+from appliance.access.scopes import DEFAULT, Scope
 from appliance.config import (
     Config,
+    KeySettings,
     ModelSettings,
     RemoteSettings,
     Section,
@@ -17,6 +20,7 @@ from appliance.config import (
     parse_listen,
     require_keys_for_public_bind,
 )
+from appliance.config.values import KeyScope
 from appliance.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -260,6 +264,17 @@ def test_a_value_out_of_bounds_names_the_bound_and_the_source(tmp_path: Path) ->
         ("store.hosts", {"registry.example": {"redirects_to": ["*"]}}),
         ("access.keys", {"short": SHA256}),
         ("access.keys", {"abcd1234": "ek_abcd1234_secret"}),
+        ("access.keys", {"abcd1234": {}}),
+        ("access.keys", {"abcd1234": {"scopes": ["inference"]}}),
+        ("access.keys", {"abcd1234": {"sha256": SHA256, "scopes": []}}),
+        ("access.keys", {"abcd1234": {"sha256": SHA256, "scopes": ["models"]}}),
+        ("access.keys", {"abcd1234": {"sha256": SHA256, "scopes": "inference"}}),
+        ("access.keys", {"abcd1234": {"sha256": SHA256, "scope": ["inference"]}}),
+        ("server.trusted_proxies", ["*"]),
+        ("server.trusted_proxies", ["localhost"]),
+        ("server.trusted_proxies", ["127.0.0.1:80"]),
+        ("server.trusted_proxies", ["10.0.0.1/8"]),
+        ("server.trusted_proxies", "127.0.0.2"),
         ("data.dir", ""),
         ("log.level", "loud"),
     ],
@@ -312,3 +327,36 @@ def test_a_public_bind_with_a_key_is_allowed() -> None:
 
 def test_loopback_needs_no_key() -> None:
     require_keys_for_public_bind(Config())
+
+
+def test_a_key_is_a_hash_or_a_table_with_scopes(tmp_path: Path) -> None:
+    keys = load(
+        written(
+            tmp_path,
+            f'[access.keys]\nabcd1234 = "{SHA256}"\n'
+            f'efgh5678 = {{ sha256 = "{SHA256}", scopes = ["models:read", "metrics"] }}\n'
+            f'ijkl9012 = {{ sha256 = "{SHA256}" }}\n',
+        )
+    ).access.keys
+    assert {key_id: (key.sha256, key.scopes) for key_id, key in keys.items()} == {
+        "abcd1234": (SHA256, ("inference",)),
+        "efgh5678": (SHA256, ("models:read", "metrics")),
+        "ijkl9012": (SHA256, ("inference",)),
+    }
+
+
+def test_the_scopes_of_the_file_are_those_that_the_door_knows() -> None:
+    assert set(get_args(KeyScope)) == set(Scope)
+    assert set(KeySettings(sha256=SHA256).scopes) == DEFAULT
+
+
+def test_a_key_that_was_written_in_place_of_its_hash_is_not_told(tmp_path: Path) -> None:
+    for entry in ('"ek_abcd1234_secret"', '{ sha256 = "ek_abcd1234_secret" }'):
+        told = refusal(written(tmp_path, f"[access.keys]\nabcd1234 = {entry}\n"))
+        assert "a SHA-256 in 64" in told
+        assert "secret" not in told
+
+
+def test_an_unknown_field_of_a_key_is_told_with_those_there_are(tmp_path: Path) -> None:
+    text = f'[access.keys]\nabcd1234 = {{ sha256 = "{SHA256}", scope = ["inference"] }}\n'
+    assert "no such key; known: sha256, scopes" in refusal(written(tmp_path, text))

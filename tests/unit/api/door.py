@@ -11,6 +11,8 @@ from appliance.api.app import create_app
 from tests.fakes.fake_health import report_of
 from tests.fakes.fake_inference import MODEL, FakeInference
 
+HERE = "127.0.0.1"
+"""Falcon's client comes from nowhere, which is not this machine."""
 HELLO: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
 
 
@@ -29,7 +31,7 @@ class Door:
         self, path: str, body: bytes, headers: dict[str, str] | None = None
     ) -> falcon.testing.Result:
         told = {"Content-Type": "application/json", **(headers or {})}
-        return self.client.simulate_post(path, body=body, headers=told, host="localhost")
+        return self.client.simulate_post(path, body=body, headers=told, host="localhost", remote_addr=HERE)
 
     def get(self, path: str, headers: dict[str, str] | None = None) -> falcon.testing.Result:
         return self.client.simulate_get(path, headers=headers or {}, host="localhost")

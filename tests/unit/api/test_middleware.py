@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from appliance.access import keys as access_keys
-from appliance.access.keys import KeyRing
+from appliance.access.keys import KeyRing, StoredKey
 from appliance.api.middleware import HostMiddleware, host_of
 from tests.fakes.fake_inference import FakeInference
 from tests.unit.api.door import HELLO, Door, refusal
 
 KEY = access_keys.generate()
-RING = KeyRing({KEY.key_id: KEY.sha256})
+RING = KeyRing({KEY.key_id: StoredKey(sha256=KEY.sha256)})
 ROUTES = ["/v1/models", "/v1/models/x", "/metrics", "/v1/nope", "/"]
 
 

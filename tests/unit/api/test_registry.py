@@ -9,7 +9,8 @@ from pathlib import Path
 import falcon.testing
 import pytest
 
-from appliance.access.keys import KeyRing, generate
+from appliance.access.keys import KeyRing, NewKey, StoredKey, generate
+from appliance.access.scopes import Scope
 from appliance.store.digest import digest_of
 from appliance.store.media_types import OCI_INDEX, OCI_MANIFEST
 from tests.fakes.fake_layout import FakeLayout
@@ -197,9 +198,13 @@ def test_nothing_can_be_written(door: Door, method: str) -> None:
     assert (result.status_code, oci_code(result)) == (405, "UNSUPPORTED")
 
 
+def _ring(key: NewKey) -> KeyRing:
+    return KeyRing({key.key_id: StoredKey(sha256=key.sha256, scopes=frozenset({Scope.MODELS_READ}))})
+
+
 def test_a_key_is_needed_when_there_are_keys_and_basic_carries_it(layout: FakeLayout) -> None:
     key = generate()
-    door = Door(layout=layout, keys=KeyRing({key.key_id: key.sha256}))
+    door = Door(layout=layout, keys=_ring(key))
     refused = door.get("/v2/")
     assert (refused.status_code, oci_code(refused)) == (401, "UNAUTHORIZED")
     assert refused.headers["www-authenticate"].startswith("Basic ")
@@ -212,7 +217,7 @@ def test_a_key_is_needed_when_there_are_keys_and_basic_carries_it(layout: FakeLa
 
 def test_basic_opens_no_other_route(layout: FakeLayout) -> None:
     key = generate()
-    door = Door(layout=layout, keys=KeyRing({key.key_id: key.sha256}))
+    door = Door(layout=layout, keys=_ring(key))
     basic = base64.b64encode(f"anybody:{key.text}".encode()).decode()
     assert door.get("/v1/models", {"Authorization": f"Basic {basic}"}).status_code == 401
 

@@ -1,0 +1,64 @@
+"""THE table from routes to what a key needs for them; `app.py` adds no route that does not stand here.
+
+    route, method ─► ANYONE                         health: whoever restarts us must be able to ask
+                  └► scopes, any of which suffices
+
+`tests/unit/api/test_route_scopes.py` walks every route with every scope.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import falcon.routing
+
+from appliance.access.scopes import Scope
+
+Needed = frozenset[Scope] | None
+"""None: no key at all."""
+
+ANYONE: Final[Needed] = None
+_INFERENCE: Final[Needed] = frozenset({Scope.INFERENCE})
+_LIST: Final[Needed] = frozenset({Scope.INFERENCE, Scope.MODELS_READ})
+"""Clients of the OpenAI API list the models before they ask one."""
+_READ: Final[Needed] = frozenset({Scope.MODELS_READ})
+_WRITE: Final[Needed] = frozenset({Scope.MODELS_WRITE})
+_METRICS: Final[Needed] = frozenset({Scope.METRICS, Scope.INFERENCE})
+"""Who may ask a model can measure how busy it is anyway; who counts need not be able to ask."""
+
+TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
+    "/v1/chat/completions": {"POST": _INFERENCE},
+    "/v1/completions": {"POST": _INFERENCE},
+    "/v1/embeddings": {"POST": _INFERENCE},
+    "/v1/rerank": {"POST": _INFERENCE},
+    "/tokenize": {"POST": _INFERENCE},
+    "/detokenize": {"POST": _INFERENCE},
+    "/v1/models": {"GET": _LIST},
+    "/v1/models/{model:path}": {"GET": _LIST},
+    "/healthz": {"GET": ANYONE},
+    "/readyz": {"GET": ANYONE},
+    "/metrics": {"GET": _METRICS},
+    "/outpost/v1/models": {"GET": _READ},
+    "/outpost/v1/models/{name:path}": {"GET": _READ},
+    "/outpost/v1/operations": {"POST": _WRITE},
+    "/v2/": {"GET": _READ},
+    "/v2/{rest:path}": {"GET": _READ, "HEAD": _READ},
+}
+
+PUBLIC_PATHS: Final = frozenset(
+    route for route, methods in TABLE.items() if all(needed is ANYONE for needed in methods.values())
+)
+"""None of them has a variable part, so each is a path too."""
+
+
+def needed_for(route: str, method: str) -> Needed:
+    """ANYONE also for what falcon answers itself: OPTIONS, and 405."""
+    return TABLE[route].get(method, ANYONE)
+
+
+def require_complete(route: str, resource: object) -> None:
+    """Raises ValueError where the table and what `resource` answers differ: no door opens by oversight."""
+    answered = set(falcon.routing.map_http_methods(resource))
+    if answered != set(TABLE.get(route, {})):
+        raise ValueError(f"{route} answers {sorted(answered)}; api/route_scopes.py says otherwise")
