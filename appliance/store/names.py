@@ -59,6 +59,11 @@ class Entry:
     def digest(self) -> Digest:
         return self.descriptor.digest
 
+    @property
+    def bare_tag(self) -> str | None:
+        """The name where it is a tag and no more, as OCI's tools write it; then no model is named."""
+        return self.name if self.name and not set("/:") & set(self.name) else None
+
 
 class Names:
     """Any thread may read. Who writes holds `Layout.index_lock`."""

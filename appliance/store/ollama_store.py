@@ -41,6 +41,7 @@ class OllamaModel:
     name: str
     reference: Reference | None
     digest: Digest | None = None
+    bare_tag: str | None = None
 
 
 class _OllamaPlaces(Places):

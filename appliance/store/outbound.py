@@ -8,7 +8,8 @@ The rules, each asked before a socket is opened (`http.py` asks):
 4. A redirect, or a realm that gives tokens, may lead to the same host, or to one that `redirects_to` of the
    first host allows. A pattern `*.example.com` allows names below it, never an address.
 5. A secret goes only to the host it was given for.
-6. Where a name leads is looked at once connected (`forbidden_peer`): a name must not resolve to this machine.
+6. Where a name leads is looked at once connected (`forbidden_peer`): a name must not resolve to this machine,
+   however IPv6 wraps its address.
 """
 
 from __future__ import annotations
@@ -26,7 +27,29 @@ from appliance.errors import OutboundRefused
 MAX_URL_CHARS: Final = 8192
 _PORTS: Final = {"http": 80, "https": 443}
 _NAME: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?")
+_IPV4_BITS: Final = 0xFFFF_FFFF
+_THIS_NETWORK: Final = ipaddress.ip_network("0.0.0.0/8")
+_TEREDO: Final = ipaddress.ip_network("2001::/32")
+_LOCAL_NAT64: Final = ipaddress.ip_network("64:ff9b:1::/48")
+_ISATAP: Final = 0x0000_5EFE
+"""RFC 5214, 6.1: upper half of the interface id, but for its two bits `u` and `g`."""
+_WRAPPINGS: Final = tuple(
+    (ipaddress.IPv6Network(network), shifts)
+    for network, shifts in (
+        ("::/96", (0,)),  # IPv4-compatible (RFC 4291, 2.5.5.1)
+        ("::ffff:0:0/96", (0,)),  # IPv4-mapped (RFC 4291, 2.5.5.2)
+        ("::ffff:0:0:0/96", (0,)),  # IPv4-translated (RFC 2765, 2.1)
+        ("64:ff9b::/96", (0,)),  # NAT64, well-known prefix (RFC 6052, 2.1)
+        ("64:ff9b:1::/48", (0,)),  # NAT64, local prefix (RFC 8215); here as a prefix of 96 bits
+        ("2002::/16", (80,)),  # 6to4 (RFC 3056, 2)
+        ("2001::/32", (64, 0)),  # Teredo
+    )
+)
+"""How many bits lie behind the IPv4 address."""
 _PRINTABLE: Final = re.compile(r"[!-~]+")
+
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +157,7 @@ def parse_origin(url: str) -> Origin | None:
     return Origin(scheme=parts.scheme, host=host, port=port or _PORTS[parts.scheme])
 
 
-def address_of(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def address_of(host: str) -> Address | None:
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -156,9 +179,41 @@ def forbidden_peer(host: str, peer: str) -> bool:
     address = address_of(peer.partition("%")[0])
     if address is None:
         return True
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return address.is_loopback or address.is_link_local or address.is_unspecified or address.is_multicast
+    return any(_is_own(one) for one in (address, *embedded_in(address)))
+
+
+def embedded_in(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
+    """The IPv4 addresses that an IPv6 address may be a wrapping of: a gateway, or this very kernel, would
+    send there what is sent to it. Where a form is ambiguous, all readings.
+    """
+    if isinstance(address, ipaddress.IPv4Address):
+        return ()
+    shifts = next((shifts for network, shifts in _WRAPPINGS if address in network), ())
+    found = [ipaddress.IPv4Address(int(address) >> shift & _IPV4_BITS) for shift in shifts]
+    if address in _TEREDO:  # RFC 4380, 4: server, and the client with every bit turned over
+        found = [found[0], ipaddress.IPv4Address(int(found[1]) ^ _IPV4_BITS)]
+    if int(address) >> 32 & 0xFCFF_FFFF == _ISATAP:
+        found.append(ipaddress.IPv4Address(int(address) & _IPV4_BITS))
+    if address in _LOCAL_NAT64:
+        found += _around_octet_u(address)
+    return tuple(found)
+
+
+def _around_octet_u(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """RFC 6052, 2.2: in prefixes of 48, 56 and 64 bits the address leaves out bits 64 to 71."""
+    low = int(address) & (1 << 80) - 1
+    closed = low >> 72 << 64 | low & (1 << 64) - 1
+    return [ipaddress.IPv4Address(closed >> shift & _IPV4_BITS) for shift in (40, 32, 24)]
+
+
+def _is_own(address: Address) -> bool:
+    return (
+        address.is_loopback
+        or address.is_link_local
+        or address.is_unspecified
+        or address.is_multicast
+        or address in _THIS_NETWORK
+    )
 
 
 def _matches_exactly(key: str, origin: Origin) -> bool:

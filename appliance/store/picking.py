@@ -43,6 +43,12 @@ class Choosable(Protocol):
     def digest(self) -> Digest | None:
         """None: known only when it is read."""
 
+    @property
+    def bare_tag(self) -> str | None:
+        """The name where it is a tag and no more, as OCI's tools write it (`skopeo copy … oci:DIR:latest`);
+        then no model is named.
+        """
+
 
 C = TypeVar("C", bound=Choosable)
 
@@ -65,16 +71,17 @@ def picked(entries: Sequence[C], taking: Taking) -> list[tuple[C, Reference]]:
     """What is to be imported, and as what.
 
     1. No name given: every entry that has one; for another name there must be one only.
-    2. A name that stands there: that entry, where it is the content that a digest in the name says.
+    2. A name that stands there, or whose tag stands there alone: that entry, where it is the content that a
+       digest in the name says.
     3. Another name: the only entry, renamed.
     """
     named = _named(entries)
     name, target = taking.name, taking.as_name or taking.name
     if target is None:
         if not named:
-            raise InvalidRequest(reason=f"{taking.path} has no model with a name; give it one")
+            raise _nameless(entries, taking)
         return named  # 1
-    if name is not None and (same := _of_name(named, name)):
+    if name is not None and (same := [*_of_name(named, name), *_of_tag(entries, name)]):
         return [(same[0], target)]  # 2
     if len(entries) == 1 and (name is None or taking.as_name is None) and _is_pinned(entries[0], target):
         return [(entries[0], target)]  # 3
@@ -94,15 +101,32 @@ def one_asked_for(entries: Sequence[C], taking: Taking) -> Sequence[C]:
 
 
 def _named(entries: Sequence[C]) -> list[tuple[C, Reference]]:
-    return [(entry, entry.reference) for entry in entries if entry.reference is not None]
+    return [
+        (entry, entry.reference)
+        for entry in entries
+        if entry.reference is not None and entry.bare_tag is None
+    ]
 
 
 def _of_name(named: list[tuple[C, Reference]], name: Reference) -> list[C]:
     return [entry for entry, reference in named if reference.key == name.key and _is_pinned(entry, name)]
 
 
+def _of_tag(entries: Sequence[C], name: Reference) -> list[C]:
+    return [entry for entry in entries if entry.bare_tag == name.tag and _is_pinned(entry, name)]
+
+
 def _is_pinned(entry: Choosable, name: Reference) -> bool:
     return name.digest in (None, entry.digest)
+
+
+def _nameless(entries: Sequence[Choosable], taking: Taking) -> InvalidRequest:
+    tags = [entry.bare_tag for entry in entries if entry.bare_tag is not None]
+    told = f"only the tag {', '.join(map(repr, tags))}" if tags else "nothing that is a model's name"
+    return InvalidRequest(
+        reason=f"{taking.path} has {told}; say which NAME it is to have: outpost import PATH NAME",
+        param="name",
+    )
 
 
 def _not_found(named: list[tuple[C, Reference]], name: Reference) -> ModelNotFound:

@@ -3,6 +3,10 @@
     registry ── 401, WWW-Authenticate: Bearer realm="R",service="S" → us
     us ── GET R?service=S&scope=repository:NAME:pull (secret of R's host) → realm ── token → us
 
+Registries of Ollama's own kind ask in the same words for something else: a request signed with an ed25519 key
+(`Authorization: PUBLIC KEY:SIGNATURE`, `ts` and `nonce` in the query). We have no such key. Their realm
+refuses us, as any does that does not know us, and the refusal names both (`_unknown_here`).
+
 The realm must lie on the registry's host or where its settings let it send us. The scope is ours, not what
 the answer asks for: a registry cannot make us fetch a token for more than the work at hand.
 """
@@ -23,6 +27,7 @@ from appliance.store.http import Answer, Door
 from appliance.store.outbound import Origin
 
 MAX_TOKEN_BYTES: Final = 64 * 1024
+_NOBODY: Final = (400, 401, 403)
 _MAX_HEADER_CHARS: Final = 4096
 _MAX_KEPT: Final = 256
 _TOKEN: Final = re.compile(r"[!-~]{1,65536}")
@@ -104,6 +109,8 @@ class Tokens:
         url = realm.partition("#")[0] + joint + urlencode(query)
         secret = self._door.outbound.authorization(origin)
         with self._door.ask("GET", url, headers={}, secret=secret, first=refused.origin) as answer:
+            if answer.status in _NOBODY:
+                raise _unknown_here(refused, realm=str(origin), status=answer.status, has_secret=bool(secret))
             if answer.status != 200:
                 raise answer.refused()
             content = answer.small(MAX_TOKEN_BYTES)
@@ -115,3 +122,19 @@ class Tokens:
         if not _TOKEN.fullmatch(token):
             raise RemoteRefused(host=str(origin), status=200, reason="no token in the answer")
         return token
+
+
+def _unknown_here(refused: Answer, *, realm: str, status: int, has_secret: bool) -> RemoteRefused:
+    """A realm that gives no token: for want of a secret, or of a signature."""
+    secret = (
+        f"the token that [store.hosts] has for {realm} is not good there"
+        if has_secret
+        else f"[store.hosts] has no token for {realm}"
+    )
+    return RemoteRefused(
+        host=str(refused.origin),
+        status=status,
+        reason=f"{realm} gave no access: {secret}; if this is a registry in Ollama's style, it wants the "
+        "request signed with an ed25519 key, which Outpost does not do: have the model made public there, or "
+        "bring it as a file (outpost import)",
+    )

@@ -5,20 +5,41 @@
 - A blob answers 307 to a URL at another host name, or (`direct`) 200 with a `Location` equal to its own URL.
 - HEAD on a blob answers 200 with Content-Length; with `head=False` 405, as is reported of the real one.
 - There is no list of tags, and no 401 for public models.
+- Others (`private`) answer 401 with a realm on the registry's own host. It gives a token for
+  `GET realm?service=&scope=&ts=&nonce=` with `Authorization: PUBLIC KEY:SIGNATURE`, and 401 for anything else.
+- A PATCH with `X-Redirect-Uploads: 1` is sent on by a 307: the part goes by PUT to the store behind it. With
+  `redirect_uploads` every PATCH is, asked for or not.
 """
 
 from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
 
 from appliance.store.digest import digest_of
 from tests.fakes.oci_registry_faults import Exchange, FaultyRegistry
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+_SIGNED: Final = re.compile(r"AAAAC3NzaC1lZDI1NTE5[A-Za-z0-9+/=]{48}:[A-Za-z0-9+/=]{88}")
+"""An ed25519 key as OpenSSH writes it, and a signature of 64 bytes. What it signs is not checked."""
 
 
 class OllamaRegistry(FaultyRegistry):
-    def __init__(self, *, cdn: FaultyRegistry | None = None, head: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        cdn: FaultyRegistry | None = None,
+        head: bool = True,
+        private: bool = False,
+        redirect_uploads: bool = False,
+    ) -> None:
         """`cdn`: where blobs are redirected to, under another host name; None: it serves them itself."""
         super().__init__()
+        self._redirect_uploads = redirect_uploads
+        if private:
+            self.knobs.token_realm = f"{self.url}/v2/token"
+            self.answer_with(r"^/v2/token", self._token)
         self.knobs.content_digest = False
         self._head = head
         self._cdn = cdn
@@ -39,6 +60,21 @@ class OllamaRegistry(FaultyRegistry):
             exchange.send(404, b"404 page not found")
         else:
             super().route(exchange)
+
+    def upload(self, exchange: Exchange, name: str, session: str) -> None:
+        wants = self._redirect_uploads or exchange.headers.get("X-Redirect-Uploads") == "1"
+        if exchange.command == "PATCH" and wants:
+            exchange.send(307, b"", {"Location": f"{self.url}/store/{session}?signature=x"})
+        else:
+            super().upload(exchange, name, session)
+
+    def _token(self, exchange: Exchange) -> None:
+        query = parse_qs(urlsplit(exchange.path).query)
+        is_signed = _SIGNED.fullmatch(exchange.headers.get("Authorization", ""))
+        if is_signed and {"ts", "nonce", "service", "scope"} <= set(query):
+            exchange.send(200, b'{"token":"%s"}' % self.knobs.token.encode())
+        else:
+            exchange.send(401, b'{"error":"unauthorized"}')
 
     def blob(self, exchange: Exchange, digest: str) -> None:
         content = self.blobs.get(digest)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.config import RemoteSettings, StoreSettings
-from appliance.errors import OutboundRefused
+from appliance.errors import OutboundRefused, RemoteRefused
 from appliance.store.content import unreported
 from appliance.store.copy import copy
 from appliance.store.digest import digest_of
@@ -164,3 +164,52 @@ def test_what_a_model_of_the_library_misses_is_told_by_the_pull_and_left_out_of_
         mine = store.show("mine")
         assert (mine.template, mine.parameters["stop"]) == (shown.template, ("<|im_end|>",))
         store.close()
+
+
+@pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        (None, r"\[store.hosts\] has no token for"),
+        ("alice:secret", r"the token that \[store.hosts\] has for .* is not good there"),
+    ],
+)
+def test_a_model_that_wants_a_signed_request_is_refused_by_name(
+    tmp_path: Path, token: str | None, told: str
+) -> None:
+    with OllamaRegistry(private=True) as registry:
+        registry.add("alice/private", "latest", MANIFEST, BLOBS)
+        name = parse_reference(f"{registry.host}/alice/private:latest")
+        with (
+            door_to(registry, token=token) as door,
+            opened(tmp_path) as layout,
+            pytest.raises(RemoteRefused, match=f"{told}.*ed25519 key, which Outpost does not do.*import"),
+        ):
+            copy(RegistrySource(door, name), name, layout)
+        assert [request.method for request in registry.asked] == ["GET", "GET"]  # once, and once for a token
+
+
+def test_a_push_that_wants_a_signed_request_is_refused_by_name(tmp_path: Path) -> None:
+    with OllamaRegistry() as source, OllamaRegistry(private=True) as registry:
+        source.add("library/smollm2", "135m", MANIFEST, BLOBS)
+        name = parse_reference(f"{source.host}/library/smollm2:135m")
+        target = parse_reference(f"{registry.host}/alice/smollm2:new")
+        with door_to(source, registry) as door, opened(tmp_path) as layout:
+            copy(RegistrySource(door, name), name, layout)
+            with pytest.raises(RemoteRefused, match="ed25519"):
+                copy(layout, name, RegistryTarget(door, target), as_reference=target)
+        assert registry.blobs == {}
+
+
+def test_uploads_are_not_asked_to_be_redirected_and_one_that_is_all_the_same_is_refused(
+    tmp_path: Path,
+) -> None:
+    with OllamaRegistry() as source, OllamaRegistry(redirect_uploads=True) as registry:
+        source.add("library/smollm2", "135m", MANIFEST, BLOBS)
+        name = parse_reference(f"{source.host}/library/smollm2:135m")
+        target = parse_reference(f"{registry.host}/alice/smollm2:new")
+        with door_to(source, registry) as door, opened(tmp_path) as layout:
+            copy(RegistrySource(door, name), name, layout)
+            with pytest.raises(RemoteRefused, match="307"):
+                copy(layout, name, RegistryTarget(door, target), as_reference=target)
+        assert {asked.headers.get("X-Redirect-Uploads") for asked in registry.asked} == {None}
+        assert registry.manifests == {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -170,6 +172,54 @@ def test_a_secret_is_not_printed() -> None:
 )
 def test_a_name_must_not_resolve_to_this_machine(host: str, peer: str, forbidden: bool) -> None:
     assert forbidden_peer(host, peer) is forbidden
+
+
+WRAPPED = {
+    "mapped": "::ffff:{a}.{b}.{c}.{d}",
+    "compatible": "::{a}.{b}.{c}.{d}",
+    "translated": "::ffff:0:{a}.{b}.{c}.{d}",
+    "NAT64": "64:ff9b::{a}.{b}.{c}.{d}",
+    "NAT64 local, 96 bits": "64:ff9b:1:7:8:9:{a}.{b}.{c}.{d}",
+    "NAT64 local, 64 bits": "64:ff9b:1:fffe:{a:02x}:{b:02x}{c:02x}:{d:02x}00:0",
+    "NAT64 local, 56 bits": "64:ff9b:1:33{a:02x}:{b:02x}:{c:02x}{d:02x}::",
+    "NAT64 local, 48 bits": "64:ff9b:1:{a:02x}{b:02x}:{c:02x}:{d:02x}00::",
+    "6to4": "2002:{a:02x}{b:02x}:{c:02x}{d:02x}::1",
+    "Teredo server": "2001:0:{a:02x}{b:02x}:{c:02x}{d:02x}:0:0:3434:fefa",
+    "Teredo client": "2001:0:cb00:7105:0:0:{na:02x}{nb:02x}:{nc:02x}{nd:02x}",
+    "ISATAP": "fd00::5efe:{a}.{b}.{c}.{d}",
+    "ISATAP, universal": "2001:db8::200:5efe:{a}.{b}.{c}.{d}",
+}
+
+
+def wrapped(form: str, address: str) -> str:
+    octets = [int(part) for part in address.split(".")]
+    plain = dict(zip("abcd", octets, strict=True))
+    turned = {f"n{letter}": 255 - octet for letter, octet in plain.items()}
+    return str(ipaddress.IPv6Address(WRAPPED[form].format(**plain, **turned)))
+
+
+@pytest.mark.parametrize("form", WRAPPED)
+@pytest.mark.parametrize("own", ["127.0.0.1", "127.1.2.3", "169.254.169.254", "0.0.0.0", "224.0.0.1"])
+def test_no_wrapping_in_ipv6_leads_to_this_machine(form: str, own: str) -> None:
+    assert forbidden_peer("registry.example", wrapped(form, own))
+
+
+@pytest.mark.parametrize("form", WRAPPED)
+@pytest.mark.parametrize("other", ["203.0.113.5", "192.168.1.5"])
+def test_a_wrapped_address_of_another_machine_is_let_pass(form: str, other: str) -> None:
+    assert not forbidden_peer("registry.example", wrapped(form, other))
+
+
+@pytest.mark.parametrize(
+    "peer", ["64:ff9b::7f00:1", "::127.0.0.1", "::7f00:1", "2002:7f00:1::", "0.1.2.3", "::ffff:0.1.2.3"]
+)
+def test_the_forms_that_once_passed_do_not(peer: str) -> None:
+    assert forbidden_peer("registry.example", peer)
+
+
+def test_plain_addresses_of_ipv6_are_let_pass() -> None:
+    for peer in ("2001:db8::1", "2606:4700::1111", "fd12:3456::1"):
+        assert not forbidden_peer("registry.example", peer)
 
 
 @given(st.text(max_size=60))
