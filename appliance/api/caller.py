@@ -34,7 +34,7 @@ class Caller:
 
 
 class Callers:
-    """Who calls, told by the socket and by the proxies that the configuration names. Stateless; any thread."""
+    """Who calls, by the socket and by the proxies that the configuration names. Stateless; any thread."""
 
     def __init__(self, trusted_proxies: Sequence[str] = ()) -> None:
         """Addresses, or networks as in 10.0.0.0/8."""
@@ -63,8 +63,8 @@ class Callers:
 
 
 def address_of(text: str) -> Address | None:
-    """`1.2.3.4`, `::1`, `[::1]`, each with or without a port, as proxies write them; an IPv4 address that IPv6
-    wraps is the IPv4 address.
+    """`1.2.3.4`, `::1`, `[::1]`, each with or without a port, as proxies write them; an IPv4 address that
+    IPv6 wraps is the IPv4 address.
     """
     host = text
     if text.startswith("["):

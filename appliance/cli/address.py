@@ -142,11 +142,18 @@ def process_alive(pid: int) -> bool:
 def read_key(key_file: Path | None, environ: Mapping[str, str]) -> str | None:
     """The API key: the first line of `--key-file`, else OUTPOST_API_KEY, else none."""
     if key_file is None:
-        return environ.get("OUTPOST_API_KEY") or None
+        key = environ.get("OUTPOST_API_KEY") or None
+        return None if key is None else _sendable(key, "OUTPOST_API_KEY")
     try:
         lines = key_file.read_text().split()
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(Exit.NO_INPUT, f"cannot read the key file {key_file}: {error}") from error
     if not lines:
         raise Failure(Exit.DATA, f"the key file {key_file} is empty")
-    return lines[0]
+    return _sendable(lines[0], f"the key file {key_file}")
+
+
+def _sendable(key: str, source: str) -> str:
+    if not (key.isascii() and key.isprintable()):
+        raise Failure(Exit.DATA, f"what {source} holds is no key: keys are letters, digits, - and _")
+    return key

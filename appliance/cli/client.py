@@ -1,20 +1,23 @@
-"""The httpx door: the CLI's one way to a server. Flow 1 from outside.
+"""The HTTP door of the CLI: its one way to a server. Flow 1 from outside.
 
 Every fault leaves as a `Failure` whose sentence names the next step. A connection serves one request: a
 streamed answer closes it anyway, and an interrupted one must (that is how the daemon learns that nobody
-listens).
+listens). It is the standard library's: to import a client of more talents takes longer than `outpost list`.
+No proxy is taken from the environment: one meant for the internet must not catch requests to a device on the
+LAN.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import ssl
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
-
-import httpx
+from urllib.parse import urlsplit
 
 from appliance import __version__
 from appliance.cli.address import Target
@@ -24,6 +27,8 @@ from appliance.cli.sse import Comment, events
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_ERROR_BYTES = 64 * 1024
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""Of a stream; a whole answer with log-probabilities is far below."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +51,17 @@ class Client:
 
     def __init__(self, target: Target, *, key: str | None, timeout_s: float) -> None:
         self.target = target
-        self._headers = {"user-agent": f"outpost/{__version__}"}
+        self._headers = {"User-Agent": f"outpost/{__version__}", "Connection": "close"}
         if key is not None:
-            self._headers["authorization"] = f"Bearer {key}"
-        self._timeout = httpx.Timeout(timeout_s, connect=min(CONNECT_TIMEOUT_S, timeout_s))
+            self._headers["Authorization"] = f"Bearer {key}"
+        self._timeout_s = timeout_s
 
     def get(self, path: str, *, accept: tuple[int, ...] = (200,)) -> Answer:
         """One GET whose answer is a JSON object, with any of the statuses in `accept`."""
-        with self._faults(), self._session() as session:
-            response = session.get(path)
-            if response.status_code not in accept:
-                raise self._refusal(response.status_code, response.headers, response.content)
-            return Answer(response.status_code, self._object(response.content))
+        with self._asked("GET", path) as response:
+            if response.status not in accept:
+                raise self._refusal(response)
+            return Answer(response.status, self._object(response.read()))
 
     def chat(self, body: Json) -> Generator[Piece | Prefill | Notice]:
         """Stream one chat. Closing the generator closes the connection, which cancels the request.
@@ -66,37 +70,32 @@ class Client:
         `timeout_s`.
         """
         with self._streamed("/v1/chat/completions", body) as response:
-            for text in response.headers.get_list("x-outpost-warning"):
+            for text in response.headers.get_all("X-Outpost-Warning", []):
                 yield Notice(text)
-            yield from self._pieces(response.iter_lines())
+            yield from self._pieces(self._lines(response))
 
     def operate(self, body: Json) -> Generator[Json]:
         """Have a verb of the store done: its progress, and last its outcome. Closing the generator cancels
         it. Raises Failure as `chat` does.
         """
         with self._streamed("/outpost/v1/operations", body) as response:
-            for line in response.iter_lines():
-                told_line = self._object(line)
-                if "error" in told_line:
-                    raise _failure_of_error(None, told_line["error"], retry_after_s=None)
-                yield told_line
-                if told_line.get("status") == "success":
+            for line in self._lines(response):
+                told = self._object(line)
+                if "error" in told:
+                    raise _failure_of_error(None, told["error"], retry_after_s=None)
+                yield told
+                if told.get("status") == "success":
                     return
         raise Failure(
             Exit.TEMPORARY, f"{self.target.url} broke off in mid-work; try again", code="stream_broken"
         )
 
     @contextmanager
-    def _streamed(self, path: str, body: Json) -> Iterator[httpx.Response]:
+    def _streamed(self, path: str, body: Json) -> Iterator[HTTPResponse]:
         """An answer that comes in pieces. Raises Failure for a refusal; leaving it closes the connection."""
-        with (
-            self._faults(),
-            self._session() as session,
-            session.stream("POST", path, json=body) as response,
-        ):
-            if response.status_code != 200:
-                told = _at_most(response, MAX_ERROR_BYTES)
-                raise self._refusal(response.status_code, response.headers, told)
+        with self._asked("POST", path, body) as response:
+            if response.status != 200:
+                raise self._refusal(response)
             yield response
 
     def _pieces(self, lines: Iterator[str]) -> Iterator[Piece | Prefill]:
@@ -116,30 +115,59 @@ class Client:
             Exit.TEMPORARY, f"{self.target.url} broke off in mid-answer; try again", code="stream_broken"
         )
 
-    def _refusal(self, status: int, headers: httpx.Headers, body: bytes) -> Failure:
+    def _refusal(self, response: HTTPResponse) -> Failure:
         """The Failure for a reply that is not the answer asked for: OpenAI's error object, or anything."""
+        status = response.status
         try:
-            error = json.loads(body)["error"]
+            error = json.loads(response.read(MAX_ERROR_BYTES))["error"]
         except (ValueError, KeyError, TypeError):
             if status in {404, 405}:
                 return self._stranger(f"it answered with status {status}")
             error = {"message": f"{self.target.url} answered with status {status}"}
-        return _failure_of_error(status, error, retry_after_s=_seconds(headers.get("retry-after")))
+        return _failure_of_error(status, error, retry_after_s=_seconds(response.headers.get("Retry-After")))
 
     def _stranger(self, detail: str) -> Failure:
         hint = f"check the address ({self.target.source})"
         return Failure(Exit.PROTOCOL, f"{self.target.url} does not speak the OpenAI API: {detail}; {hint}")
 
-    def _session(self) -> httpx.Client:
-        # trust_env=False: a proxy meant for the internet must not catch requests to a device on the LAN.
-        verify = ssl.create_default_context() if self.target.url.startswith("https:") else False
-        return httpx.Client(
-            base_url=self.target.url,
-            headers=self._headers,
-            timeout=self._timeout,
-            verify=verify,
-            trust_env=False,
-        )
+    @contextmanager
+    def _asked(self, method: str, path: str, body: Json | None = None) -> Iterator[HTTPResponse]:
+        """Status and headers have come; the body is read inside the `with`."""
+        with closing(self._connected()) as connection, self._faults():
+            headers = dict(self._headers)
+            if body is not None:
+                headers["Content-Type"] = "application/json"
+            data = None if body is None else json.dumps(body).encode()
+            prefix = urlsplit(self.target.url).path
+            # Who refuses a body may do so before he has read it: his answer is there all the same.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, f"{prefix}{path}", body=data, headers=headers)
+            with closing(connection.getresponse()) as response:
+                yield response
+
+    def _connected(self) -> HTTPConnection:
+        parts = urlsplit(self.target.url)
+        host, connect_s = parts.hostname or "", min(CONNECT_TIMEOUT_S, self._timeout_s)
+        if parts.scheme == "https":
+            context = ssl.create_default_context()
+            connection: HTTPConnection = HTTPSConnection(host, parts.port, timeout=connect_s, context=context)
+        else:
+            connection = HTTPConnection(host, parts.port, timeout=connect_s)
+        try:
+            connection.connect()
+        except TimeoutError as error:
+            told = f"{self.target.url} ({self.target.source}) does not answer; check the address"
+            raise Failure(Exit.UNAVAILABLE, told) from error
+        except OSError as error:
+            raise Failure(Exit.UNAVAILABLE, self._not_running(error), code="not_running") from error
+        connection.sock.settimeout(self._timeout_s)
+        return connection
+
+    def _lines(self, response: HTTPResponse) -> Iterator[str]:
+        while line := response.readline(MAX_LINE_BYTES):
+            if len(line) == MAX_LINE_BYTES:
+                raise self._stranger(f"a line of more than {MAX_LINE_BYTES} bytes")
+            yield line.rstrip(b"\r\n").decode("utf-8", "replace")
 
     def _object(self, data: str | bytes) -> Json:
         try:
@@ -152,38 +180,29 @@ class Client:
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
-        """Turn what httpx raises into Failure."""
+        """Turn what goes wrong on a connection into Failure."""
         url = self.target.url
         try:
             yield
-        except httpx.ConnectTimeout as error:
-            raise Failure(
-                Exit.UNAVAILABLE, f"{url} ({self.target.source}) does not answer; check the address"
-            ) from error
-        except httpx.ConnectError as error:
-            raise Failure(Exit.UNAVAILABLE, self._not_running(error), code="not_running") from error
-        except httpx.TimeoutException as error:
+        except TimeoutError as error:
             raise Failure(
                 Exit.TEMPORARY,
-                f"{url} was silent for {self._timeout.read:.0f} s; try again or raise --timeout",
+                f"{url} was silent for {self._timeout_s:.0f} s; try again or raise --timeout",
             ) from error
-        except (httpx.RemoteProtocolError, httpx.DecodingError) as error:
-            # A peer that vanished and one that speaks something else raise the same type.
-            if "incomplete" in str(error) or "disconnected" in str(error):
-                raise Failure(
-                    Exit.TEMPORARY,
-                    f"{url} closed the connection in mid-answer; try again",
-                    code="stream_broken",
-                ) from error
+        except (http.client.RemoteDisconnected, http.client.IncompleteRead) as error:
+            raise Failure(
+                Exit.TEMPORARY, f"{url} closed the connection in mid-answer; try again", code="stream_broken"
+            ) from error
+        except HTTPException as error:
             raise Failure(
                 Exit.PROTOCOL, f"{url} does not speak HTTP; check the address ({self.target.source})"
             ) from error
-        except httpx.TransportError as error:
+        except OSError as error:
             raise Failure(
                 Exit.TEMPORARY, f"the connection to {url} broke ({error}); try again", code="stream_broken"
             ) from error
 
-    def _not_running(self, error: httpx.ConnectError) -> str:
+    def _not_running(self, error: OSError) -> str:
         if "CERTIFICATE" in str(error):
             return f"{self.target.url}: {error}; name the right authority with SSL_CERT_FILE"
         return f"no daemon answers at {self.target.url} ({self.target.source}); start one with: outpost serve"
@@ -216,12 +235,3 @@ def _seconds(retry_after: str | None) -> float | None:
         return max(0.0, float(retry_after)) if retry_after is not None else None
     except ValueError:
         return None
-
-
-def _at_most(response: httpx.Response, limit: int) -> bytes:
-    body = b""
-    for part in response.iter_bytes():
-        body += part
-        if len(body) >= limit:
-            break
-    return body[:limit]

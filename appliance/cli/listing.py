@@ -9,14 +9,13 @@ from typing import Any, Final
 
 from appliance.cli import terminal
 from appliance.cli.exits import GET_A_MODEL, Exit
-from appliance.cli.store_door import opened
+from appliance.cli.store_door import listed
 
 HEADER: Final = ("NAME", "ID", "SIZE", "UNIQUE", "MODIFIED")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    with opened(arguments) as door:
-        models = door.list(arguments.prefix)
+    models = listed(arguments, arguments.prefix)
     if arguments.json:
         print(json.dumps({"models": models}, ensure_ascii=False))
     else:

@@ -1,6 +1,6 @@
 """The `outpost` command: parse, run one command, and turn however it ends into one line and an exit code.
 
-Commands are imported on demand: `outpost --help` loads neither httpx nor prompt_toolkit, and nothing but
+Commands are imported on demand: `outpost --help` loads no HTTP client and no prompt_toolkit, and nothing but
 `serve`, and the store's commands where no daemon runs, loads the daemon's parts.
 """
 

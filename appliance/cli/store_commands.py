@@ -185,8 +185,8 @@ def _rm(commands: Any) -> None:
         "rm",
         "remove models",
         usage="outpost rm NAME... [options]",
-        more="Names go at once; their bytes follow, unless another model shares them: the daemon collects them "
-        "by itself soon after, and where none runs `outpost gc` does.",
+        more="Names go at once; their bytes follow, unless another model shares them: the daemon collects "
+        "them by itself soon after, and where none runs `outpost gc` does.",
         examples=("outpost rm assistant", "outpost rm smollm2:135m smollm2:360m"),
     )
     parser.add_argument("names", nargs="+", metavar="NAME", help="a model of `outpost list`")

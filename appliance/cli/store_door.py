@@ -1,35 +1,31 @@
 """The commands' way to the store: the daemon's API where one runs, else the store itself, with its lock.
 
-Both give the same JSON and the same failures, so no command knows which it has.
+Both give the same JSON and the same failures, so no command knows which it has. Through the daemon no part of
+the store is imported: the answer is there before its modules would be.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
 from appliance.cli.address import Target, discover_store, is_this_machine, process_alive, read_key
 from appliance.cli.client import Client
-from appliance.cli.exits import GET_A_MODEL, Exit, Failure, of_error
-from appliance.cli.progress import progress_on
-from appliance.errors import ModelNotFound, OutpostError
-from appliance.store import operations
-from appliance.store.answers import listed_object, progress_object, shown_object
-from appliance.store.content import Progress, Report
-from appliance.store.operations import Operation, Outcome
-from appliance.store.verbs import StoreVerbs
+from appliance.cli.exits import Exit, Failure
+
+if TYPE_CHECKING:
+    from appliance.store.operations import Operation, Outcome
 
 Json = dict[str, Any]
 Show = Callable[[Json], None]
 
-_RESUMABLE = (operations.Pull, operations.Push, operations.Import, operations.Create)
+_RESUMABLE: Final = ("pull", "push", "import", "create")
 
 
 class Door(Protocol):
@@ -60,6 +56,8 @@ class RemoteDoor:
         return self._client.get(f"/outpost/v1/models/{quote(name, safe='')}").body
 
     def perform(self, operation: Operation, show: Show) -> Outcome:
+        from appliance.store import operations  # noqa: PLC0415 - who performs has imported it
+
         outcome: Outcome = {}
         with closing(self._client.operate(operations.to_body(operation))) as lines:
             for line in lines:
@@ -70,61 +68,37 @@ class RemoteDoor:
         return outcome
 
 
-class LocalDoor:
-    """The store itself, opened by this process. Used by the main thread; the verbs may report from others,
-    one at a time.
-    """
-
-    takes_paths = True
-
-    def __init__(self, verbs: StoreVerbs) -> None:
-        self._verbs = verbs
-
-    def list(self, prefix: str) -> list[Json]:
-        with failures():
-            return [listed_object(model) for model in self._verbs.list(prefix)]
-
-    def show(self, name: str) -> Json:
-        with failures():
-            return shown_object(self._verbs.show(name))
-
-    def perform(self, operation: Operation, show: Show) -> Outcome:
-        with failures():
-            # Checked as the daemon would: one door must not take what the other refuses.
-            asked = operations.parse_operation(operations.to_body(operation))
-            return operations.perform(self._verbs, asked, _news_to(show))
-
-
-def _news_to(show: Show) -> Report:
-    """What is said again is shown once, as the daemon does it."""
-    latest: Progress | None = None
-
-    def report(progress: Progress) -> None:
-        nonlocal latest
-        if progress != latest:
-            latest = progress
-            show(progress_object(progress))
-
-    return report
-
-
 def _as_told(told: Json) -> Json:
     return told
+
+
+def listed(arguments: argparse.Namespace, prefix: str) -> list[Json]:
+    """The models in the store that is meant. Raises Failure."""
+    found = _found(arguments)
+    if isinstance(found, Path) and arguments.config is None:
+        from appliance.cli.own_list import own_list  # noqa: PLC0415 - the store's parts, only where needed
+
+        return own_list(found, prefix)
+    with opened(arguments) as door:
+        return door.list(prefix)
 
 
 @contextmanager
 def opened(arguments: argparse.Namespace) -> Iterator[Door]:
     """The store that the arguments and the environment mean. Raises Failure."""
-    found = discover_store(host=arguments.host, data=arguments.data, environ=os.environ, alive=process_alive)
+    found = _found(arguments)
     if isinstance(found, Target):
         key = read_key(arguments.key_file, os.environ)
         yield RemoteDoor(Client(found, key=key, timeout_s=arguments.timeout))
         return
-    # The store's imports and its lock only where it is needed.
-    from appliance.cli.own_store import own_store  # noqa: PLC0415
+    from appliance.cli.local_door import opened_here  # noqa: PLC0415 - the store's parts, only where needed
 
-    with failures(), own_store(found, arguments.config) as verbs:
-        yield LocalDoor(verbs)
+    with opened_here(found, arguments.config) as door:
+        yield door
+
+
+def _found(arguments: argparse.Namespace) -> Target | Path:
+    return discover_store(host=arguments.host, data=arguments.data, environ=os.environ, alive=process_alive)
 
 
 def performed(
@@ -138,6 +112,8 @@ def performed(
 def shown(
     door: Door, operation: Operation, *, as_json: bool, worded: Callable[[Json], Json] = _as_told
 ) -> Outcome:
+    from appliance.cli.progress import progress_on  # noqa: PLC0415 - `list` and `show` have none
+
     progress = progress_on(sys.stdout, as_json=as_json)
     try:
         outcome = door.perform(
@@ -145,7 +121,7 @@ def shown(
         )
     except KeyboardInterrupt:
         progress.end()
-        if isinstance(operation, _RESUMABLE):
+        if operation.__struct_config__.tag in _RESUMABLE:
             print(
                 "outpost: interrupted; what has come is kept, the next try goes on from there",
                 file=sys.stderr,
@@ -177,16 +153,3 @@ def require(path: Path) -> None:
     except OSError as error:
         reason = "no such file or directory" if isinstance(error, FileNotFoundError) else error.strerror
         raise Failure(Exit.NO_INPUT, f"{path}: {reason}", code="no_such_file") from error
-
-
-@contextmanager
-def failures() -> Iterator[None]:
-    """Turn the store's errors into Failure, with the codes that the daemon's API has for them."""
-    try:
-        yield
-    except OutpostError as error:
-        message = error.message
-        if isinstance(error, ModelNotFound):
-            message += f"; {GET_A_MODEL}"
-        code = re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
-        raise Failure(of_error(error), message, code=code) from error

@@ -9,7 +9,7 @@ from typing import Any
 
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.progress import progress_on
-from appliance.cli.store_door import failures, performed, require
+from appliance.cli.store_door import performed, require
 from appliance.cli.terminal import printable, size
 from appliance.store.answers import progress_object
 from appliance.store.operations import Verify
@@ -51,7 +51,8 @@ def verify_layout(path: Path, arguments: argparse.Namespace) -> int:
             code="usage",
         )
     require(path)
-    from appliance.store.inspection import inspect  # noqa: PLC0415 - the store's parts only where needed
+    from appliance.cli.local_failures import failures  # noqa: PLC0415 - the store's parts only where needed
+    from appliance.store.inspection import inspect  # noqa: PLC0415
     from appliance.store.reference import parse_reference  # noqa: PLC0415
 
     progress = progress_on(sys.stdout, as_json=arguments.json)

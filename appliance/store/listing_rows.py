@@ -19,8 +19,10 @@ CREATED: Final = "org.opencontainers.image.created"
 """Annotation of a name: when it was written."""
 
 
-def rows(layout: Layout, reader: ModelReader) -> list[ListedModel]:
-    """Newest first. A name whose manifest is gone or no model's is listed, as broken."""
+def rows(layout: Layout, reader: ModelReader, *, prefix: str = "") -> list[ListedModel]:
+    """Newest first, only names that begin so. A name whose manifest is gone or no model's is listed as
+    broken.
+    """
     named = layout.references()
     reader.keep_only({descriptor.digest for _, descriptor in named})
     sizes = {descriptor.digest: _sizes(layout, descriptor) for _, descriptor in named}
@@ -29,6 +31,8 @@ def rows(layout: Layout, reader: ModelReader) -> list[ListedModel]:
         _row(layout, reader, descriptor, name=reference.display, sizes=sizes[descriptor.digest], uses=uses)
         for reference, descriptor in named
     ]
+    wanted = prefix.casefold()
+    listed = [row for row in listed if row.name.casefold().startswith(wanted)]
     return sorted(listed, key=lambda row: (-row.modified_s, row.name))
 
 

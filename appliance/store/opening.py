@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Final
 
 from appliance.config import StoreSettings
 from appliance.store.build import Quantize
 from appliance.store.files import Files
 from appliance.store.gate import Probe
+from appliance.store.places import FOLDER
 from appliance.store.settings import policy_of
 from appliance.store.store import ModelStore
-
-FOLDER: Final = "store"
-"""Below the data directory."""
 
 
 def open_store(

@@ -24,6 +24,8 @@ from typing import Final
 
 from appliance.store.digest import Digest, hex_of
 
+FOLDER: Final = "store"
+"""The store's own name in a data directory."""
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 
 

@@ -3,8 +3,8 @@
     registry ── 401, WWW-Authenticate: Bearer realm="R",service="S" → us
     us ── GET R?service=S&scope=repository:NAME:pull (secret of R's host) → realm ── token → us
 
-Registries of Ollama's own kind ask in the same words for something else: a request signed with an ed25519 key
-(`Authorization: PUBLIC KEY:SIGNATURE`, `ts` and `nonce` in the query). We have no such key. Their realm
+Registries of Ollama's own kind ask in the same words for something else: a request signed with an ed25519
+key (`Authorization: PUBLIC KEY:SIGNATURE`, `ts` and `nonce` in the query). We have no such key. Their realm
 refuses us, as any does that does not know us, and the refusal names both (`_unknown_here`).
 
 The realm must lie on the registry's host or where its settings let it send us. The scope is ours, not what

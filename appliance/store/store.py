@@ -106,12 +106,7 @@ class ModelStore:
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────
 
     def list(self, prefix: str = "") -> Sequence[ListedModel]:
-        wanted = prefix.casefold()
-        return [
-            row
-            for row in listing_rows.rows(self.layout, self._reader)
-            if row.name.casefold().startswith(wanted)
-        ]
+        return listing_rows.rows(self.layout, self._reader, prefix=prefix)
 
     def show(self, name: str) -> ShownModel:
         reference = parse_reference(name)

@@ -6,7 +6,7 @@
 - HEAD on a blob answers 200 with Content-Length; with `head=False` 405, as is reported of the real one.
 - There is no list of tags, and no 401 for public models.
 - Others (`private`) answer 401 with a realm on the registry's own host. It gives a token for
-  `GET realm?service=&scope=&ts=&nonce=` with `Authorization: PUBLIC KEY:SIGNATURE`, and 401 for anything else.
+  `GET realm?service=&scope=&ts=&nonce=` with `Authorization: PUBLIC KEY:SIGNATURE`, and 401 for the rest.
 - A PATCH with `X-Redirect-Uploads: 1` is sent on by a 307: the part goes by PUT to the store behind it. With
   `redirect_uploads` every PATCH is, asked for or not.
 """

@@ -359,8 +359,50 @@ with Layout(Path(sys.argv[1]), files=Files()):
 """
 
 
+HEAVY = {"asyncio", "falcon", "httpx", "prompt_toolkit", "pydantic", "structlog", "urllib3", "waitress"}
+
+
+def _loaded(home: Path, *arguments: str, env: dict[str, str]) -> set[str]:
+    """The modules that the process of this command has loaded when it ends."""
+    code = (
+        "import sys\nfrom appliance.cli.main import main\n"
+        "assert main(sys.argv[1:]) == 0\nprint(*sys.modules, file=sys.stderr)"
+    )
+    told = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(told, env=env, cwd=home, capture_output=True, text=True, timeout=30, check=True)
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("show", "tiny")])
+def test_what_the_daemon_answers_is_shown_without_loading_the_store(
+    desk: Desk, arguments: tuple[str, ...]
+) -> None:
+    loaded = _loaded(desk.home, *arguments, env=desk.env)
+    assert loaded & (HEAVY | {"msgspec"}) == set()
+    below = {name.split(".")[1] for name in loaded if name.startswith("appliance.")}
+    assert below == {"cli", "errors"}
+
+
+def test_a_list_without_a_daemon_loads_nothing_heavy(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "data").mkdir()
+    _done(alone(tmp_path, "import", str(tiny_model), "tiny"))
+    assert _loaded(tmp_path, "list", "--data", "data", env=environment(tmp_path)) & HEAVY == set()
+
+
+def test_a_list_without_a_daemon_is_that_of_the_daemon(tmp_path: Path, tiny_model: Path) -> None:
+    """It is read in another way where no configuration is named."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "outpost.toml").write_text("")
+    _done(alone(tmp_path, "import", str(tiny_model), "tiny"))
+    _done(alone(tmp_path, "cp", "tiny", "team/tiny:v1"))
+    for prefix in ((), ("TI",), ("none",)):
+        short = _done(alone(tmp_path, "list", "--json", *prefix))
+        whole = _done(alone(tmp_path, "list", "--json", *prefix, "--config", "outpost.toml"))
+        assert json.loads(short) == json.loads(whole)
+
+
 def test_hostile_names_leave_nothing_outside_the_store(tmp_path: Path, tiny_model: Path) -> None:
-    """A sample through the real program; all of them go through the same parser in the unit tests."""
+    """A sample through the real program; all of them, and all words: `test_cli_hostile`."""
     (tmp_path / "data").mkdir()
     _done(alone(tmp_path, "import", str(tiny_model), "tiny"))
     sample = [name for name in HOSTILE_NAMES if "\0" not in name and name.isprintable() and name][::40]

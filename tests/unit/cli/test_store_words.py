@@ -13,9 +13,9 @@ from appliance.cli import gc, listing, show
 from appliance.cli.address import Target, discover_store, is_this_machine
 from appliance.cli.create import read_modelfile
 from appliance.cli.exits import Exit, Failure
+from appliance.cli.local_door import LocalDoor
 from appliance.cli.main import _MODULES
 from appliance.cli.parser import build, parse
-from appliance.cli.store_door import LocalDoor
 from appliance.cli.terminal import ago
 from appliance.errors import InsufficientSpace
 from appliance.store.answers import collected_object, listed_object, shown_object

@@ -1,0 +1,25 @@
+"""What `outpost list` shows where no daemon runs: the names of a layout, with no more of the store than they
+need.
+
+Nothing of the configuration bears on a list, so none is read: its modules take longer than the list.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from appliance.cli.local_failures import failures
+from appliance.cli.store_door import Json
+from appliance.store.answers import listed_object
+from appliance.store.files import Files
+from appliance.store.layout import Layout
+from appliance.store.listing_rows import rows
+from appliance.store.places import FOLDER
+from appliance.store.reader import ModelReader
+
+
+def own_list(data: Path, prefix: str) -> list[Json]:
+    """Raises Failure."""
+    root = data.expanduser().absolute() / FOLDER
+    with failures(), Layout(root, files=Files()) as layout:
+        return [listed_object(row) for row in rows(layout, ModelReader(layout), prefix=prefix)]
