@@ -275,8 +275,8 @@ class AccessSettings(Section):
     keys: dict[KeyId, Annotated[KeySettings, BeforeValidator(key_from_sha256)]] = Field(
         default_factory=dict,
         description="Key id = SHA-256 of the whole key, in hex (the key itself is stored nowhere): it may "
-        "have models answer. Or key id = { sha256 = …, scopes = […] } with any of inference, models:read (list "
-        "and take away), models:write (change what is stored) and metrics.",
+        "have models answer. Or key id = { sha256 = …, scopes = […] } with any of inference, models:read "
+        "(list and take away), models:write (change what is stored) and metrics.",
     )
 
 

@@ -62,7 +62,7 @@ class Entry:
     @property
     def bare_tag(self) -> str | None:
         """The name where it is a tag and no more, as OCI's tools write it; then no model is named."""
-        return self.name if self.name and not set("/:") & set(self.name) else None
+        return self.name if self.reference and self.name and not set("/:") & set(self.name) else None
 
 
 class Names:

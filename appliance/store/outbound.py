@@ -40,7 +40,6 @@ _WRAPPINGS: Final = tuple(
         ("::ffff:0:0/96", (0,)),  # IPv4-mapped (RFC 4291, 2.5.5.2)
         ("::ffff:0:0:0/96", (0,)),  # IPv4-translated (RFC 2765, 2.1)
         ("64:ff9b::/96", (0,)),  # NAT64, well-known prefix (RFC 6052, 2.1)
-        ("64:ff9b:1::/48", (0,)),  # NAT64, local prefix (RFC 8215); here as a prefix of 96 bits
         ("2002::/16", (80,)),  # 6to4 (RFC 3056, 2)
         ("2001::/32", (64, 0)),  # Teredo
     )
@@ -179,12 +178,14 @@ def forbidden_peer(host: str, peer: str) -> bool:
     address = address_of(peer.partition("%")[0])
     if address is None:
         return True
-    return any(_is_own(one) for one in (address, *embedded_in(address)))
+    if any(_is_own(one) for one in _readings(address)):
+        return True
+    return any(one in _THIS_NETWORK or _is_own(one) for one in (address, *embedded_in(address)))
 
 
 def embedded_in(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
-    """The IPv4 addresses that an IPv6 address may be a wrapping of: a gateway, or this very kernel, would
-    send there what is sent to it. Where a form is ambiguous, all readings.
+    """The IPv4 addresses that an IPv6 address is a wrapping of: a gateway, or this very kernel, would send
+    there what is sent to it.
     """
     if isinstance(address, ipaddress.IPv4Address):
         return ()
@@ -194,25 +195,27 @@ def embedded_in(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
         found = [found[0], ipaddress.IPv4Address(int(found[1]) ^ _IPV4_BITS)]
     if int(address) >> 32 & 0xFCFF_FFFF == _ISATAP:
         found.append(ipaddress.IPv4Address(int(address) & _IPV4_BITS))
-    if address in _LOCAL_NAT64:
-        found += _around_octet_u(address)
     return tuple(found)
 
 
-def _around_octet_u(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
-    """RFC 6052, 2.2: in prefixes of 48, 56 and 64 bits the address leaves out bits 64 to 71."""
+def _readings(address: Address) -> list[ipaddress.IPv4Address]:
+    """Of the local NAT64 prefix (RFC 8215), whose length only its network knows: what the address wraps if it
+    is one of 48, 56, 64 or 96 bits. All but one are chance, so zeros among them tell nothing.
+    """
+    if address not in _LOCAL_NAT64:
+        return []
     low = int(address) & (1 << 80) - 1
-    closed = low >> 72 << 64 | low & (1 << 64) - 1
-    return [ipaddress.IPv4Address(closed >> shift & _IPV4_BITS) for shift in (40, 32, 24)]
+    closed = low >> 64 << 56 | low & (1 << 56) - 1  # RFC 6052, 2.2: bits 64 to 71 are left out
+    around = [closed >> shift & _IPV4_BITS for shift in (40, 32, 24)]
+    return [ipaddress.IPv4Address(bits) for bits in (*around, low & _IPV4_BITS)]
 
 
 def _is_own(address: Address) -> bool:
     return (
         address.is_loopback
         or address.is_link_local
-        or address.is_unspecified
         or address.is_multicast
-        or address in _THIS_NETWORK
+        or (address.is_unspecified and address.version == 6)
     )
 
 

@@ -3,8 +3,8 @@
     import    Layout.adopt against `tee` to a file and `sha256sum` in one pass, both synced to the disk
     pull      copy from a registry on loopback against `curl` of the blob to a file, synced
     list      all rows of a store with 200 models, in milliseconds: in process, as the daemon's answer over
-              HTTP, and as the whole command `outpost list`, with a daemon and without; the peak of memory while
-              a file is adopted
+              HTTP, and as the whole command `outpost list`, with a daemon and without; the peak of memory
+              while a file is adopted
 
 Not part of any test: the disk of a shared machine swings more than any goal.
 """

@@ -36,7 +36,9 @@ WORDS: dict[str, list[str]] = {
     "verify": ["verify", NAME],
 }
 REFUSED = {Exit.USAGE, Exit.DATA}
-"""64: the command line itself reads it as an option, or as no name at all."""
+"""64: the command line takes it for no name at all."""
+WITH_SCHEME = {name for name in HOSTILE_NAMES if name.startswith(("http://", "https://"))}
+"""`pull` reads over a scheme, or takes it for a file's URL: then it is the host that is refused, with 77."""
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     """A data directory with one model, and beside it what a name could hit."""
     home = tmp_path_factory.mktemp("hostile")
     (home / "data").mkdir()
+    (home / "recipes").mkdir()
     (home / "Modelfile").write_text("FROM tiny\nSYSTEM Be kind.\n")
     (home / "tiny.gguf").write_bytes(tiny_model.read_bytes())
     assert run(home, [["import", "tiny.gguf", "tiny"]]) == [0]
@@ -83,50 +86,39 @@ def names(home: Path) -> list[str]:
 
 
 def told(argv: list[str], hostile: str) -> list[str]:
-    return [hostile if part == NAME else part for part in argv]
+    """A name that looks like an option is put where it can be none."""
+    at = argv.index(NAME)
+    if not hostile.startswith("-"):
+        return [*argv[:at], hostile, *argv[at + 1 :]]
+    if argv[at - 1].startswith("--"):
+        return [*argv[: at - 1], f"{argv[at - 1]}={hostile}"]
+    options = argv[argv.index("-f") :] if "-f" in argv else []
+    words = [hostile if part == NAME else part for part in argv[1:] if part not in options]
+    return [argv[0], *options, "--", *words]
 
 
 @pytest.mark.parametrize("word", WORDS)
 def test_no_hostile_name_is_taken_by_any_word(home: Path, word: str) -> None:
     before = outside(home), inside(home), names(home)
     codes = run(home, [told(WORDS[word], hostile) for hostile in HOSTILE_NAMES])
-    taken = [(name, code) for name, code in zip(HOSTILE_NAMES, codes, strict=True) if code not in REFUSED]
-    assert taken == []
+    for name, code in zip(HOSTILE_NAMES, codes, strict=True):
+        is_host_refused = word == "pull" and name in WITH_SCHEME and code == Exit.NOT_ALLOWED
+        assert code in REFUSED or is_host_refused, (name, code)
     assert Counter(codes)[Exit.DATA] >= 200
     assert (outside(home), inside(home), names(home)) == before
 
 
+@pytest.mark.parametrize("texts", [HOSTILE_NAMES, HOSTILE_DIGESTS], ids=["names", "digests"])
 @pytest.mark.parametrize("line", ["FROM {}", "FROM tiny\nADAPTER {}", "FROM tiny\nDRAFT {}"])
-def test_no_hostile_digest_in_a_modelfile_leads_anywhere(home: Path, line: str) -> None:
+def test_no_hostile_line_of_a_modelfile_leads_anywhere(home: Path, line: str, texts: tuple[str, ...]) -> None:
+    """The recipes' folder has no GGUF, so `FROM .`, which is a good line, finds nothing either."""
     commands = []
-    for number, digest in enumerate(HOSTILE_DIGESTS):
-        path = home / f"Modelfile-{number}"
-        path.write_text(line.format(digest) + "\n", encoding="utf-8", errors="surrogatepass")
-        commands.append(["create", "made", "-f", path.name])
+    for number, text in enumerate(texts):
+        path = home / "recipes" / f"Modelfile-{number}"
+        path.write_text(line.format(text) + "\n", encoding="utf-8", errors="surrogatepass")
+        commands.append(["create", "made", "-f", f"recipes/{path.name}"])
     before = outside(home), inside(home), names(home)
     codes = run(home, commands)
-    taken = [
-        (digest, code)
-        for digest, code in zip(HOSTILE_DIGESTS, codes, strict=True)
-        if code not in {Exit.DATA, Exit.NO_INPUT}
-    ]
-    assert taken == []
-    assert (outside(home), inside(home), names(home)) == before
-
-
-@pytest.mark.parametrize("line", ["FROM {}", "FROM tiny\nADAPTER {}", "FROM tiny\nDRAFT {}"])
-def test_no_hostile_name_in_a_modelfile_leads_anywhere(home: Path, line: str) -> None:
-    commands = []
-    for number, name in enumerate(HOSTILE_NAMES):
-        path = home / f"Modelfile-{number}"
-        path.write_text(line.format(name) + "\n", encoding="utf-8", errors="surrogatepass")
-        commands.append(["create", "made", "-f", path.name])
-    before = outside(home), inside(home), names(home)
-    codes = run(home, commands)
-    taken = [
-        (name, code)
-        for name, code in zip(HOSTILE_NAMES, codes, strict=True)
-        if code not in {Exit.DATA, Exit.NO_INPUT, Exit.NOT_ALLOWED}
-    ]
-    assert taken == []
+    for text, code in zip(texts, codes, strict=True):
+        assert code in {Exit.DATA, Exit.NO_INPUT, Exit.NOT_ALLOWED}, (text, code)
     assert (outside(home), inside(home), names(home)) == before

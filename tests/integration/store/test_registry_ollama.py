@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from appliance.store.digest import digest_of
 from appliance.store.manifest import parse_manifest
 from appliance.store.model import read_model
 from appliance.store.opening import open_store
-from appliance.store.outbound import HostSettings
+from appliance.store.outbound import HostSettings, Outbound
 from appliance.store.reference import parse_reference
 from appliance.store.registry import RegistrySource
 from appliance.store.registry_push import RegistryTarget
+from appliance.store.settings import StorePolicy
+from appliance.store.store import ModelStore
 from tests.fakes.model_files import FakeProbe, Told, UnsyncedFiles, generator
 from tests.fakes.oci_registry_faults import Exchange, FaultyRegistry
 from tests.fakes.ollama_registry import DOCKER_MANIFEST, OllamaRegistry
@@ -213,3 +216,20 @@ def test_uploads_are_not_asked_to_be_redirected_and_one_that_is_all_the_same_is_
                 copy(layout, name, RegistryTarget(door, target), as_reference=target)
         assert {asked.headers.get("X-Redirect-Uploads") for asked in registry.asked} == {None}
         assert registry.manifests == {}
+
+
+def test_a_push_is_told_in_the_words_of_a_push(tmp_path: Path) -> None:
+    with OllamaRegistry() as registry:
+        policy = StorePolicy(
+            outbound=Outbound(hosts={registry.host: HostSettings(insecure=True)}),
+            hub=None,
+            floor_fraction=0.0,
+        )
+        told = Told()
+        with closing(ModelStore(tmp_path, policy)) as store:
+            store.import_file(generator(), "tiny", unreported)
+            store.push("tiny", told, target=f"{registry.host}/alice/tiny:v1")
+            store.push("tiny", told, target=f"{registry.host}/alice/tiny:v2")
+    assert told.statuses[0] == "retrieving manifest"
+    assert told.statuses[-1] == "pushing manifest"
+    assert not [status for status in told.statuses if not status.startswith(("pushing ", "retrieving "))]
