@@ -26,7 +26,7 @@ WORDS: dict[str, list[str]] = {
     "pull --as": ["pull", "registry.example/a/b", "--as", NAME],
     "push": ["push", NAME],
     "push to": ["push", "tiny", NAME],
-    "import": ["import", "tiny.gguf", NAME],
+    "import": ["import", "files/tiny.gguf", NAME],
     "export": ["export", NAME, "out"],
     "create": ["create", NAME, "-f", "Modelfile"],
     "show": ["show", NAME],
@@ -35,6 +35,9 @@ WORDS: dict[str, list[str]] = {
     "rm": ["rm", NAME],
     "verify": ["verify", NAME],
 }
+OPTIONS = {"--help", "--data=/tmp"}
+"""What the command line can only take for its own options: no name comes of it."""
+ARGUMENTS = [name for name in HOSTILE_NAMES if name not in OPTIONS]
 REFUSED = {Exit.USAGE, Exit.DATA}
 """64: the command line takes it for no name at all."""
 WITH_SCHEME = {name for name in HOSTILE_NAMES if name.startswith(("http://", "https://"))}
@@ -47,9 +50,10 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     home = tmp_path_factory.mktemp("hostile")
     (home / "data").mkdir()
     (home / "recipes").mkdir()
+    (home / "files").mkdir()
     (home / "Modelfile").write_text("FROM tiny\nSYSTEM Be kind.\n")
-    (home / "tiny.gguf").write_bytes(tiny_model.read_bytes())
-    assert run(home, [["import", "tiny.gguf", "tiny"]]) == [0]
+    (home / "files" / "tiny.gguf").write_bytes(tiny_model.read_bytes())
+    assert run(home, [["import", "files/tiny.gguf", "tiny"]]) == [0]
     return home
 
 
@@ -86,22 +90,14 @@ def names(home: Path) -> list[str]:
 
 
 def told(argv: list[str], hostile: str) -> list[str]:
-    """A name that looks like an option is put where it can be none."""
-    at = argv.index(NAME)
-    if not hostile.startswith("-"):
-        return [*argv[:at], hostile, *argv[at + 1 :]]
-    if argv[at - 1].startswith("--"):
-        return [*argv[: at - 1], f"{argv[at - 1]}={hostile}"]
-    options = argv[argv.index("-f") :] if "-f" in argv else []
-    words = [hostile if part == NAME else part for part in argv[1:] if part not in options]
-    return [argv[0], *options, "--", *words]
+    return [hostile if part == NAME else part for part in argv]
 
 
 @pytest.mark.parametrize("word", WORDS)
 def test_no_hostile_name_is_taken_by_any_word(home: Path, word: str) -> None:
     before = outside(home), inside(home), names(home)
-    codes = run(home, [told(WORDS[word], hostile) for hostile in HOSTILE_NAMES])
-    for name, code in zip(HOSTILE_NAMES, codes, strict=True):
+    codes = run(home, [told(WORDS[word], hostile) for hostile in ARGUMENTS])
+    for name, code in zip(ARGUMENTS, codes, strict=True):
         is_host_refused = word == "pull" and name in WITH_SCHEME and code == Exit.NOT_ALLOWED
         assert code in REFUSED or is_host_refused, (name, code)
     assert Counter(codes)[Exit.DATA] >= 200
@@ -111,7 +107,7 @@ def test_no_hostile_name_is_taken_by_any_word(home: Path, word: str) -> None:
 @pytest.mark.parametrize("texts", [HOSTILE_NAMES, HOSTILE_DIGESTS], ids=["names", "digests"])
 @pytest.mark.parametrize("line", ["FROM {}", "FROM tiny\nADAPTER {}", "FROM tiny\nDRAFT {}"])
 def test_no_hostile_line_of_a_modelfile_leads_anywhere(home: Path, line: str, texts: tuple[str, ...]) -> None:
-    """The recipes' folder has no GGUF, so `FROM .`, which is a good line, finds nothing either."""
+    """Neither the recipes' folder nor those above it have a GGUF, so `FROM ..`, a good line, finds none."""
     commands = []
     for number, text in enumerate(texts):
         path = home / "recipes" / f"Modelfile-{number}"
