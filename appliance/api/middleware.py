@@ -19,7 +19,7 @@ from appliance.access.keys import KeyRing, scope_of
 from appliance.api import registry_errors
 from appliance.api.caller import Callers
 from appliance.api.exchange import Observer, exchange_of
-from appliance.api.route_scopes import ANYONE, PUBLIC_PATHS, needed_for
+from appliance.api.route_scopes import PUBLIC_PATHS, needed_for
 from appliance.errors import InvalidRequest, NotAllowed
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -139,7 +139,7 @@ class KeyMiddleware:
     ) -> None:
         """Falcon calls it once it knows the route; where there is none, a 404 needs no scope."""
         needed = needed_for(req.uri_template or "", req.method)
-        if self._keys and needed is not ANYONE:
+        if self._keys and needed is not None:
             self._keys.require(exchange_of(req).owner, needed)
 
 

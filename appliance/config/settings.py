@@ -52,8 +52,14 @@ def _setting(
     min_length: int | None = None,
 ) -> Any:
     """One setting: default, text, unit and bounds (both inclusive)."""
-    extra = {"unit": unit} if unit else None
-    return Field(default, description=text, json_schema_extra=extra, ge=ge, le=le, min_length=min_length)
+    return Field(
+        default,
+        description=text,
+        json_schema_extra={"unit": unit} if unit else None,
+        ge=ge,
+        le=le,
+        min_length=min_length,
+    )
 
 
 class Section(BaseModel):

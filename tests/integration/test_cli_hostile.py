@@ -41,7 +41,7 @@ ARGUMENTS = [name for name in HOSTILE_NAMES if name not in OPTIONS]
 REFUSED = {Exit.USAGE, Exit.DATA}
 """64: the command line takes it for no name at all."""
 WITH_SCHEME = {name for name in HOSTILE_NAMES if name.startswith(("http://", "https://"))}
-"""`pull` reads over a scheme, or takes it for a file's URL: then it is the host that is refused, with 77."""
+"""`pull` and the target of `push` read over a scheme: then it is the host that is refused, with 77."""
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_no_hostile_name_is_taken_by_any_word(home: Path, word: str) -> None:
     before = outside(home), inside(home), names(home)
     codes = run(home, [told(WORDS[word], hostile) for hostile in ARGUMENTS])
     for name, code in zip(ARGUMENTS, codes, strict=True):
-        is_host_refused = word == "pull" and name in WITH_SCHEME and code == Exit.NOT_ALLOWED
+        is_host_refused = word in {"pull", "push to"} and name in WITH_SCHEME and code == Exit.NOT_ALLOWED
         assert code in REFUSED or is_host_refused, (name, code)
     assert Counter(codes)[Exit.DATA] >= 200
     assert (outside(home), inside(home), names(home)) == before
