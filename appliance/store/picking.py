@@ -85,7 +85,7 @@ def picked(entries: Sequence[C], taking: Taking) -> list[tuple[C, Reference]]:
         return [(same[0], target)]  # 2
     if len(entries) == 1 and (name is None or taking.as_name is None) and _is_pinned(entries[0], target):
         return [(entries[0], target)]  # 3
-    raise _several(named, taking) if name is None else _not_found(named, name)
+    raise _several(named, taking) if name is None else _not_found(entries, named, name)
 
 
 def one_asked_for(entries: Sequence[C], taking: Taking) -> Sequence[C]:
@@ -96,7 +96,7 @@ def one_asked_for(entries: Sequence[C], taking: Taking) -> Sequence[C]:
     if taking.name is None and len(named) > 1:
         raise _several(named, taking)
     if taking.name is not None and not _of_name(named, taking.name):
-        raise _not_found(named, taking.name)
+        raise _not_found(entries, named, taking.name)
     return entries
 
 
@@ -129,8 +129,9 @@ def _nameless(entries: Sequence[Choosable], taking: Taking) -> InvalidRequest:
     )
 
 
-def _not_found(named: list[tuple[C, Reference]], name: Reference) -> ModelNotFound:
-    return ModelNotFound(model=name.display, available=_told(named))
+def _not_found(entries: Sequence[C], named: list[tuple[C, Reference]], name: Reference) -> ModelNotFound:
+    tags = [f":{entry.bare_tag}" for entry in entries if entry.bare_tag is not None]
+    return ModelNotFound(model=name.display, available=[*_told(named), *tags[:_MAX_TOLD]])
 
 
 def _several(named: list[tuple[C, Reference]], taking: Taking) -> InvalidRequest:

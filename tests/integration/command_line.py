@@ -47,3 +47,32 @@ def one_line(text: str) -> str:
     assert text.count("\n") == 1, text
     assert text.startswith("outpost: ")
     return text.removeprefix("outpost: ").strip()
+
+
+def run(
+    *arguments: str, env: dict[str, str], cwd: Path, stdin: bytes = b""
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*OUTPOST, *arguments],
+        input=stdin,
+        env=env,
+        cwd=cwd,
+        capture_output=True,
+        timeout=40,
+        check=False,
+    )
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+HEAVY = {"asyncio", "falcon", "httpx", "prompt_toolkit", "pydantic", "structlog", "urllib3", "waitress"}
+
+
+def loaded_modules(home: Path, *arguments: str, env: dict[str, str]) -> set[str]:
+    """The modules that the process of this command has loaded when it ends."""
+    code = (
+        "import sys\nfrom appliance.cli.main import main\n"
+        "assert main(sys.argv[1:]) == 0\nprint(*sys.modules, file=sys.stderr)"
+    )
+    told = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(told, env=env, cwd=home, capture_output=True, text=True, timeout=30, check=True)
+    return set(done.stderr.split())

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from appliance.cli.exits import Exit
-from tests.fakes.hostile_names import HOSTILE_DIGESTS, HOSTILE_NAMES
+from tests.fakes.hostile_digests import HOSTILE_DIGESTS
+from tests.fakes.hostile_names import HOSTILE_NAMES
 
 ROOT = Path(__file__).parents[2]
 NAME = "\0name\0"

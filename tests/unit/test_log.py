@@ -4,26 +4,13 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 
 from appliance import log
 
-
-@pytest.fixture(autouse=True)
-def _put_back() -> Iterator[None]:
-    """Leave logging as it was: pytest's own handlers hang on it too."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
-    log.clear()
+pytestmark = pytest.mark.usefixtures("put_back_logging")
 
 
 def lines_of(stream: io.StringIO) -> list[dict[str, Any]]:

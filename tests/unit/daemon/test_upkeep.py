@@ -197,6 +197,7 @@ def test_a_beginning_that_fails_is_logged_and_the_rest_goes_on(
     assert store.collected.wait(5)
 
 
+@pytest.mark.usefixtures("put_back_logging")
 def test_a_collection_that_is_withheld_is_a_warning(
     store: FakeStore, started: Callable[[Upkeep], Upkeep], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -136,7 +136,7 @@ def test_models_that_share_a_blob_bring_it_once(models: OllamaModels, store: Mod
 
 
 def test_an_empty_store_has_nothing_to_give(models: OllamaModels, store: ModelStore) -> None:
-    with pytest.raises(InvalidRequest, match="no model with a name"):
+    with pytest.raises(InvalidRequest, match="nothing that is a model's name"):
         store.import_file(models.root, None, unreported)
 
 
