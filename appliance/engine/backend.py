@@ -65,9 +65,11 @@ class Backend(SlotStore, Protocol):
 class Sampler(Protocol):
     """Sampling state of one sequence."""
 
-    def sample(self, logits: NDArray[np.float32], candidates: Any) -> int: ...
+    def sample(self, logits: NDArray[np.float32], candidates: Any) -> int | None:
+        """None: all is said. Raises RequestError when what was asked for cannot go on."""
 
-    def accept(self, token: int) -> None: ...
+    def accept(self, token: int) -> None:
+        """Raises RequestError as `sample` does."""
 
     def close(self) -> None: ...
 

@@ -28,9 +28,11 @@ _FORMAT_PARAM: Final = "response_format.json_schema.schema"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompiledConstraint:
-    """Safe to give to `llama_sampler_init_grammar` with root "root"; NULL must still be taken for refusal."""
+    """Checked; its root is "root"."""
 
     gbnf: str
+    param: str
+    """The request field that asked for it."""
     calls_tool: bool
     """The answer is a tool call and nothing else."""
 
@@ -66,7 +68,7 @@ def compile_constraint(
         reasoning=reasoning if thinking else None,
         reasoning_open=reasoning_open,
     )
-    return CompiledConstraint(gbnf=_compiled(wish.key()), calls_tool=bool(tools))
+    return CompiledConstraint(gbnf=_compiled(wish.key()), param=wish.param, calls_tool=bool(tools))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +81,10 @@ class _Wish:
     parallel: bool
     reasoning: ReasoningTags | None
     reasoning_open: bool
+
+    @property
+    def param(self) -> str:
+        return "tools" if self.constraint is None else _FORMAT_PARAM
 
     def key(self) -> str:
         """As canonical JSON, whose order is the schema's own. Raises InvalidRequest on what is no JSON."""
@@ -117,7 +123,7 @@ def _forced_tools(chat: ChatPrompt | None) -> list[dict[str, Any]]:
 @lru_cache(maxsize=_CACHED)
 def _raw(gbnf: str) -> CompiledConstraint:
     check_gbnf(gbnf)
-    return CompiledConstraint(gbnf=gbnf, calls_tool=False)
+    return CompiledConstraint(gbnf=gbnf, param="grammar", calls_tool=False)
 
 
 @lru_cache(maxsize=_CACHED)

@@ -28,7 +28,7 @@ from appliance.engine.scheduler import Pending, StepLimits, schedule
 from appliance.engine.sequence import ActiveRequest, Sequence, Status
 from appliance.engine.speculation import Proposer
 from appliance.engine.writer import Writer
-from appliance.errors import EngineFault, to_wire
+from appliance.errors import EngineFault, RequestError, to_wire
 from appliance.wire.messages import (
     Accepted,
     Delta,
@@ -166,10 +166,10 @@ class Engine:
             self._decode(spans)
         except EngineFault as fault:
             return self._fail(members, fault)
-        deltas = self._update(spans, members)
+        deltas, failed = self._update(spans, members)
         progress = self._progress(members)
         self._forget_finished(deltas)
-        return [Step(deltas=deltas, progress=progress)] if deltas or progress else []
+        return [Step(deltas=deltas, progress=progress), *failed] if deltas or progress else [*failed]
 
     # ── admit ────────────────────────────────────────────────────────────────────────────────────
 
@@ -297,8 +297,9 @@ class Engine:
 
     # ── update ───────────────────────────────────────────────────────────────────────────────────
 
-    def _update(self, spans: list[Span], members: list[Sequence]) -> list[Delta]:
+    def _update(self, spans: list[Span], members: list[Sequence]) -> tuple[list[Delta], list[Failed]]:
         deltas: list[Delta] = []
+        faults: dict[int, RequestError] = {}
         row = 0
         for span, sequence in zip(spans, members, strict=True):
             slot = self.kv_cache.slots[sequence.slot]
@@ -311,9 +312,25 @@ class Engine:
             slot.held = sequence.n_computed
             if span.outputs:
                 slot.prefilling = False
-                deltas.append(self._writer.write(sequence, row, now=self._steps))
+                try:
+                    deltas.append(self._writer.write(sequence, row, now=self._steps))
+                except RequestError as error:
+                    faults.setdefault(sequence.request.id, error)
                 row += span.outputs
-        return deltas
+        return [delta for delta in deltas if delta.id not in faults], self._end_failed(faults)
+
+    def _end_failed(self, faults: dict[int, RequestError]) -> list[Failed]:
+        """Requests that cannot go on, with all their choices: what they computed is sound and stays cached."""
+        failed: list[Failed] = []
+        for request_id, error in faults.items():
+            for sequence in self._requests.pop(request_id).sequences:
+                if sequence.status is not Status.FINISHED:
+                    self._writer.free(sequence, now=self._steps)
+            name, fields = to_wire(error)
+            failed.append(Failed(id=request_id, error=WireError(name=name, fields=fields)))
+        if failed:
+            self._admission.drop_finished()
+        return failed
 
     # ── after the step ───────────────────────────────────────────────────────────────────────────
 

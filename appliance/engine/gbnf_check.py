@@ -1,13 +1,13 @@
-"""Decides whether a grammar may be given to llama.cpp. Pure; measured against it in
-`tests/integration/test_grammars.py`.
+"""Decides whether a grammar is fit to be used. Pure; that llama.cpp takes what passes, and understands the
+same, is `tests/integration/test_grammars.py`.
 
-llama.cpp returns NULL for a faulty grammar, overflows its stack on deep nesting, and runs without end on
-grammars that are left-recursive in ways it does not see, or ambiguous. So each grammar passes, in this order:
+What is refused here is refused early and with its reason. That no grammar can stall the engine does not rest
+on it, but on the automaton that reads it and its allowance (`gbnf_automaton.py`). In this order:
 
  1. size, text that is valid UTF-8 without NUL, nesting, repetition bounds (`gbnf_parse.py`)
  2. no undefined rule, no rule defined twice, a root
  3. no left recursion, also through rules that may be empty
- 4. bounded work for llama.cpp's own left-recursion search, which walks shared rules again and again
+ 4. bounded work for a search that walks shared rules again and again, as llama.cpp's for left recursion does
  5. bounded choice: how many places of the grammar the next character may belong to
  6. bounded growth of that number while text is read (`gbnf_probe.py`)
 """
@@ -22,7 +22,7 @@ from appliance.errors import InvalidRequest
 
 MAX_RAW_BYTES: Final = 16 * 1024
 MAX_GENERATED_BYTES: Final = 1024 * 1024
-_MAX_ELEMENTS: Final = 200_000
+MAX_ELEMENTS: Final = 200_000
 _MAX_SEARCH: Final = 2_000_000
 _MAX_CHOICE: Final = 2_000
 
@@ -37,7 +37,7 @@ def check_gbnf(text: str, *, param: str = "grammar", max_bytes: int = MAX_RAW_BY
         raise _refused(f"it has {size_bytes} bytes, the limit is {max_bytes}", param)
     if "\0" in text:
         raise _refused("it contains a NUL character", param)
-    grammar = parse_gbnf(text, param=param, max_elements=_MAX_ELEMENTS)
+    grammar = parse_gbnf(text, param=param, max_elements=MAX_ELEMENTS)
     nullable = _nullable(grammar)
     order = _leftmost_first(grammar, nullable, param)
     _bound_search(grammar, order, param)

@@ -36,6 +36,8 @@ class Terminal:
     """
 
     ranges: tuple[tuple[int, int], ...]
+    token: str | None = None
+    """As written: `<[17]>`, `<think>`, and with "!" before it any other token."""
 
 
 Element = Union[int, Terminal]
@@ -218,7 +220,7 @@ class _Parser:
         found = _TOKEN.match(self._text, at)
         if found is None or (found.group(1) is not None and int(found.group(1)) > 0xFFFFFFFF):
             self._refuse("a token is written <[id]> or <text>", at)
-        return [Terminal(())], found.end()
+        return [Terminal((), token=found.group())], found.end()
 
     def _bounds(self, at: int, *, lines: bool) -> tuple[int, int | None, int]:
         char = self._text[at]

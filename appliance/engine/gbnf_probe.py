@@ -1,10 +1,10 @@
 """Tries a grammar on the text that confuses it most. Pure; the last step of `gbnf_check.py`.
 
-llama.cpp reads with one stack of positions per way in which the text so far can be understood. A grammar such
-as `s ::= "x" s "y" | "x" s "z" | "w"` doubles them with each character, and no bound on its size shows that.
-This probe runs the same stack machine and greedily feeds the character after which most stacks stand, from
-every rule that contains itself. It is a search with a budget, not a proof: what it misses, the engine's
-watchdog still ends.
+A grammar is read with one stack of positions per way in which the text so far can be understood. A grammar
+such as `s ::= "x" s "y" | "x" s "z" | "w"` doubles them with each character, and no bound on its size shows
+that. This probe runs the stack machine and greedily feeds the character after which most stacks stand, from
+every rule in reach that contains itself. It is a search with a budget, not a proof, and only there to refuse
+such a grammar early: what it misses costs its own request its `Allowance` (`gbnf_automaton.py`), and no more.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Final
 from appliance.engine.gbnf_parse import Element, Grammar, Terminal
 
 _MAX_STACKS: Final = 1_000
-_STEPS: Final = 64
-_BUDGET: Final = 60_000
-"""Stack operations in all, 0.1 to 0.2 s."""
+_STEPS: Final = 1_000
+_BUDGET: Final = 120_000
+"""Stack operations in all, 0.2 to 0.4 s."""
 _MAX_CHARS: Final = 24
 """Characters tried per step."""
 _ANY_TOKEN: Final = -1
@@ -28,7 +28,14 @@ def grows_without_bound(grammar: Grammar) -> bool:
     """Whether some text was found that can be read in more than a thousand ways."""
     machine = Machine(grammar, budget=0)
     starts = [grammar.root, *_self_embedding(grammar)]
-    return any(_grows(machine, start, _BUDGET // len(starts)) for start in starts)
+    left = _BUDGET
+    for tried, start in enumerate(starts):
+        # What one does not use up is the others'.
+        budget = left // (len(starts) - tried)
+        if _grows(machine, start, budget):
+            return True
+        left -= budget - max(0, machine.budget)
+    return False
 
 
 def _grows(machine: Machine, start: int, budget: int) -> bool:
@@ -130,12 +137,23 @@ def _self_embedding(grammar: Grammar) -> list[int]:
     """Rules that contain themselves other than as their last element; only they stack up without bound."""
     component = _components(grammar)
     found: set[int] = set()
-    for number, rule in enumerate(grammar.rules):
-        for alternative in rule:
+    for number in _reachable(grammar):
+        for alternative in grammar.rules[number]:
             for element in alternative[:-1]:
                 if isinstance(element, int) and component[element] == component[number]:
                     found.add(element)
     return sorted(found)
+
+
+def _reachable(grammar: Grammar) -> set[int]:
+    reached, todo = {grammar.root}, [grammar.root]
+    while todo:
+        for alternative in grammar.rules[todo.pop()]:
+            for element in alternative:
+                if isinstance(element, int) and element not in reached:
+                    reached.add(element)
+                    todo.append(element)
+    return reached
 
 
 def _components(grammar: Grammar) -> list[int]:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from appliance.engine.chat_output import make_parser
-from appliance.engine.constraint import compile_constraint
+from appliance.engine.constraint import CompiledConstraint, compile_constraint
+from appliance.engine.gbnf_matcher import GrammarMatcher, GrammarVocabulary, SharedGrammar
 from appliance.engine.kv_cache import Scope
 from appliance.engine.llama.model import LlamaModel
 from appliance.engine.llama.sampler import LlamaSampler
@@ -51,7 +52,7 @@ class ChatAbility:
 
 
 class Preparer:
-    """Any thread may call it: it holds no state of its own."""
+    """Owned by the preparer thread."""
 
     def __init__(
         self,
@@ -76,6 +77,7 @@ class Preparer:
             )
             if len(tokens) == 1 and model.is_control(tokens[0])
         )
+        self._vocabularies: dict[frozenset[int], GrammarVocabulary] = {}
 
     # ── requests that need no step ───────────────────────────────────────────────────────────────
 
@@ -108,20 +110,31 @@ class Preparer:
         self._check_length(len(tokens), request.max_tokens)
         adapters = tuple(sorted((entry.name, entry.scale) for entry in request.adapters if entry.scale != 0))
         active = ActiveRequest(generate=request, prompt_tokens=tokens, scope=Scope(request.scope, adapters))
-        gbnf = self._gbnf(request, text)
+        grammar = self._grammar(request, text)
         seed = request.sampling.seed if request.sampling.seed is not None else secrets.randbits(32)
         for choice in range(request.n):
-            active.sequences.append(self._sequence(active, choice, (seed + choice) % 2**32, gbnf, text))
+            active.sequences.append(self._sequence(active, choice, (seed + choice) % 2**32, grammar, text))
         return active
 
     def _sequence(
-        self, active: ActiveRequest, choice: int, seed: int, gbnf: str | None, text: str | None
+        self,
+        active: ActiveRequest,
+        choice: int,
+        seed: int,
+        grammar: SharedGrammar | None,
+        text: str | None,
     ) -> Sequence:
         request = active.generate
         limit = self._n_ctx_seq
         if request.max_tokens is not None:
             limit = min(limit, len(active.prompt_tokens) + request.max_tokens)
-        sampler = LlamaSampler(self._model, request.sampling, seed=seed, grammar=gbnf, n_ctx=self._n_ctx_seq)
+        sampler = LlamaSampler(
+            self._model,
+            request.sampling,
+            seed=seed,
+            grammar=GrammarMatcher(grammar) if grammar is not None else None,
+            n_ctx=self._n_ctx_seq,
+        )
         sampler.accept_prompt(active.prompt_tokens)
         speculates = self._speculation and request.speculation
         return Sequence(
@@ -134,7 +147,7 @@ class Preparer:
             lookup=PromptLookup() if speculates else None,
             model_guesses=Acceptance() if speculates else None,
             echo=self._echo(active) if request.echo else "",
-            special_pieces=self._markers if isinstance(request.prompt, ChatPrompt) else frozenset(),
+            special_pieces=self._shown(request),
         )
 
     # ── prompt ───────────────────────────────────────────────────────────────────────────────────
@@ -228,19 +241,50 @@ class Preparer:
 
     # ── output ───────────────────────────────────────────────────────────────────────────────────
 
-    def _gbnf(self, request: Generate, text: str | None) -> str | None:
+    def _shown(self, request: Generate) -> frozenset[int]:
+        """Control tokens that this answer shows as text."""
+        return self._markers if isinstance(request.prompt, ChatPrompt) else frozenset()
+
+    def _grammar(self, request: Generate, text: str | None) -> SharedGrammar | None:
+        compiled = self._constraint(request, text)
+        if compiled is None:
+            return None
+        shown = self._shown(request)
+        if shown not in self._vocabularies:
+            self._vocabularies[shown] = self._vocabulary(shown)
+        return self._vocabularies[shown].grammar(compiled.gbnf, param=compiled.param)
+
+    def _vocabulary(self, shown: frozenset[int]) -> GrammarVocabulary:
+        """Takes 0.2 s for 49,152 tokens, so it is made for the first request that needs it."""
+        model = self._model
+        return GrammarVocabulary(
+            [model.piece(token, special=token in shown) for token in range(model.n_vocab)],
+            end_tokens=model.end_tokens,
+            token_of=self._token_of,
+        )
+
+    def _token_of(self, written: str) -> int:
+        """Of `<[id]>` or `<text>` in a grammar. A number outside the vocabulary is a token never chosen."""
+        if written.startswith("<["):
+            return min(int(written[2:-2]), self._model.n_vocab)
+        tokens = self._model.tokenize(written, add_special=False, parse_special=True)
+        if len(tokens) != 1:
+            raise InvalidRequest(
+                reason=f"the grammar is not usable: {written} is no token of this model", param="grammar"
+            )
+        return tokens[0]
+
+    def _constraint(self, request: Generate, text: str | None) -> CompiledConstraint | None:
         chat, facts = _chat_of(request), self._chat.facts
         if facts is None:
-            compiled = compile_constraint(request.constraint, chat)
-        else:
-            compiled = compile_constraint(
-                request.constraint,
-                chat,
-                facts.tool_format,
-                reasoning=facts.reasoning,
-                reasoning_open=self._reasoning_open(text),
-            )
-        return compiled.gbnf if compiled is not None else None
+            return compile_constraint(request.constraint, chat)
+        return compile_constraint(
+            request.constraint,
+            chat,
+            facts.tool_format,
+            reasoning=facts.reasoning,
+            reasoning_open=self._reasoning_open(text),
+        )
 
     def _parser(self, request: Generate, text: str | None) -> ChatParser | None:
         chat, facts = _chat_of(request), self._chat.facts

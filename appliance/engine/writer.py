@@ -11,7 +11,7 @@ from appliance.engine.logprobs import token_logprob
 from appliance.engine.meter import Meter
 from appliance.engine.output import Emitted
 from appliance.engine.sequence import ActiveRequest, Sequence, Status
-from appliance.errors import EngineFault
+from appliance.errors import RequestError
 from appliance.wire.messages import Delta, FinishReason, TokenLogprob, Usage
 
 
@@ -37,7 +37,10 @@ class Writer:
         self._clock = clock
 
     def write(self, sequence: Sequence, row: int, *, now: int) -> Delta:
-        """Sample from the batch's output `row` on: one token, and one for each draft that was right."""
+        """Sample from the batch's output `row` on: one token, and one for each draft that was right.
+
+        Raises RequestError when the answer cannot go on as it was asked for; `free` the sequence then.
+        """
         request = sequence.request
         if request.first_token_s is None:
             request.first_token_s = self._clock()
@@ -45,7 +48,11 @@ class Writer:
         sequence.echo = ""
         before, accepted, finish = len(sequence.tokens), 0, None
         while finish is None:
-            token = self._sample(sequence, row + accepted, logprobs)
+            try:
+                token = self._sample(sequence, row + accepted, logprobs)
+            except RequestError:
+                self._settle_draft(sequence, accepted)
+                raise
             finish = FinishReason.STOP if token is None else self._append(sequence, token, gained)
             if token is None or accepted >= len(sequence.draft) or token != sequence.draft[accepted]:
                 break
@@ -82,13 +89,7 @@ class Writer:
         rest = sequence.output.finish(stopped=gained.stop is not None)
         if reason is FinishReason.STOP and sequence.output.saw_tool_call:
             reason = FinishReason.TOOL_CALLS
-        if sequence.status is Status.RUNNING:
-            held = min(sequence.n_computed, len(sequence.tokens))
-            if sequence.n_computed > held:
-                self._backend.truncate(sequence.slot, held)
-            self._cache.release(sequence.slot, sequence.tokens, held, now=now)
-        sequence.status = Status.FINISHED
-        sequence.sampler.close()
+        self.free(sequence, now=now)
         return Delta(
             id=request.id,
             choice=sequence.choice,
@@ -102,12 +103,21 @@ class Writer:
             usage=self._usage(request) if request.finished else None,
         )
 
+    def free(self, sequence: Sequence, *, now: int) -> None:
+        """Give its slot back, with what was computed as a cached prefix."""
+        if sequence.status is Status.RUNNING:
+            held = min(sequence.n_computed, len(sequence.tokens))
+            if sequence.n_computed > held:
+                self._backend.truncate(sequence.slot, held)
+            self._cache.release(sequence.slot, sequence.tokens, held, now=now)
+        sequence.status = Status.FINISHED
+        sequence.sampler.close()
+
     def _sample(self, sequence: Sequence, row: int, logprobs: list[TokenLogprob]) -> int | None:
         """The next token, accepted by its sampler; None: the grammar is complete and allows nothing more."""
         logits = self._backend.logits(row)
-        try:
-            token = sequence.sampler.sample(logits, self._candidates)
-        except EngineFault:
+        token = sequence.sampler.sample(logits, self._candidates)
+        if token is None:
             return None
         sequence.sampler.accept(token)
         wanted = sequence.request.generate.top_logprobs

@@ -151,7 +151,7 @@ class FakeSampler:
         self.accepted: list[int] = []
         self.closed = False
 
-    def sample(self, logits: NDArray[np.float32], candidates: Any) -> int:
+    def sample(self, logits: NDArray[np.float32], candidates: Any) -> int | None:
         return int(logits.argmax())
 
     def accept(self, token: int) -> None:

@@ -3,7 +3,8 @@
 The chain is llama.cpp's default order (`common/common.h`: penalties, DRY, top-n-sigma, top-k, typical, top-p,
 min-p, XTC, temperature, dist). As in `common/sampling.cpp` the grammar judges only the token the chain chose;
 only when it refuses is it applied to the whole vocabulary and the chain run again: a full pass costs
-milliseconds, a check of one token microseconds.
+milliseconds, a check of one token microseconds. The grammar is our own (`gbnf_matcher.py`; ADR 0011 says why
+llama.cpp's is not used).
 """
 
 from __future__ import annotations
@@ -18,17 +19,13 @@ import numpy as np
 from llama_cpp import llama_cpp as bindings
 from numpy.typing import NDArray
 
+from appliance.engine.gbnf_matcher import GrammarMatcher
 from appliance.engine.llama.model import LlamaModel
-from appliance.engine.utf8 import begun_after
 from appliance.errors import EngineFault, InvalidRequest
 from appliance.wire.messages import SamplingParams
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 _MIROSTAT_M = 100
-_TRIES = 64
-"""Tokens that break a character are struck out one by one; a model that wants so many of them has lost its
-way.
-"""
 
 
 class Candidates:
@@ -38,22 +35,11 @@ class Candidates:
         self._rows = np.zeros(n_vocab, _CANDIDATE)
         self._ids = np.arange(n_vocab, dtype=np.int32)
         self.array: Any = bindings.llama_token_data_array()
-        self._one = np.zeros(1, _CANDIDATE)
-        self._one_array: Any = bindings.llama_token_data_array()
 
     def fill(self, logits: NDArray[np.float32]) -> None:
         self._rows["id"] = self._ids
         self._rows["logit"] = logits
         self._point(self.array, self._rows)
-
-    def one(self, token: int) -> Any:
-        """An array of a single candidate, for asking a grammar about it."""
-        self._one[0] = (token, 1.0, 0.0)
-        self._point(self._one_array, self._one)
-        return self._one_array
-
-    def one_survived(self) -> bool:
-        return bool(self._one["logit"][0] > -math.inf)
 
     def any_survived(self) -> bool:
         return bool(np.isfinite(self._rows["logit"]).any())
@@ -81,42 +67,38 @@ class LlamaSampler:
     """
 
     def __init__(
-        self, model: LlamaModel, params: SamplingParams, *, seed: int, grammar: str | None, n_ctx: int
+        self,
+        model: LlamaModel,
+        params: SamplingParams,
+        *,
+        seed: int,
+        grammar: GrammarMatcher | None,
+        n_ctx: int,
     ) -> None:
-        """`n_ctx`: what a `last_n` of -1 means. Raises InvalidRequest when llama.cpp refuses the grammar."""
+        """`n_ctx`: what a `last_n` of -1 means. Raises InvalidRequest when llama.cpp refuses a parameter."""
         params = _resolved(params, n_ctx)
-        self._model = model
         self._chain = None
-        self._grammar = _grammar(model, grammar) if grammar is not None else None
-        self._begun = b""
+        self._grammar = grammar
         self._forbidden = np.array(model.end_tokens if params.ignore_eos else [], np.int64)
         self._remembers = _penalises(params) or params.dry_multiplier > 0
         self.plain_greedy = params.temperature <= 0 and not _reshapes(params)
         if not self.plain_greedy:
             self._chain = _chain(model, params, seed)
 
-    @property
-    def constrained(self) -> bool:
-        return self._grammar is not None
-
-    def sample(self, logits: NDArray[np.float32], candidates: Candidates) -> int:
-        """Choose a token; `accept` it before the next call."""
+    def sample(self, logits: NDArray[np.float32], candidates: Candidates) -> int | None:
+        """Choose a token; `accept` it before the next call. None: the grammar is complete and nothing may
+        follow. Raises InvalidRequest when the grammar leads nowhere, or has become too costly.
+        """
         if self._forbidden.size:
             logits[self._forbidden] = -math.inf
         token = self._choose(logits, candidates)
-        if self._grammar is None or self._allows(token, candidates):
+        if self._grammar is None or self._grammar.allows(token):
             return token
-        for _ in range(_TRIES):
-            token = self._choose_allowed(logits, candidates)
-            if self._goes_on(token):
-                break
-            logits[token] = -math.inf
-        return token
+        return self._choose_allowed(self._grammar, logits, candidates)
 
     def accept(self, token: int) -> None:
         if self._grammar is not None:
-            bindings.llama_sampler_accept(self._grammar, token)
-            self._begun = begun_after(self._begun, self._model.piece(token)) or b""
+            self._grammar.accept(token)
         if self._chain is not None:
             bindings.llama_sampler_accept(self._chain, token)
 
@@ -127,9 +109,8 @@ class LlamaSampler:
                 bindings.llama_sampler_accept(self._chain, token)
 
     def close(self) -> None:
-        for sampler in (self._chain, self._grammar):
-            if sampler is not None:
-                bindings.llama_sampler_free(sampler)
+        if self._chain is not None:
+            bindings.llama_sampler_free(self._chain)
         self._chain = self._grammar = None
 
     def _choose(self, logits: NDArray[np.float32], candidates: Candidates) -> int:
@@ -139,24 +120,23 @@ class LlamaSampler:
         bindings.llama_sampler_apply(self._chain, ctypes.byref(candidates.array))
         return candidates.selected()
 
-    def _choose_allowed(self, logits: NDArray[np.float32], candidates: Candidates) -> int:
+    def _choose_allowed(
+        self, grammar: GrammarMatcher, logits: NDArray[np.float32], candidates: Candidates
+    ) -> int | None:
         """Among the tokens that the grammar lets through."""
-        candidates.fill(logits)
-        bindings.llama_sampler_apply(self._grammar, ctypes.byref(candidates.array))
+        candidates.fill(np.where(grammar.allowed(), logits, np.float32(-math.inf)))
         if not candidates.any_survived():
-            raise EngineFault(reason="the grammar allows no token here")
+            if grammar.is_complete:
+                return None
+            raise InvalidRequest(
+                reason="the grammar leads nowhere: no token of this model may follow the text so far, "
+                "nor may it end",
+                param=grammar.param,
+            )
         if self._chain is None:
             return candidates.likeliest()
         bindings.llama_sampler_apply(self._chain, ctypes.byref(candidates.array))
         return candidates.selected()
-
-    def _allows(self, token: int, candidates: Candidates) -> bool:
-        bindings.llama_sampler_apply(self._grammar, ctypes.byref(candidates.one(token)))
-        return candidates.one_survived() and self._goes_on(token)
-
-    def _goes_on(self, token: int) -> bool:
-        """Whether its bytes continue the character that the last token began, if it did."""
-        return begun_after(self._begun, self._model.piece(token)) is not None
 
 
 def _resolved(params: SamplingParams, n_ctx: int) -> SamplingParams:
@@ -166,14 +146,6 @@ def _resolved(params: SamplingParams, n_ctx: int) -> SamplingParams:
         repeat_last_n=n_ctx if params.repeat_last_n < 0 else params.repeat_last_n,
         dry_penalty_last_n=n_ctx if params.dry_penalty_last_n < 0 else params.dry_penalty_last_n,
     )
-
-
-def _grammar(model: LlamaModel, gbnf: str) -> Any:
-    sampler = bindings.llama_sampler_init_grammar(model.vocab, gbnf.encode(), b"root")
-    if not sampler:
-        # The Python binding would add the NULL to a chain and crash.
-        raise InvalidRequest(reason="llama.cpp refused the grammar", param="grammar")
-    return sampler
 
 
 def _penalises(params: SamplingParams) -> bool:

@@ -13,7 +13,7 @@ from appliance.engine.chat_output import make_parser
 from appliance.engine.output import OutputStream
 from appliance.engine.sequence import ActiveRequest
 from appliance.engine.template_format import ReasoningTags, ToolFormat
-from appliance.errors import EngineFault
+from appliance.errors import InvalidRequest
 from appliance.wire.messages import FinishReason
 from tests.fakes.engines import engine_over, request, run
 from tests.fakes.fake_backend import END, FakeBackend, FakeClock, FakeSampler, FakeVocabulary, expected
@@ -22,19 +22,22 @@ PROMPT = [5, 6, 7]
 
 
 class Scripted(FakeSampler):
-    """Says what it is told; after that it is what `after` makes of it."""
+    """Says what it is told, then ends as `after` says."""
 
-    def __init__(self, tokens: list[int], *, fails: bool = False) -> None:
+    def __init__(self, tokens: list[int], *, after: int | InvalidRequest | None = END) -> None:
         super().__init__()
         self.tokens = list(tokens)
-        self.fails = fails
+        self.after = after
 
-    def sample(self, logits: NDArray[np.float32], candidates: Any) -> int:
+    def sample(self, logits: NDArray[np.float32], candidates: Any) -> int | None:
         if self.tokens:
             return self.tokens.pop(0)
-        if self.fails:
-            raise EngineFault(reason="the grammar allows no token here")
-        return END
+        if isinstance(self.after, InvalidRequest):
+            raise self.after
+        return self.after
+
+
+NOWHERE = InvalidRequest(reason="the grammar leads nowhere", param="grammar")
 
 
 class Words(FakeVocabulary):
@@ -47,9 +50,11 @@ class Words(FakeVocabulary):
         return self.words[token].encode() if token in self.words else super().piece(token, special=special)
 
 
-def scripted(tokens: list[int], *, fails: bool = False, **asked: Any) -> tuple[ActiveRequest, Scripted]:
+def scripted(
+    tokens: list[int], *, after: int | InvalidRequest | None = END, **asked: Any
+) -> tuple[ActiveRequest, Scripted]:
     prepared = request(1, PROMPT, max_tokens=asked.pop("max_tokens", 20), **asked)
-    sampler = Scripted(tokens, fails=fails)
+    sampler = Scripted(tokens, after=after)
     prepared.sequences[0].sampler = sampler
     return prepared, sampler
 
@@ -64,10 +69,49 @@ def test_an_end_token_ends_the_answer_and_says_nothing(backend: FakeBackend, clo
 
 
 def test_a_completed_grammar_ends_the_answer(backend: FakeBackend, clock: FakeClock) -> None:
-    prepared, _ = scripted([40, 41], fails=True)
+    prepared, _ = scripted([40, 41], after=None)
     heard = run(engine_over(backend, clock), prepared)
     assert heard.text(1) == "<40><41>"
     assert heard.last(1).finish_reason is FinishReason.STOP
+
+
+def test_an_answer_that_cannot_go_on_fails_and_does_not_say_stop(
+    backend: FakeBackend, clock: FakeClock
+) -> None:
+    prepared, sampler = scripted([40, 41], after=NOWHERE)
+    heard = run(engine_over(backend, clock), prepared)
+    assert [delta.finish_reason for delta in heard.deltas] == [None, None]
+    assert [(one.id, one.error.name, one.error.fields["param"]) for one in heard.failed] == [
+        (1, "InvalidRequest", "grammar")
+    ]
+    assert sampler.closed
+
+
+def test_an_answer_that_cannot_go_on_takes_its_choices_with_it_and_no_other_request(
+    backend: FakeBackend, clock: FakeClock
+) -> None:
+    prepared, _ = scripted([40, 41], after=NOWHERE, n=2)
+    other = request(2, [8, 9], max_tokens=12)
+    engine = engine_over(backend, clock)
+    heard = run(engine, prepared, other)
+    assert [one.id for one in heard.failed] == [1]
+    assert all(sequence.sampler.closed for sequence in prepared.sequences)  # type: ignore[attr-defined]
+    assert heard.text(2) == "".join(f"<{token}>" for token in expected([8, 9], 12))
+    assert heard.last(2).finish_reason is FinishReason.LENGTH
+    assert engine.stats().running == 0
+
+
+def test_what_a_failed_answer_had_computed_is_a_sound_prefix(backend: FakeBackend, clock: FakeClock) -> None:
+    """Also when drafts were being verified: `kv_cache.check` runs after each step."""
+    prompt = [1, 2, 3, 4, 5, 6, 7, 8] * 3
+    said = expected(prompt, 12)
+    prepared = request(1, prompt, max_tokens=30)
+    prepared.sequences[0].sampler = Scripted(said, after=NOWHERE)
+    engine = engine_over(backend, clock)
+    assert [one.id for one in run(engine, prepared).failed] == [1]
+    heard = run(engine, request(2, [*prompt, *said], max_tokens=10))
+    assert heard.text(2) == "".join(f"<{token}>" for token in expected([*prompt, *said], 10))
+    assert heard.usage(2).cached_tokens > len(prompt)
 
 
 def test_every_sampled_token_is_shown_to_the_sampler(backend: FakeBackend, clock: FakeClock) -> None:
