@@ -320,7 +320,7 @@ class Engine:
         return [delta for delta in deltas if delta.id not in faults], self._end_failed(faults)
 
     def _end_failed(self, faults: dict[int, RequestError]) -> list[Failed]:
-        """Requests that cannot go on, with all their choices: what they computed is sound and stays cached."""
+        """Requests that cannot go on, with all choices. What they computed is sound and stays cached."""
         failed: list[Failed] = []
         for request_id, error in faults.items():
             for sequence in self._requests.pop(request_id).sequences:

@@ -13,7 +13,6 @@ find out is counted against an allowance.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import pairwise
 from typing import Final
 
@@ -27,14 +26,13 @@ DEAD: Final = 0
 MAX_CONFIGS: Final = 2_000
 """Of one state. The widest honest one seen is an `enum` of 1,000 values."""
 _FULL: Final = 100_000
-"""Configs in all states, and `_STATE_WEIGHT` for each state's row: 10 MB."""
-_STATE_WEIGHT: Final = 32
+"""Entries of all tables together, about 100 bytes each."""
+_STATE_WEIGHT: Final = 16
+"""Entries that a state's row of 1 KiB counts for, beside its configs."""
 _FIRST_ROWS: Final = 64
+_ENTRY_WEIGHT: Final = 2
 _EMPTY: Final = 0
 _DONE: Final = 0
-
-Spelled = tuple[int, int, tuple[int, ...]]
-"""A config without this automaton's numbers: node, position, positions of the stack from the inside out."""
 
 
 class Allowance:
@@ -78,7 +76,7 @@ class Automaton:
 
     @property
     def is_full(self) -> bool:
-        """Time for a fresh one: `adopt` there what `spell` tells here."""
+        """Time for a fresh one, which can `adopt` the states that are still in use."""
         return self._held > _FULL
 
     def begin(self, allowance: Allowance) -> int:
@@ -91,19 +89,20 @@ class Automaton:
         """Whether the text may end here."""
         return _DONE in self._states[state]
 
-    def spell(self, state: int) -> list[Spelled]:
-        return [
-            (node, position, self._spelled_stack(stack))
-            for node, position, stack in (self._configs[config] for config in self._states[state])
-        ]
-
-    def adopt(self, spelled: Iterable[Spelled], allowance: Allowance) -> int:
+    def adopt(self, other: Automaton, state: int, allowance: Allowance) -> int:
+        """The state of another automaton over the same grammar, as one of this. Stacks share their ends."""
+        stacks = {_EMPTY: _EMPTY}
         configs = set()
-        for node, position, positions in spelled:
-            stack = _EMPTY
-            for outer in reversed(positions):
-                stack = self._pushed(outer, stack)
-            configs.add(self._config(node, position, stack))
+        for config in other._states[state]:
+            node, position, stack = other._configs[config]
+            inner: list[int] = []
+            while stack not in stacks:
+                inner.append(stack)
+                stack = other._stacks[stack][1]
+            allowance.spend(1 + len(inner))
+            for one in reversed(inner):
+                stacks[one] = self._pushed(other._stacks[one][0], stacks[other._stacks[one][1]])
+            configs.add(self._config(node, position, stacks[other._configs[config][2]]))
         return self._state(frozenset(configs), allowance)
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
@@ -196,10 +195,11 @@ class Automaton:
         if number is None:
             number = self._config_numbers[key] = len(self._configs)
             self._configs.append(key)
+            self._held += _ENTRY_WEIGHT
         return number
 
     def _pushed(self, position: int, stack: int) -> int:
-        """What is over once the rule above ends needs no place on the stack: tail calls do not let it grow."""
+        """The stack with `position` to go on at; tail calls do not let it grow."""
         if isinstance(self._grammar.places[position], End):
             return stack
         key = (position, stack)
@@ -207,19 +207,14 @@ class Automaton:
         if number is None:
             number = self._stack_numbers[key] = len(self._stacks)
             self._stacks.append(key)
+            self._held += _ENTRY_WEIGHT
         return number
-
-    def _spelled_stack(self, stack: int) -> tuple[int, ...]:
-        positions = []
-        while stack != _EMPTY:
-            position, stack = self._stacks[stack]
-            positions.append(position)
-        return tuple(positions)
 
     def _following(self, position: int, stack: int, allowance: Allowance) -> frozenset[int]:
         known = self._after.get((position, stack))
         if known is None:
             known = self._after[position, stack] = self._closure(position + 1, stack, allowance)
+            self._held += _ENTRY_WEIGHT + len(known)
         allowance.spend(1 + len(known) // 16)
         return known
 

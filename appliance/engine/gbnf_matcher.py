@@ -1,8 +1,8 @@
 """Which tokens a grammar lets through, as one sequence goes on.
 
-    GrammarVocabulary  the tokens as a model shows them; one per model and set of shown control tokens
-    SharedGrammar      one grammar over it, with the automaton that all sequences under it build up together
-    GrammarMatcher     where one sequence stands
+GrammarVocabulary  the tokens as a model shows them; one per model and set of shown control tokens
+SharedGrammar      one grammar over it, with the automaton that all sequences under it build up together
+GrammarMatcher     where one sequence stands
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from appliance.engine.gbnf_parse import parse_gbnf
 from appliance.engine.token_trie import TokenTrie
 from appliance.errors import EngineFault
 
-_CACHED: Final = 16
+_CACHED: Final = 8
 _CACHED_MASKS: Final = 32
 _FIRST: Final = 200_000
-"""Operations (1 to 1.5 us) for the first mask, on the preparer thread."""
-_BURST: Final = 50_000
-"""Operations that may be spent in one step: 75 ms, a part of what it may take (`step_bound_s`). The most that
-an honest schema was seen to need is 25,000 (300 optional properties).
+"""Operations (about 1.2 us) for the first mask, on the preparer thread."""
+_BURST: Final = 40_000
+"""Operations that a sequence may spend in one step: 50 ms of the time it may take (`step_bound_s`). The most
+that an honest schema was seen to need is 25,000 (300 optional properties, each with a bound on its length).
 """
 _PER_TOKEN: Final = 5_000
 """Operations earned back by each token."""
@@ -81,37 +81,33 @@ class SharedGrammar:
     def __init__(self, grammar: ByteGrammar, vocabulary: GrammarVocabulary, param: str) -> None:
         self._grammar = grammar
         self.vocabulary = vocabulary
-        self.allowance = Allowance(_FIRST, param=param)
-        """One for all sequences, so that many of them together stall a step no longer than one."""
-        self.built = self._fresh()
-        self.mask(self.built, self.built.start)
-        self.allowance.left = _BURST
+        self.param = param
+        allowance = Allowance(_FIRST, param=param)
+        self.built = self._fresh(allowance)
+        self.mask(self.built, self.built.start, allowance)
 
-    def earn(self) -> None:
-        self.allowance.left = min(_BURST, self.allowance.left + _PER_TOKEN)
-
-    def renewed(self, worn: _Built) -> _Built:
+    def renewed(self, worn: _Built, allowance: Allowance) -> _Built:
         """In place of one that is full."""
         if self.built is worn:
-            self.built = self._fresh()
+            self.built = self._fresh(allowance)
         return self.built
 
-    def mask(self, built: _Built, state: int) -> NDArray[np.bool_]:
+    def mask(self, built: _Built, state: int, allowance: Allowance) -> NDArray[np.bool_]:
         """bool[n_vocab]: what may come next, end tokens included."""
         n_vocab = len(self.vocabulary.pieces)
         known = built.masks.get(state)
         if known is not None:
             built.masks.move_to_end(state)
             return np.unpackbits(known, count=n_vocab).view(np.bool_)
-        mask = self._mask(built.automaton, state)
+        mask = self._mask(built.automaton, state, allowance)
         built.masks[state] = np.packbits(mask)
         if len(built.masks) > _CACHED_MASKS:
             built.masks.popitem(last=False)
         return mask
 
-    def _mask(self, automaton: Automaton, state: int) -> NDArray[np.bool_]:
+    def _mask(self, automaton: Automaton, state: int, allowance: Allowance) -> NDArray[np.bool_]:
         vocabulary = self.vocabulary
-        mask = vocabulary.trie.allowed(automaton, state, self.allowance)
+        mask = vocabulary.trie.allowed(automaton, state, allowance)
         for place in automaton.tokens(state):
             if place.negated:
                 others = vocabulary.has_text.copy()
@@ -122,19 +118,20 @@ class SharedGrammar:
         mask[vocabulary.end_list] = automaton.is_complete(state)
         return mask
 
-    def _fresh(self) -> _Built:
+    def _fresh(self, allowance: Allowance) -> _Built:
         automaton = Automaton(self._grammar)
-        return _Built(automaton, automaton.begin(self.allowance))
+        return _Built(automaton, automaton.begin(allowance))
 
 
 class GrammarMatcher:
     """Owned by the engine's thread."""
 
     def __init__(self, shared: SharedGrammar) -> None:
-        self.param = shared.allowance.param
+        self.param = shared.param
         self._shared = shared
         self._built = shared.built
         self._state = self._built.start
+        self._allowance = Allowance(_BURST, param=shared.param)
         self._tried: tuple[int, int] | None = None
 
     @property
@@ -150,7 +147,7 @@ class GrammarMatcher:
 
     def allowed(self) -> NDArray[np.bool_]:
         """bool[n_vocab]. Raises InvalidRequest when the grammar has become too costly."""
-        return self._shared.mask(self._built, self._state)
+        return self._shared.mask(self._built, self._state, self._allowance)
 
     def accept(self, token: int) -> None:
         """A token that is allowed. Raises InvalidRequest when the grammar has become too costly."""
@@ -160,18 +157,19 @@ class GrammarMatcher:
         if state == DEAD:
             raise EngineFault(reason=f"token {token} was sampled against the grammar")
         self._state, self._tried = state, None
-        self._shared.earn()
+        self._allowance.left = min(_BURST, self._allowance.left + _PER_TOKEN)
         if self._built.automaton.is_full:
             self._move()
 
     def _read(self, token: int) -> int:
         if self._tried is None or self._tried[0] != token:
             piece = self._shared.vocabulary.pieces[token]
-            state = self._built.automaton.read_token(self._state, token, piece, self._shared.allowance)
+            state = self._built.automaton.read_token(self._state, token, piece, self._allowance)
             self._tried = (token, state)
         return self._tried[1]
 
     def _move(self) -> None:
-        spelled = self._built.automaton.spell(self._state)
-        self._built = self._shared.renewed(self._built)
-        self._state = self._built.automaton.adopt(spelled, self._shared.allowance)
+        """What a sequence needs of a worn automaton is only the state it stands in."""
+        worn, state = self._built, self._state
+        self._built = self._shared.renewed(worn, self._allowance)
+        self._state = self._built.automaton.adopt(worn.automaton, state, self._allowance)

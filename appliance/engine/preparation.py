@@ -258,7 +258,7 @@ class Preparer:
         """Takes 0.2 s for 49,152 tokens, so it is made for the first request that needs it."""
         model = self._model
         return GrammarVocabulary(
-            [model.piece(token, special=token in shown) for token in range(model.n_vocab)],
+            model.pieces(shown),
             end_tokens=model.end_tokens,
             token_of=self._token_of,
         )

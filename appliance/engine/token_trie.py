@@ -55,7 +55,9 @@ class TokenTrie:
             nodes, states, counts = nodes[inner], states[inner], counts[inner]
             if not nodes.size:
                 break
-            offset = np.repeat(self._first_child[nodes] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
+            offset = np.repeat(
+                self._first_child[nodes] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts
+            )
             children = offset + np.arange(len(offset))
             rows = automaton.rows(states, allowance)
             reached = rows[np.repeat(states, counts), self._letter[children]]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
-from openai import BadRequestError, OpenAI
+from openai import APIError, BadRequestError, OpenAI
 
-from tests.daemon import Daemon
+from tests.daemon import STARTER_NAME, Daemon
 from tests.e2e.asking import chat, stream_chat, text_of
 
 _WEATHER: dict[str, Any] = {
@@ -37,6 +41,10 @@ _CLOCK: dict[str, Any] = {
         "parameters": {"type": "object", "properties": {"zone": {"type": "string", "maxLength": 12}}},
     },
 }
+
+
+def _named(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "asked", "schema": schema}}
 
 
 def _check_weather(arguments: str) -> None:
@@ -137,6 +145,11 @@ _HOSTILE_GRAMMARS = {
     "deep parentheses": "root ::= " + "(" * 5000 + '"a"' + ")" * 5000,
     "many alternatives": "root ::= " + "|".join(['"a"'] * 5000),
     "empty loop": 'root ::= ("")* "a"',
+    "doubling among decoys": 'root ::= b\nb ::= "x" b "y" | "x" b "z" | "w"\n'
+    + "".join(f'd{n} ::= "q" d{n} "y" | "w"\n' for n in range(50)),
+    "doubling every sixteen": f'root ::= b\nb ::= "{"x" * 16}" b "y" | "{"x" * 16}" b "z" | "w"',
+    "doubling after a long beginning": f'root ::= "{"a" * 70}" b\nb ::= "x" b "y" | "x" b "z" | "w"',
+    "more options than a place may have": "root ::= " + " ".join(['"x"?'] * 2_100),
 }
 
 
@@ -160,6 +173,79 @@ def test_a_pattern_of_nested_repetitions_holds_and_costs_nothing(client: OpenAI)
     )
     assert set(text_of(answer).strip('"')) == {"a"}
     assert time.monotonic() - begun < 10.0
+
+
+_ENDLESS_WAYS: dict[str, dict[str, Any]] = {
+    "stars": {"response_format": _named({"type": "string", "pattern": "^" + "[a-z]*" * 42 + "$"})},
+    "stars of one letter": {"grammar": "root ::= " + " ".join(['"x"*'] * 900) + ' "y"'},
+    "enum": {"response_format": _named({"enum": [f"value {number}" for number in range(1_000)]})},
+    "what came before": {"grammar": 'root ::= .* [a-m] .{14} "!"'},
+}
+
+
+@pytest.mark.parametrize("name", _ENDLESS_WAYS)
+def test_what_can_be_read_in_endless_ways_costs_others_nothing(
+    client: OpenAI, daemon: Daemon, name: str
+) -> None:
+    chat(client, "Hello", max_tokens=1)
+    runners = {runner.pid for runner in daemon.runners()}
+    arrivals: list[float] = []
+
+    def read() -> None:
+        stream = client.chat.completions.create(
+            model=STARTER_NAME,
+            messages=[{"role": "user", "content": "Tell a long story."}],
+            max_tokens=200,
+            stream=True,
+            extra_body={"ignore_eos": True},
+        )
+        arrivals.extend(time.monotonic() for _ in stream)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    begun = time.monotonic()
+    while reader.is_alive():
+        with suppress(BadRequestError):
+            chat(client, "Hello", max_tokens=10, extra_body=_ENDLESS_WAYS[name])
+    reader.join()
+    assert time.monotonic() - begun < 60
+    assert len(arrivals) > 100
+    assert max(after - before for before, after in pairwise(arrivals)) < 1.0
+    assert {runner.pid for runner in daemon.runners()} == runners
+
+
+_X70 = "x" * 70
+_LATE: dict[str, tuple[str, str]] = {
+    "doubling every seventy": (f'root ::= b\nb ::= "{_X70}" b "y" | "{_X70}" b "z"', "too costly"),
+    "leading nowhere": ('root ::= "ok" [\\U0000D800-\\U0000DFFF]', "leads nowhere"),
+}
+
+
+@pytest.mark.parametrize("ask", [chat, stream_chat])
+@pytest.mark.parametrize("name", _LATE)
+def test_a_grammar_that_fails_in_the_middle_of_an_answer_ends_it_with_an_error(
+    client: OpenAI, daemon: Daemon, name: str, ask: Callable[..., object]
+) -> None:
+    chat(client, "Hello", max_tokens=1)
+    runners = {runner.pid for runner in daemon.runners()}
+    gbnf, reason = _LATE[name]
+    with pytest.raises(APIError, match=reason) as caught:
+        ask(client, "Hello", max_tokens=1_000, extra_body={"grammar": gbnf})
+    assert caught.value.param == "grammar"
+    assert isinstance(caught.value, BadRequestError) or ask is stream_chat
+    assert {runner.pid for runner in daemon.runners()} == runners
+
+
+def test_a_token_named_after_its_own_letters_does_not_end_the_runner(client: OpenAI, daemon: Daemon) -> None:
+    """llama.cpp's sampler lets it through and then aborts."""
+    chat(client, "Hello", max_tokens=1)
+    runners = {runner.pid for runner in daemon.runners()}
+    number = client.with_options(base_url=daemon.url).post(
+        "/tokenize", body={"model": STARTER_NAME, "content": "hello"}, cast_to=dict[str, Any]
+    )["tokens"][0]
+    answer = chat(client, "Say hello.", max_tokens=10, extra_body={"grammar": f'root ::= "h" <[{number}]>'})
+    assert text_of(answer) == "hhello"
+    assert {runner.pid for runner in daemon.runners()} == runners
 
 
 _HOSTILE_SCHEMAS: dict[str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""Small grammars at random, in GBNF, honest and hostile alike: for comparing readers and for measuring them."""
+"""Small grammars at random, in GBNF, honest and hostile alike: to compare readers and to measure them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def _sequence(rng: random.Random, number: int, rules: int) -> str:
             chosen = rng.randrange(first, rules)
             parts.append(("root" if chosen == 0 else f"r{chosen}") + rng.choice(_TIMES))
         elif rng.random() < 0.15:
-            parts.append(f"({rng.choice(_ATOMS)} | {rng.choice(_ATOMS)} {rng.choice(_ATOMS)}){rng.choice(_TIMES)}")
+            parts.append(
+                f"({rng.choice(_ATOMS)} | {rng.choice(_ATOMS)} {rng.choice(_ATOMS)}){rng.choice(_TIMES)}"
+            )
         else:
             atom = rng.choice(_ATOMS)
             parts.append(atom + (rng.choice(_TIMES) if atom != '""' else ""))

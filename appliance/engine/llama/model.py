@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +210,16 @@ class LlamaModel:
         if cached is None:
             cached = self._pieces[key] = self._piece(token, special=special)
         return cached
+
+    def pieces(self, shown: Container[int]) -> list[bytes]:
+        """Of the whole vocabulary, as text shows them; of control tokens only those in `shown` are."""
+        buffer = ctypes.create_string_buffer(_PIECE_BYTES)
+        to_piece = bindings.llama_token_to_piece
+        pieces = []
+        for token in range(self.n_vocab):
+            length = to_piece(self.vocab, token, buffer, _PIECE_BYTES, 0, token in shown)
+            pieces.append(buffer[:length] if length >= 0 else self._piece(token, special=token in shown))
+        return pieces
 
     def _piece(self, token: int, *, special: bool) -> bytes:
         if not 0 <= token < self.n_vocab:
