@@ -15,6 +15,8 @@ from appliance.engine.gbnf_parse import Element, Grammar, Terminal
 
 _MAX_STACKS: Final = 1_000
 _STEPS: Final = 1_000
+_PATIENCE: Final = 40
+"""Steps without growth before a start is given up: honest grammars end here."""
 _BUDGET: Final = 120_000
 """Stack operations in all, 0.2 to 0.4 s."""
 _MAX_CHARS: Final = 24
@@ -41,7 +43,8 @@ def grows_without_bound(grammar: Grammar) -> bool:
 def _grows(machine: Machine, start: int, budget: int) -> bool:
     machine.budget = budget
     stacks = machine.begin(start)
-    for _ in range(_STEPS):
+    most, grew_at = len(stacks), 0
+    for step in range(_STEPS):
         best: set[_Stack] = set()
         for char in machine.candidates(stacks):
             grown = machine.read(stacks, char)
@@ -51,7 +54,9 @@ def _grows(machine: Machine, start: int, budget: int) -> bool:
                 best = grown
             if machine.budget < 0:
                 return False
-        if not best:
+        if len(best) > most:
+            most, grew_at = len(best), step
+        if not best or step - grew_at > _PATIENCE:
             return False
         stacks = best
     return False

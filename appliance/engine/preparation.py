@@ -266,7 +266,7 @@ class Preparer:
     def _token_of(self, written: str) -> int:
         """Of `<[id]>` or `<text>` in a grammar. A number outside the vocabulary is a token never chosen."""
         if written.startswith("<["):
-            return min(int(written[2:-2]), self._model.n_vocab)
+            return min(int(written[2:-2]), int(self._model.n_vocab))
         tokens = self._model.tokenize(written, add_special=False, parse_special=True)
         if len(tokens) != 1:
             raise InvalidRequest(

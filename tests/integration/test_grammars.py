@@ -66,6 +66,11 @@ HOSTILE = {
     + "\n".join(f'r{n} ::= "x" r{n + 1} "y" | "x" r{n + 1} "z"' for n in range(30))
     + '\nr30 ::= "x"',
     "optional after optional": "root ::= " + " ".join(["[a-z]?"] * 1_500),
+    "exponential reading among decoys": "root ::= b\n"
+    'b ::= "x" b "y" | "x" b "z" | "w"\n' + "".join(f'd{n} ::= "q" d{n} "y" | "w"\n' for n in range(600)),
+    "exponential reading in long steps": f'root ::= b\nb ::= "{"x" * 16}" b "y" | "{"x" * 16}" b "z" | "w"',
+    "exponential reading after a long beginning": f'root ::= "{"q" * 70}" b\n'
+    'b ::= "x" b "y" | "x" b "z" | "w"',
     "NUL": 'root ::= "a"\0"b"',
     "lone surrogate": 'root ::= "\ud800"',
     "defined twice": 'root ::= "a"\nroot ::= "b"',

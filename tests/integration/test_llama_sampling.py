@@ -180,7 +180,9 @@ def test_samples_follow_the_distribution_of_the_model(tiny_model: Path) -> None:
         sampler = LlamaSampler(model, NEUTRAL, seed=5, grammar=None, n_ctx=512)
         candidates, seen = Candidates(model.n_vocab), Counter[int]()
         for _ in range(3000):
-            seen[sampler.sample(logits.copy(), candidates)] += 1
+            chosen = sampler.sample(logits.copy(), candidates)
+            assert chosen is not None
+            seen[chosen] += 1
         sampler.close()
     finally:
         model.close()

@@ -218,7 +218,9 @@ class LlamaModel:
         pieces = []
         for token in range(self.n_vocab):
             length = to_piece(self.vocab, token, buffer, _PIECE_BYTES, 0, token in shown)
-            pieces.append(buffer[:length] if length >= 0 else self._piece(token, special=token in shown))
+            fits = length >= 0
+            piece = ctypes.string_at(buffer, length) if fits else self._piece(token, special=token in shown)
+            pieces.append(piece)
         return pieces
 
     def _piece(self, token: int, *, special: bool) -> bytes:

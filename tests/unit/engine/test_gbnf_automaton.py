@@ -89,7 +89,7 @@ def test_a_class_may_overlap_with_itself() -> None:
 # ── the same language ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(st.integers(0, 2**32))
 def test_it_reads_what_the_stack_machine_reads(seed: int) -> None:
     rng = random.Random(seed)

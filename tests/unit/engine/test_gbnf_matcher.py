@@ -79,7 +79,7 @@ def test_an_end_token_is_allowed_where_the_answer_may_end() -> None:
 
 
 def test_a_token_is_named_by_its_number_or_its_text() -> None:
-    made = matcher('root ::= <[THINK]> !<[THINK]>+ <[THINK]> "a"')
+    made = matcher('root ::= <THINK> !<THINK>+ <THINK> "a"')
     assert shown(made.allowed()) == [b"[THINK]"]
     made.accept(THINK)
     assert not made.allows(THINK)
