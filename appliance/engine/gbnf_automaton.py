@@ -1,7 +1,7 @@
 """Reads bytes by a grammar, all ways at once: a deterministic automaton that is built while it is used.
 
 llama.cpp's sampler follows every way of reading a text by itself, so that a short grammar costs minutes a
-token, and nothing can interrupt it (ADR 0011). Here a *state* is the set of all places the text so far may
+token, and nothing can interrupt it (ADR 0012). Here a *state* is the set of all places the text so far may
 have led to, so each byte of a text is one step, however ambiguous the grammar; and what a new state costs to
 find out is counted against an allowance.
 

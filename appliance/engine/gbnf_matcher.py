@@ -35,7 +35,7 @@ _PER_TOKEN: Final = 5_000
 
 
 class GrammarVocabulary:
-    """Owned by the preparer thread; the engine's thread only reads it."""
+    """Owned by the thread that prepares, one at a time; the engine's thread only reads it."""
 
     def __init__(
         self, pieces: Sequence[bytes], *, end_tokens: Sequence[int], token_of: Callable[[str], int]

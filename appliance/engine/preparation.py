@@ -8,6 +8,7 @@ tokenise, length check → Accepted".
 from __future__ import annotations
 
 import secrets
+import threading
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -78,6 +79,8 @@ class Preparer:
             if len(tokens) == 1 and model.is_control(tokens[0])
         )
         self._vocabularies: dict[frozenset[int], GrammarVocabulary] = {}
+        self._grammar_lock = threading.Lock()
+        """Over what is made of vocabularies and grammars: two threads prepare."""
 
     # ── requests that need no step ───────────────────────────────────────────────────────────────
 
@@ -250,9 +253,10 @@ class Preparer:
         if compiled is None:
             return None
         shown = self._shown(request)
-        if shown not in self._vocabularies:
-            self._vocabularies[shown] = self._vocabulary(shown)
-        return self._vocabularies[shown].grammar(compiled.gbnf, param=compiled.param)
+        with self._grammar_lock:
+            if shown not in self._vocabularies:
+                self._vocabularies[shown] = self._vocabulary(shown)
+            return self._vocabularies[shown].grammar(compiled.gbnf, param=compiled.param)
 
     def _vocabulary(self, shown: frozenset[int]) -> GrammarVocabulary:
         """Takes 0.2 s for 49,152 tokens, so it is made for the first request that needs it."""

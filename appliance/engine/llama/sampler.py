@@ -3,7 +3,7 @@
 The chain is llama.cpp's default order (`common/common.h`: penalties, DRY, top-n-sigma, top-k, typical, top-p,
 min-p, XTC, temperature, dist). As in `common/sampling.cpp` the grammar judges only the token the chain chose;
 only when it refuses is it applied to the whole vocabulary and the chain run again: a full pass costs
-milliseconds, a check of one token microseconds. The grammar is our own (`gbnf_matcher.py`; ADR 0011 says why
+milliseconds, a check of one token microseconds. The grammar is our own (`gbnf_matcher.py`; ADR 0012 says why
 llama.cpp's is not used).
 """
 
