@@ -138,10 +138,18 @@ class Names:
         return [entry.raw for entry in self.entries() if not (entry.reference and entry.reference.key == key)]
 
     def _write(self, manifests: Sequence[_Descriptor]) -> None:
+        """Raises StoreFault also for a list that nobody could read again."""
         index, previous = self._places.index, self._places.previous_index
+        content = render(manifests)
+        if len(content) > MAX_INDEX_BYTES:
+            raise StoreFault(
+                path=str(index),
+                reason=f"with {len(manifests)} names it would have {len(content)} bytes, the most is "
+                f"{MAX_INDEX_BYTES}; remove names (outpost rm) before you add more",
+            )
         self._files.unlink(previous)
         self._files.link(index, previous)
-        self._files.write_aside(index, render(manifests))
+        self._files.write_aside(index, content)
         with self._lock:
             self._identity = ()
 

@@ -12,6 +12,7 @@ from appliance.errors import (
     StoreFault,
     StoreInUse,
 )
+from appliance.store import names
 from appliance.store.check import check, tree
 from appliance.store.content import unreported
 from appliance.store.descriptor import Descriptor
@@ -241,3 +242,17 @@ def test_a_scrub_finds_and_keeps_apart_what_is_broken_while_the_index_is_lost(ro
         layout.rebuild_index()
         ((_, descriptor),) = layout.references()
         assert "has changed" in str(layout.broken(descriptor))
+
+
+def test_a_name_that_would_make_the_index_too_large_to_be_read_is_refused(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Layout(root, files=Files()) as layout:
+        store_model(layout, "tiny", b"weights")
+        before = layout.places.index.read_bytes()
+        monkeypatch.setattr(names, "MAX_INDEX_BYTES", len(before))
+        with pytest.raises(StoreFault, match="outpost rm"):
+            store_model(layout, "other", b"more")
+        assert layout.places.index.read_bytes() == before
+        assert [reference.display for reference, _ in layout.references()] == ["tiny:latest"]
+        layout.untag(parse_reference("tiny"))
