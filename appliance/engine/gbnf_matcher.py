@@ -24,7 +24,7 @@ from appliance.errors import EngineFault
 
 _CACHED: Final = 8
 _CACHED_MASKS: Final = 32
-_FIRST: Final = 200_000
+_FIRST: Final = 100_000
 """Operations (about 1.2 us) for the first mask, on the preparer thread."""
 _BURST: Final = 40_000
 """Operations that a sequence may spend in one step: 50 ms of the time it may take (`step_bound_s`). The most

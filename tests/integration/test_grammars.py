@@ -67,7 +67,7 @@ HOSTILE = {
     + '\nr30 ::= "x"',
     "optional after optional": "root ::= " + " ".join(["[a-z]?"] * 1_500),
     "exponential reading among decoys": "root ::= b\n"
-    'b ::= "x" b "y" | "x" b "z" | "w"\n' + "".join(f'd{n} ::= "q" d{n} "y" | "w"\n' for n in range(600)),
+    'b ::= "x" b "y" | "x" b "z" | "w"\n' + "".join(f'd{n} ::= "q" d{n} "y" | "w"\n' for n in range(400)),
     "exponential reading in long steps": f'root ::= b\nb ::= "{"x" * 16}" b "y" | "{"x" * 16}" b "z" | "w"',
     "exponential reading after a long beginning": f'root ::= "{"q" * 70}" b\n'
     'b ::= "x" b "y" | "x" b "z" | "w"',
