@@ -21,5 +21,5 @@ from appliance.store.reader import ModelReader
 def own_list(data: Path, prefix: str) -> list[Json]:
     """Raises Failure."""
     root = data.expanduser().absolute() / FOLDER
-    with failures(), Layout(root, files=Files()) as layout:
+    with failures(), Layout(root, files=Files(), lenient=True) as layout:
         return [listed_object(row) for row in rows(layout, ModelReader(layout), prefix=prefix)]

@@ -148,5 +148,5 @@ def test_a_model_quantised_at_create_is_adopted_probed_and_served(daemon: Daemon
     assert chat(daemon, "small", max_tokens=2).status_code == 200
     assert operate(daemon, "verify")["broken"] == []
     again = operate(daemon, "create", name="x", modelfile="FROM small", quantize="q8_0")
-    assert "quantised already" in again["error"]["message"]
+    assert "is Q4_K_M already" in again["error"]["message"]
     assert list((daemon.data / "store/ingest").iterdir()) == []

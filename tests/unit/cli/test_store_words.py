@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from appliance.cli import gc, listing, show
+from appliance.cli import declaring, gc, listing, show
 from appliance.cli.address import Target, discover_store, is_this_machine
 from appliance.cli.create import read_modelfile
 from appliance.cli.exits import Exit, Failure
@@ -19,7 +19,7 @@ from appliance.cli.parser import build, parse
 from appliance.cli.terminal import ago
 from appliance.errors import InsufficientSpace
 from appliance.store.answers import collected_object, listed_object, shown_object
-from appliance.store.kept import Kept
+from appliance.store.kept import PROTECTED_S, Kept
 from appliance.store.operations import Copy, Export, Import, Pull, Remove, Verify
 from appliance.store.verbs import Collected
 from tests.fakes.fake_store_verbs import TINY, FakeStoreVerbs
@@ -287,6 +287,7 @@ def test_a_collection_says_what_is_at_work() -> None:
 
 
 def test_the_grace_is_at_most_an_hour() -> None:
+    assert declaring.MOST_GRACE_S == PROTECTED_S
     assert parsed("gc", "--grace", "0").grace == 0
     assert parsed("gc").grace is None
     for wrong in ("3601", "-1", "nan", "1h"):
