@@ -44,7 +44,7 @@ def check_fits(tokenizer: Tokenizer, text: str, *, limit: int, parse_special: bo
         counted = len(tokenizer.tokenize(part, add_special=False, parse_special=parse_special))
         if is_hopeless or counted >= limit + _CUT_TOKENS:
             projected = max(limit + 1, counted * len(text) // len(part))
-            raise ContextLengthExceeded(prompt_tokens=projected, limit_tokens=limit)
+            raise ContextLengthExceeded(prompt_tokens=projected, limit_tokens=limit, is_projected=True)
 
 
 def first_tokens(

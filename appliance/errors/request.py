@@ -20,14 +20,19 @@ class Unsupported(RequestError):
 
 
 class ContextLengthExceeded(RequestError):
-    def __init__(self, *, prompt_tokens: int, limit_tokens: int, requested_tokens: int = 0) -> None:
+    def __init__(
+        self, *, prompt_tokens: int, limit_tokens: int, requested_tokens: int = 0, is_projected: bool = False
+    ) -> None:
+        """`is_projected`: the prompt was too long to be counted whole."""
+        about = "about " if is_projected else ""
         asked = f" and {requested_tokens} were asked for in the answer" if requested_tokens else ""
         super().__init__(
-            f"the prompt has {prompt_tokens} tokens{asked}, but this model serves {limit_tokens} tokens "
-            "per request; shorten the prompt: it is never cut silently",
+            f"the prompt has {about}{prompt_tokens} tokens{asked}, but this model serves {limit_tokens} "
+            "tokens per request; shorten the prompt: it is never cut silently",
             prompt_tokens=prompt_tokens,
             limit_tokens=limit_tokens,
             requested_tokens=requested_tokens,
+            is_projected=is_projected,
         )
 
 

@@ -44,6 +44,7 @@ def test_ordinary_text_that_is_too_long_is_refused_after_its_beginning() -> None
     with pytest.raises(ContextLengthExceeded) as refused:
         fitting(words, "a" * 1_000_000)
     assert (refused.value.fields["prompt_tokens"], refused.value.fields["limit_tokens"]) == (1_000_000, LIMIT)
+    assert "about 1000000 tokens" in refused.value.message
     assert words.read == [16 * LIMIT]
 
 
