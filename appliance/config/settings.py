@@ -202,6 +202,10 @@ class EngineSettings(Section):
     prefix_reuse: bool = _setting(
         True, "Start a request from the longest prefix already computed in its scope."
     )
+    own_kernels: bool = _setting(
+        True,
+        "Multiply Q4_1 and Q8_0 weights with kernels of our own (docs/adr/0013); off: llama.cpp's alone.",
+    )
     raw_grammar: bool = _setting(True, "Take GBNF grammars from clients; JSON schemas are always taken.")
 
 

@@ -28,6 +28,7 @@ class Children:
     def __init__(self, config: Config) -> None:
         policy = runner_policy(config)
         self._probe = Probe(policy)
+        self._own_kernels = config.engine.own_kernels
         self._quantizer = Quantizer(policy)
 
     def close(self) -> None:
@@ -44,6 +45,7 @@ class Children:
                 draft=request.draft,
                 template=request.template,
                 placement=placed(PROBE_PLACEMENT, request.placement),
+                own_kernels=self._own_kernels,
             ),
             gone=_gone(wanted),
         )

@@ -111,6 +111,7 @@ def engine_settings(config: Config) -> EngineSettings:
         heartbeat_s=min(1.0, config.runner.heartbeat_timeout_s / 4),
         speculation=engine.speculation,
         prefix_reuse=engine.prefix_reuse,
+        own_kernels=engine.own_kernels,
     )
 
 

@@ -19,6 +19,7 @@ from appliance.engine.embedding_engine import EmbeddingEngine
 from appliance.engine.engine import Engine
 from appliance.engine.interface import EngineCore
 from appliance.engine.llama.context import POOLING_BY_NAME, LlamaContext
+from appliance.engine.llama.kernels import kernels
 from appliance.engine.llama.library import initialise, system_info
 from appliance.engine.llama.model import LlamaModel
 from appliance.engine.llama.sampler import Candidates
@@ -86,6 +87,7 @@ def _open(
     load: Load, render: PromptRenderer, on_progress: Callable[[float], None], opened: ExitStack
 ) -> OpenEngine:
     initialise()
+    kernels.enable(wanted=load.settings.own_kernels)
     model = LlamaModel(
         load.path,
         name=load.model,
@@ -325,6 +327,7 @@ def _facts(model: LlamaModel, context: LlamaContext, chat: ChatAbility, template
         pooling=context.pooling,
         generates=context.pooling == "none",
         backend=system_info(),
+        kernels=model.kernels,
     )
 
 

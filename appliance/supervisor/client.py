@@ -286,6 +286,7 @@ class Runner:
             load_s=round(ready.load_s, 3),
             measured_bytes=ready.measured_bytes,
             device=ready.facts.device,
+            kernels=ready.facts.kernels,
             sandbox=ready.sandbox.level,
             sandbox_missing=ready.sandbox.missing,
         )

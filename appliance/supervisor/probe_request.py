@@ -42,6 +42,7 @@ class ProbeRequest:
     template: str | None = None
     """Jinja that replaces the GGUF's own; at fault: TemplateInvalid. None: the GGUF's; its fault is told."""
     placement: Placement = PROBE_PLACEMENT
+    own_kernels: bool = True
     timeout_s: float | None = None
     """None: 30 s and 1 s for each 100 MB."""
     memory_limit_bytes: int | None = None
@@ -89,7 +90,10 @@ def spec_of(request: ProbeRequest) -> ModelSpec:
         paths=paths if len(paths) > 1 else (),
         chat_template=request.template,
         settings=EngineSettings(
-            speculation=request.draft is not None, prefix_reuse=False, adapt_threads=False
+            speculation=request.draft is not None,
+            prefix_reuse=False,
+            adapt_threads=False,
+            own_kernels=request.own_kernels,
         ),
         draft_path=None if request.draft is None else str(request.draft),
         adapters=tuple(Adapter(name=name, path=str(path)) for name, path in named),

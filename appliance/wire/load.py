@@ -41,6 +41,8 @@ class EngineSettings(Struct):
     speculation: bool = True
     prefix_reuse: bool = True
     adapt_threads: bool = True
+    own_kernels: bool = True
+    """Multiply with our kernels what llama.cpp has no fast layout for."""
 
 
 class Load(ToRunner):
@@ -99,6 +101,8 @@ class ModelFacts(Struct):
     device: str = "cpu"
     backend: str = ""
     """llama.cpp's own system info line."""
+    kernels: str = ""
+    """Our kernels, where weights are laid out for them; empty: llama.cpp computes alone."""
 
 
 class Ready(FromRunner):

@@ -7,7 +7,17 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from provision.bootstrap import background, debian, environment, examples, llama, locks, places, starter_model
+from provision.bootstrap import (
+    background,
+    debian,
+    environment,
+    examples,
+    kernels,
+    llama,
+    locks,
+    places,
+    starter_model,
+)
 from provision.bootstrap.steps import BootstrapError, say
 
 _EX_UNAVAILABLE: Final = 69
@@ -65,7 +75,9 @@ def _tools() -> None:
 def _prepare(level: environment.Level) -> None:
     debian.ensure(debian.TO_RUN)
     environment.ensure(level)
-    environment.ensure_wheel(*llama.ensure())
+    wheel, key = llama.ensure()
+    environment.ensure_wheel(wheel, key)
+    kernels.ensure(key)
 
 
 if __name__ == "__main__":

@@ -52,19 +52,19 @@ def ensure(level: Level) -> None:
                     "-e",
                     str(places.ROOT),
                 )
-                _stamp("package", _package_digest())
+                stamp("package", _package_digest())
 
 
 def ensure_wheel(wheel: Path, key: str) -> None:
     """Have the built `wheel` installed; `key` names all that it was built from."""
-    if _stamped("llama", key):
+    if stamped("llama", key):
         return
     with (
         places.exclusive(places.ROOT / ".cache/environment.lock", doing="setting up .venv"),
         step(f"installing {wheel.name}"),
     ):
         pip("install", "--quiet", "--no-deps", "--no-index", "--force-reinstall", str(wheel))
-        _stamp("llama", key)
+        stamp("llama", key)
 
 
 def pip(*arguments: str) -> None:
@@ -85,17 +85,17 @@ def digest_of(parts: Sequence[bytes]) -> str:
 def _install_locked(level: Level) -> None:
     locks = [argument for name in _LOCKS[level] for argument in ("-r", str(places.ROOT / name))]
     pip("install", "--quiet", "--require-hashes", "--only-binary=:all:", *locks)
-    _stamp("run", _lock_digest("run"))
+    stamp("run", _lock_digest("run"))
     if level == "dev":
-        _stamp("dev", _lock_digest("dev"))
+        stamp("dev", _lock_digest("dev"))
 
 
 def _current(level: Level) -> bool:
-    return _stamped(level, _lock_digest(level))
+    return stamped(level, _lock_digest(level))
 
 
 def _installed_here() -> bool:
-    return _stamped("package", _package_digest())
+    return stamped("package", _package_digest())
 
 
 def _usable() -> bool:
@@ -126,14 +126,14 @@ def _interpreter() -> bytes:
     return written + str(places.PYTHON.resolve()).encode()
 
 
-def _stamped(name: str, digest: str) -> bool:
+def stamped(name: str, digest: str) -> bool:
     try:
         return (_STAMPS / name).read_text(encoding="ascii") == digest and places.PYTHON.exists()
     except OSError:
         return False
 
 
-def _stamp(name: str, digest: str) -> None:
+def stamp(name: str, digest: str) -> None:
     if not places.PYTHON.exists():
         raise BootstrapError(".venv vanished while it was set up", hint="run make again")
     _STAMPS.mkdir(exist_ok=True)

@@ -25,7 +25,7 @@ from typing import Any, Final, TextIO
 
 from provision.bootstrap import debian, ninja, places
 from provision.bootstrap.environment import digest_of
-from provision.bootstrap.steps import BootstrapError, failure, is_terminal, say, step
+from provision.bootstrap.steps import BootstrapError, failure, is_terminal, run, say, step
 
 VERSION: Final = "0.3.36"
 FLAGS: Final[Mapping[str, str]] = {
@@ -44,6 +44,7 @@ _BYTES_PER_JOB: Final = 1_200_000_000
 """The largest compiler process took 680 MB; a board with little memory must not swap."""
 _TELL_PERCENT: Final = 10
 """Where no terminal redraws a line, one is printed this often."""
+_NETWORK_HINT: Final = "look at the network and the disk, and run make again"
 _HINT: Final = "the flags are in provision/bootstrap/llama.py"
 
 
@@ -88,6 +89,16 @@ def ensure() -> tuple[Path, str]:
             if not folder.exists():
                 _build(folder, facts)
     return wheel_in(folder), facts.key
+
+
+def download_sdist(folder: Path) -> Path:
+    """Fetch the pinned sdist into `folder` by name, version and hash. Its metadata needs no build."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pip = [str(places.PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "download"]
+    pip += ["--no-deps", "--no-binary=:all:", "--require-hashes", "--no-build-isolation"]
+    run([*pip, "-r", str(_LOCK), "-d", str(folder)], hint=_NETWORK_HINT)
+    (path,) = folder.glob("*.tar.gz")
+    return path
 
 
 def read_facts() -> Facts:

@@ -3,6 +3,7 @@
     CLONE/.venv/            the environment; .venv/.outpost/NAME holds the digest a part was made from (a
     stamp) CLONE/.outpost/         data directory of `make run`
     CACHE/wheels/KEY/       one built wheel of llama-cpp-python, with build.json and build.log
+    CACHE/headers/, kernels/  for our kernels and what they are compiled against
     CACHE/models/           the starter model
 
 CACHE is $XDG_CACHE_HOME/outpost, by default ~/.cache/outpost. Files arrive there by rename only.

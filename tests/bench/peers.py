@@ -111,7 +111,7 @@ def _key() -> str:
 def _build(root: Path) -> None:
     source = root / "source"
     if not (root / "bin" / _TARGETS[-1]).exists() or not (root / "example" / "server.py").exists():
-        _unpack(_sdist(root / "sdist"), source)
+        _unpack(llama.download_sdist(root / "sdist"), source)
     if not (root / "bin" / _TARGETS[-1]).exists():
         _build_llama_cpp(source / "vendor" / "llama.cpp", root)
     if not (root / "example" / "server.py").exists():
@@ -120,15 +120,6 @@ def _build(root: Path) -> None:
     _build_example_env(root / "example" / "venv")
     shutil.rmtree(source, ignore_errors=True)
     shutil.rmtree(root / "sdist", ignore_errors=True)
-
-
-def _sdist(folder: Path) -> Path:
-    """The pinned sdist, fetched by name, version and hash. Its metadata needs no build."""
-    folder.mkdir(parents=True, exist_ok=True)
-    pip = [str(places.PYTHON), "-m", "pip", "download", "--no-deps", "--no-binary=:all:", "--require-hashes"]
-    _run([*pip, "--no-build-isolation", "-r", str(places.HERE / "llama-cpp-python.lock"), "-d", str(folder)])
-    (path,) = folder.glob("*.tar.gz")
-    return path
 
 
 def _unpack(sdist: Path, source: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import gguf
 import numpy as np
-from gguf import GGUFWriter, PoolingType, TokenType
+from gguf import GGMLQuantizationType, GGUFWriter, PoolingType, TokenType
 
 CHATML = (
     "{% for message in messages %}"
@@ -99,12 +99,18 @@ def write_generator(
     shape: Shape | None = None,
     chat_template: str | None = CHATML,
     name: str = "tiny",
+    weights: GGMLQuantizationType = GGMLQuantizationType.F32,
+    as_floats: bool = False,
 ) -> Path:
-    """Another `seed` is another model with the same vocabulary: a draft model, or a second one to load."""
+    """Another `seed` is another model with the same vocabulary: a draft model, or a second one to load.
+
+    `weights`: the type of all matrices; `as_floats`: the values of that type, but written as F32.
+    """
     writer = _llama_writer(path, shape or Shape(), name=name)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
-    return _finish(writer, path, _llama_tensors(shape or Shape(), np.random.default_rng(seed)))
+    tensors = _llama_tensors(shape or Shape(), np.random.default_rng(seed))
+    return _finish(writer, path, tensors, weights=weights, as_floats=as_floats)
 
 
 def write_embedder(path: Path, *, pooling: PoolingType, seed: int = 1, shape: Shape | None = None) -> Path:
@@ -179,9 +185,24 @@ def _write_shape(writer: GGUFWriter, shape: Shape, *, name: str) -> None:
     writer.add_file_type(gguf.LlamaFileType.ALL_F32)
 
 
-def _finish(writer: GGUFWriter, path: Path, tensors: _Tensors) -> Path:
+def _finish(
+    writer: GGUFWriter,
+    path: Path,
+    tensors: _Tensors,
+    *,
+    weights: GGMLQuantizationType = GGMLQuantizationType.F32,
+    as_floats: bool = False,
+) -> Path:
     for tensor_name, tensor in tensors:
-        writer.add_tensor(tensor_name, np.ascontiguousarray(tensor, dtype=np.float32))
+        plain = np.ascontiguousarray(tensor, dtype=np.float32)
+        if plain.ndim != 2 or weights is GGMLQuantizationType.F32:
+            writer.add_tensor(tensor_name, plain)
+            continue
+        stored = gguf.quants.quantize(plain, weights)
+        if as_floats:
+            writer.add_tensor(tensor_name, gguf.quants.dequantize(stored, weights))
+        else:
+            writer.add_tensor(tensor_name, stored, raw_dtype=weights)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -65,6 +65,7 @@ class Desk:
         adapters: Sequence[Adapter] = (),
         n_threads: int = 1,
         cache_type: str = "f16",
+        own_kernels: bool = True,
     ) -> None:
         load = Load(
             protocol=PROTOCOL,
@@ -79,7 +80,12 @@ class Desk:
                 type_v=cache_type,
                 pooling=pooling,
             ),
-            settings=EngineSettings(speculation=speculation, prefix_reuse=prefix_reuse, adapt_threads=False),
+            settings=EngineSettings(
+                speculation=speculation,
+                prefix_reuse=prefix_reuse,
+                adapt_threads=False,
+                own_kernels=own_kernels,
+            ),
             draft_path=str(draft) if draft is not None else None,
             adapters=list(adapters),
         )

@@ -54,5 +54,6 @@ def _object(card: ModelCard) -> dict[str, Any]:
             "description": facts.description,
             "pooling": facts.pooling,
             "generates": facts.generates,
+            "kernels": facts.kernels,
         }
     return told

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import llama_cpp
 from llama_cpp import llama_cpp as bindings
 
+from appliance.engine.llama.kernels import kernels
 from appliance.engine.llama.lazy_clear import LazyClear
 
 KV_TYPES = {
@@ -102,6 +103,7 @@ def initialise(log_sink: Callable[[str], None] | None = None) -> None:
     log.install(log_sink)
     bindings.llama_backend_init()
     lazy_clear.install()
+    kernels.install()
     _initialised = True
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from llama_cpp import llama_cpp as bindings
 
+from appliance.engine.llama.kernels import kernels
 from appliance.engine.llama.library import initialise, kv_type_bytes, log
 from appliance.errors import InvalidRequest, ModelInvalid
 
@@ -41,9 +42,12 @@ class LlamaModel:
         callback = bindings.llama_progress_callback(_progress(on_progress))
         params.progress_callback = callback
         log.clear()
+        laid_out_bytes = kernels.laid_out_bytes
         handle = _load(paths or [path], params)
         if not handle:
             raise ModelInvalid(model=name, reason=log.reason())
+        self.kernels = kernels.name if kernels.laid_out_bytes > laid_out_bytes else ""
+        """Ours, where some of the weights are laid out for them."""
         self.handle = handle
         self.vocab = bindings.llama_model_get_vocab(handle)
         self.n_vocab = bindings.llama_vocab_n_tokens(self.vocab)
