@@ -24,7 +24,7 @@ from provision.bootstrap.steps import BootstrapError, run, say, step
 SOURCES: Final = places.ROOT / "appliance/engine/llama/kernel_sources"
 NAME: Final = "libggml-outpost.so"
 _NEEDED: Final = frozenset({"avx2", "fma", "f16c"})
-_FLAGS: Final = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared")
+_FLAGS: Final = ("-O3", "-std=c++17", "-fPIC", "-shared")
 _WARNINGS: Final = ("-Wall", "-Wextra", "-Wno-maybe-uninitialized", "-Wno-uninitialized")  # GCC bug 105593
 _HEADERS: Final = ("ggml/include", "ggml/src", "ggml/src/ggml-cpu")
 _HINT: Final = "the compiler's words are above; without this step llama.cpp would compute alone"
@@ -63,30 +63,33 @@ def _built(key: str) -> Path:
     with places.exclusive(folder.parent / f".{key}.lock", doing="compiling the kernels"):
         if not folder.exists():
             debian.ensure(debian.TO_BUILD)
-            headers = _headers()
+            headers = headers_folder()
             with (
                 step("compiling the kernels"),
                 tempfile.TemporaryDirectory(prefix=".building-", dir=folder.parent) as work,
             ):
                 result = Path(work) / "result"
                 result.mkdir()
-                _compile(headers, result / NAME)
+                compile_to(result / NAME, headers=headers)
                 places.flush(result / NAME)
                 places.place(result, folder)
     return folder / NAME
 
 
-def _compile(headers: Path, target: Path) -> None:
-    """Linked to ggml by name alone: in the runner it is loaded already."""
+def compile_to(target: Path, *, headers: Path, processor: str = "native") -> None:
+    """Linked to ggml by name alone: in the runner it is loaded already. `processor`: as of -march."""
     (libraries,) = places.VENV.glob("lib/python3*/site-packages/llama_cpp/lib")
     includes = [argument for name in _HEADERS for argument in ("-isystem", str(headers / name))]
     linked = [f"-L{libraries}", "-lggml-cpu", "-lggml-base"]
     source = str(SOURCES / "buffer_type.cpp")
     compiler = os.environ.get("CXX", "c++")
-    run([compiler, *_FLAGS, *_WARNINGS, *includes, source, "-o", str(target), *linked], hint=_HINT)
+    run(
+        [compiler, f"-march={processor}", *_FLAGS, *_WARNINGS, *includes, source, "-o", str(target), *linked],
+        hint=_HINT,
+    )
 
 
-def _headers() -> Path:
+def headers_folder() -> Path:
     """Unpacked from the pinned sdist, which is fetched by its hash."""
     folder = places.cache() / "headers" / f"llama.cpp-{llama.VERSION}"
     with places.exclusive(folder.parent / ".lock", doing="fetching headers"):

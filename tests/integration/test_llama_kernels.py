@@ -6,58 +6,39 @@ rounded on the way.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from gguf import GGMLQuantizationType
-from numpy.typing import NDArray
 
-from appliance.engine.backend import Span
-from appliance.engine.llama.context import LlamaContext
 from appliance.engine.llama.kernels import Kernels, kernels
 from appliance.engine.llama.library import initialise
-from appliance.engine.llama.model import LlamaModel
 from appliance.wire.messages import Adapter, AdapterScale
+from provision.bootstrap.kernels import compile_to, headers_folder, lacks
+from provision.bootstrap.llama import parse_cpuinfo
 from tests.fakes.tiny_gguf import N_VOCAB, Shape, write_adapter, write_generator
+from tests.integration.kernel_digest import digest, logits_of
 from tests.integration.llama_desk import Desk
 
-pytestmark = pytest.mark.integration
+_LACKING = lacks(parse_cpuinfo(Path("/proc/cpuinfo").read_text(errors="replace"))[1])
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(_LACKING is not None, reason=f"no kernels for this processor: {_LACKING}"),
+]
 
 FORMATS = (GGMLQuantizationType.Q4_1, GGMLQuantizationType.Q8_0)
 ODD = Shape(n_embd=96, n_head=3, n_head_kv=1, n_ff=224)
 """Three blocks a row; 32 rows of keys; rows that fill no whole number of chunks."""
-TOKENS = [5 + (7 * number) % (N_VOCAB - 5) for number in range(40)]
-
-Logits = NDArray[np.float32]
 
 
 @pytest.fixture(autouse=True)
 def _installed() -> None:
     initialise()
-    if kernels.missing is not None:  # a processor without AVX2: there is nothing to test
-        pytest.fail(f"this machine has no kernels: {kernels.missing}")
-
-
-def logits_of(path: Path, batches: list[int], *, own: bool = True, n_threads: int = 1) -> Logits:
-    """The logits after each of TOKENS, computed in parts of these sizes."""
-    with ExitStack() as opened:
-        kernels.enable(wanted=own)
-        opened.callback(kernels.enable, wanted=True)
-        model = LlamaModel(str(path), name="tiny")
-        opened.callback(model.close)
-        assert (model.kernels == kernels.name) == own
-        context = LlamaContext(
-            model, n_ctx_seq=64, n_slots=1, n_batch=64, n_ubatch=64, n_outputs=64, n_threads=n_threads
-        )
-        opened.callback(context.close)
-        rows: list[Logits] = []
-        for count in batches:
-            start = len(rows)
-            context.decode([Span(0, start, TOKENS[start : start + count], count)])
-            rows += [context.logits(number).copy() for number in range(count)]
-        return np.stack(rows)
+    assert kernels.missing is None
 
 
 def written(
@@ -91,6 +72,17 @@ def test_no_bit_depends_on_the_batch(tmp_path: Path, weights: GGMLQuantizationTy
 def test_no_bit_depends_on_the_threads(tmp_path: Path, n_threads: int) -> None:
     path = written(tmp_path, GGMLQuantizationType.Q4_1)
     assert (logits_of(path, [24, 1, 15], n_threads=n_threads) == logits_of(path, [24, 1, 15])).all()
+
+
+@pytest.mark.parametrize("weights", FORMATS)
+def test_all_instruction_sets_compute_the_same_bits(tmp_path: Path, weights: GGMLQuantizationType) -> None:
+    """Those of an older processor, compiled here, in a process of their own."""
+    library = tmp_path / "libggml-outpost.so"
+    compile_to(library, headers=headers_folder(), processor="haswell")
+    path = written(tmp_path, weights)
+    command = [sys.executable, "-m", "tests.integration.kernel_digest", str(library), str(path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert told == ["avx2", digest(logits_of(path, [*range(1, 9), 4]))]
 
 
 def test_rows_that_make_no_group_are_left_to_llama_cpp(tmp_path: Path) -> None:

@@ -4,7 +4,10 @@
 // llama.cpp asks every extra buffer type in turn whether it multiplies a weight; this one is the last, so it
 // gets what llama.cpp has no better layout for. A tensor is interleaved while it is loaded.
 
+#include <sys/mman.h>
+
 #include <atomic>
+#include <cstdint>
 #include <vector>
 
 #include "ggml-backend-impl.h"
@@ -73,6 +76,17 @@ static const char * name(ggml_backend_buffer_type_t) { return "CPU_INTERLEAVED";
 
 static size_t alignment(ggml_backend_buffer_type_t) { return 64; }
 
+// Every token reads all weights, so what it costs is the memory's speed: a fifth more of it with large pages.
+static void prefer_large_pages(ggml_backend_buffer_t buffer) {
+    constexpr uintptr_t PAGE = 4096;
+    const auto base = (uintptr_t) ggml_backend_buffer_get_base(buffer);
+    const uintptr_t begin = (base + PAGE - 1) / PAGE * PAGE;
+    const uintptr_t end = (base + ggml_backend_buffer_get_size(buffer)) / PAGE * PAGE;
+    if (begin < end) {
+        madvise((void *) begin, end - begin, MADV_HUGEPAGE);  // a wish: refused, all stays as it is
+    }
+}
+
 static ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t type, size_t size) {
     ggml_backend_buffer_t buffer = ggml_backend_buft_alloc_buffer(ggml_backend_cpu_buffer_type(), size);
     if (buffer != nullptr) {
@@ -81,6 +95,7 @@ static ggml_backend_buffer_t alloc_buffer(ggml_backend_buffer_type_t type, size_
         buffer->iface.set_tensor = set_tensor;
         buffer->iface.get_tensor = nullptr;  // what is stored is not what was given
         buffer->iface.cpy_tensor = nullptr;
+        prefer_large_pages(buffer);
     }
     return buffer;
 }

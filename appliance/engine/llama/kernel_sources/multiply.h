@@ -23,9 +23,12 @@ inline void products(Q4_1, Vectors::Ints * dots, const uint8_t * bytes, const fl
         const auto high = V::high_nibbles(both);
 #pragma GCC unroll 8
         for (int c = 0; c < WIDTH; ++c) {
-            dots[c] = V::dot_small(dots[c], low, V::set(values[8 * c + part]));
-            dots[c] = V::dot_small(dots[c], high, V::set(values[8 * c + 4 + part]));
+            dots[c] = V::dot_nibbles(dots[c], low, V::set(values[8 * c + part]));
+            dots[c] = V::dot_nibbles(dots[c], high, V::set(values[8 * c + 4 + part]));
         }
+    }
+    for (int c = 0; c < WIDTH; ++c) {
+        dots[c] = V::total(dots[c]);
     }
 }
 

@@ -1,7 +1,7 @@
 // What the processor does in one instruction, under one name for AVX-512 (16 rows at once) and AVX2 (8 rows).
 //
-// `dot` adds to each lane the products of four unsigned weights with four signed values of at most 127;
-// `dot_small` does for weights under 129.
+// `dot` adds to each lane the products of four unsigned weights with four signed values of at most 127.
+// `dot_nibbles` does for weights under 16, up to 8 times from 0 on; `total` of it is the lane's sum.
 
 #pragma once
 
@@ -25,7 +25,8 @@ struct Vectors {
     static Ints set(int32_t v) { return _mm512_set1_epi32(v); }
     static Ints unsign(Ints v) { return _mm512_xor_si512(v, _mm512_set1_epi8(-128)); }
     static Ints dot(Ints sum, Ints weights, Ints values) { return _mm512_dpbusd_epi32(sum, weights, values); }
-    static Ints dot_small(Ints sum, Ints weights, Ints values) { return dot(sum, weights, values); }
+    static Ints dot_nibbles(Ints sum, Ints weights, Ints values) { return dot(sum, weights, values); }
+    static Ints total(Ints sum) { return sum; }
     static Floats zero() { return _mm512_setzero_ps(); }
     static Floats set(float v) { return _mm512_set1_ps(v); }
     static Floats halves(const uint16_t * p) {
@@ -54,16 +55,20 @@ struct Vectors {
     static Ints unsign(Ints v) { return _mm256_xor_si256(v, _mm256_set1_epi8(-128)); }
 #if defined(__AVXVNNI__)
     static Ints dot(Ints sum, Ints weights, Ints values) { return _mm256_dpbusd_avx_epi32(sum, weights, values); }
-    static Ints dot_small(Ints sum, Ints weights, Ints values) { return dot(sum, weights, values); }
+    static Ints dot_nibbles(Ints sum, Ints weights, Ints values) { return dot(sum, weights, values); }
+    static Ints total(Ints sum) { return sum; }
 #else
-    static Ints dot_small(Ints sum, Ints weights, Ints values) {
-        const Ints pairs = _mm256_maddubs_epi16(weights, values);
-        return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    // Two sums of 16 bits a lane: 8 x 2 x 15 x 127 fits.
+    static Ints dot_nibbles(Ints sum, Ints weights, Ints values) {
+        return _mm256_add_epi16(sum, _mm256_maddubs_epi16(weights, values));
     }
+    static Ints total(Ints sum) { return _mm256_madd_epi16(sum, _mm256_set1_epi16(1)); }
     // The sum of two products leaves 16 bits when a weight has its upper bit: that bit goes separately.
     static Ints dot(Ints sum, Ints weights, Ints values) {
-        sum = dot_small(sum, _mm256_and_si256(weights, _mm256_set1_epi8(0x7f)), values);
-        return dot_small(sum, _mm256_and_si256(weights, _mm256_set1_epi8(-128)), values);
+        const Ints small = _mm256_and_si256(weights, _mm256_set1_epi8(0x7f));
+        const Ints large = _mm256_and_si256(weights, _mm256_set1_epi8(-128));
+        sum = _mm256_add_epi32(sum, total(_mm256_maddubs_epi16(small, values)));
+        return _mm256_add_epi32(sum, total(_mm256_maddubs_epi16(large, values)));
     }
 #endif
     static Floats zero() { return _mm256_setzero_ps(); }
