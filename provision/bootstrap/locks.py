@@ -11,7 +11,7 @@ from typing import Final
 from provision.bootstrap import places
 from provision.bootstrap.steps import run, step
 
-_UV: Final = "uv==0.13.9"
+_UV_LOCK: Final = places.HERE / "uv.lock"
 _HINT: Final = "look at the network and at [project] and [dependency-groups] in pyproject.toml"
 _COMMON: Final = (
     "--quiet",
@@ -31,9 +31,10 @@ _PYPROJECT: Final = str(places.ROOT / "pyproject.toml")
 def write() -> None:
     """Write the three locks. requirements-dev.lock holds all; the other two are cut from its versions."""
     tool = places.ROOT / ".cache/uv"
-    with step(f"getting {_UV}"):
+    with step("getting uv"):
         venv.create(tool, with_pip=True)
-        run([str(tool / "bin/pip"), "install", "--quiet", _UV], hint=_HINT)
+        pip = [str(tool / "bin/pip"), "install", "--quiet", "--require-hashes", "--only-binary=:all:"]
+        run([*pip, "-r", str(_UV_LOCK)], hint=_HINT)
     everything = str(places.ROOT / "requirements-dev.lock")
     compile_lock = [str(tool / "bin/uv"), "pip", "compile", *_COMMON]
     for name, source in (
