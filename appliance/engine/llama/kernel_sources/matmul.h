@@ -17,6 +17,7 @@ int ggml_threadpool_chunk_add(struct ggml_threadpool * pool, int value);
 namespace outpost {
 
 constexpr int CHUNKS_PER_THREAD = 8;  // a thread that is put aside leaves little behind
+constexpr int GROUPS_AT_ONCE = 4;
 
 template <class Format> class MatMul : public ggml::cpu::tensor_traits {
   public:
@@ -72,21 +73,27 @@ template <class Format> class MatMul : public ggml::cpu::tensor_traits {
         const int64_t size = std::max<int64_t>(1, groups / (work.params->nth * CHUNKS_PER_THREAD));
         for (int64_t chunk = work.params->ith; chunk * size < groups;
              chunk = ggml_threadpool_chunk_add(work.params->threadpool, 1)) {
-            for (int64_t group = chunk * size; group < std::min(groups, (chunk + 1) * size); ++group) {
-                multiply_columns(work, group);
+            const int64_t end = std::min(groups, (chunk + 1) * size);
+            for (int64_t group = chunk * size; group < end; group += GROUPS_AT_ONCE) {
+                multiply_groups(work, group, std::min(end, group + GROUPS_AT_ONCE));
             }
         }
     }
 
-    static void multiply_columns(const Work & work, int64_t group) {
-        const auto * weights = (const uint8_t *) work.op->src[0]->data + group * work.blocks * Format::BLOCK_BYTES;
+    // Tile by tile: the weights of a few groups stay in the first cache meanwhile.
+    static void multiply_groups(const Work & work, int64_t begin, int64_t end) {
+        const int64_t group_bytes = work.blocks * int64_t(Format::BLOCK_BYTES);
+        const auto * weights = (const uint8_t *) work.op->src[0]->data;
         for (int64_t first = 0; first < work.columns; first += Vectors::MAX_TILE) {
             const int width = work.width(first);
             float * columns[Vectors::MAX_TILE];
             for (int c = 0; c < width; ++c) {
-                columns[c] = column(work.op, first + c) + group * ROWS;
+                columns[c] = column(work.op, first + c);
             }
-            multiply_group<Format>(width, weights, work.tile(first), work.blocks, columns);
+            for (int64_t group = begin; group < end; ++group) {
+                multiply_group<Format>(width, weights + group * group_bytes, work.tile(first), work.blocks, columns,
+                                       group * ROWS);
+            }
         }
     }
 };

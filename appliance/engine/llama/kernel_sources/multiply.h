@@ -48,9 +48,10 @@ inline void products(Q8_0, Vectors::Ints * dots, const uint8_t * bytes, const fl
     }
 }
 
-// Writes LANES results to each of `columns`. `row` is 0, or LANES for the second half of a group.
+// Writes LANES results to each of `columns`, from `first` on. `row` is 0, or LANES for the second half of a group.
 template <class Format, int WIDTH>
-void multiply(const uint8_t * weights, int row, const uint8_t * tile, int64_t blocks, float * const * columns) {
+void multiply(const uint8_t * weights, int row, const uint8_t * tile, int64_t blocks, float * const * columns,
+              int64_t first) {
     using V = Vectors;
     typename V::Floats sums[WIDTH];
     for (int c = 0; c < WIDTH; ++c) {
@@ -77,20 +78,21 @@ void multiply(const uint8_t * weights, int row, const uint8_t * tile, int64_t bl
         }
     }
     for (int c = 0; c < WIDTH; ++c) {
-        V::store(columns[c] + row, sums[c]);
+        V::store(columns[c] + first + row, sums[c]);
     }
 }
 
 // One group of rows times one tile of `width` columns, 1 to MAX_TILE.
 template <class Format, int WIDTH = Vectors::MAX_TILE>
-void multiply_group(int width, const uint8_t * weights, const uint8_t * tile, int64_t blocks, float * const * columns) {
+void multiply_group(int width, const uint8_t * weights, const uint8_t * tile, int64_t blocks, float * const * columns,
+                    int64_t first) {
     if constexpr (WIDTH > 1) {
         if (width < WIDTH) {
-            return multiply_group<Format, WIDTH - 1>(width, weights, tile, blocks, columns);
+            return multiply_group<Format, WIDTH - 1>(width, weights, tile, blocks, columns, first);
         }
     }
     for (int row = 0; row < ROWS; row += Vectors::LANES) {
-        multiply<Format, WIDTH>(weights, row, tile, blocks, columns);
+        multiply<Format, WIDTH>(weights, row, tile, blocks, columns, first);
     }
 }
 
