@@ -144,6 +144,7 @@ def columns() -> int:
     with suppress(KeyError, ValueError):
         if (told := int(os.environ["COLUMNS"])) > 0:
             return told
-    with suppress(AttributeError, ValueError, OSError):  # stdout is none, or closed, or no terminal
-        return os.get_terminal_size(sys.__stdout__.fileno()).columns or _COLUMNS
+    with suppress(ValueError, OSError):  # closed, or no terminal
+        if sys.__stdout__ is not None:
+            return os.get_terminal_size(sys.__stdout__.fileno()).columns or _COLUMNS
     return _COLUMNS
