@@ -7,6 +7,7 @@ Commands are imported on demand: `outpost --help` loads no HTTP client and no pr
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -36,6 +37,9 @@ _MODULES: Final = {
     "health": "appliance.cli.health",
     "version": "appliance.cli.version",
 }
+
+_SHORT: Final = frozenset({"show", "list", "cp", "rm", "ps", "health", "version"})
+"""They end before there is garbage worth looking for."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,6 +98,8 @@ def _command(argv: Sequence[str], arguments: argparse.Namespace) -> int:
     except SystemExit as end:  # --help and --version, after their text is printed
         return int(end.code or 0)
     module = importlib.import_module(_MODULES[name])
+    if name not in _SHORT:
+        gc.enable()  # `__main__` has put it off
     return int(module.main(arguments))
 
 

@@ -51,7 +51,7 @@ class Graph:
         return known
 
     def learn(self, digest: Digest, manifest: Manifest) -> None:
-        """What somebody else has read of a manifest here, so that it is not read twice."""
+        """What somebody else has read of a manifest just now, so that it is not read twice."""
         self._remember(digest, (manifest.blobs, False))
 
     def _remember(self, digest: Digest, children: tuple[tuple[Descriptor, ...], bool]) -> None:

@@ -28,7 +28,7 @@ def rows(layout: Reading, reader: ModelReader, *, prefix: str = "") -> list[List
     reader.keep_only({descriptor.digest for _, descriptor in named})
     for _, descriptor in named:
         with suppress(OutpostError):  # told below, by who needs it
-            layout.graph.learn(descriptor.digest, reader.manifest(descriptor))
+            reader.manifest(descriptor)  # from which the layout learns what is below
     sizes = {descriptor.digest: _sizes(layout, descriptor) for _, descriptor in named}
     uses = Counter(digest for _, descriptor in named for digest in sizes[descriptor.digest])
     listed = [

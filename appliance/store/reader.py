@@ -28,6 +28,9 @@ class Fetcher(Protocol):
     def fetch(self, descriptor: Descriptor) -> bytes:
         """A small blob, verified. Raises ModelBroken, StoreFault."""
 
+    def learn(self, digest: Digest, manifest: Manifest) -> None:
+        """What was read of it just now, so that nobody reads it again."""
+
 
 class ModelReader:
     """Any thread."""
@@ -64,6 +67,7 @@ class ModelReader:
         manifest = parse_manifest(self._source.fetch(descriptor), what=str(descriptor.digest))
         if not isinstance(manifest, Manifest):
             raise ManifestInvalid(what=str(descriptor.digest), reason="it is an index of several models")
+        self._source.learn(descriptor.digest, manifest)
         return manifest
 
     def _read_config(self, descriptor: Descriptor) -> ModelConfig:

@@ -14,7 +14,7 @@ from typing import Self
 from appliance.errors import ModelBroken
 from appliance.store import lookup
 from appliance.store.blobs import Blobs
-from appliance.store.descriptor import Descriptor, Resolved
+from appliance.store.descriptor import Descriptor, Manifest, Resolved
 from appliance.store.digest import Digest
 from appliance.store.files import Files
 from appliance.store.graph import Graph
@@ -104,3 +104,7 @@ class Reading:
 
     def fetch(self, descriptor: Descriptor) -> bytes:
         return self.blobs.read(descriptor)
+
+    def learn(self, digest: Digest, manifest: Manifest) -> None:
+        """Somebody has read this manifest just now."""
+        self.graph.learn(digest, manifest)
