@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -35,7 +35,24 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         )
 
 
+_BEHIND: Final = "\0"
+"""Put before a word that stands behind `--`; no program is ever given one that holds it."""
+
+
 class Parser(argparse.ArgumentParser):
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.register("type", None, _bare)
+        self.register("type", Path, lambda text: Path(_bare(text)))
+
+    def take(self, words: Sequence[str], into: argparse.Namespace) -> None:
+        """Fill `into`. Options may stand between the words (`run tiny --json hello`); behind `--` nothing is
+        one. argparse forgets that when it comes to the words, so they are marked for it.
+        """
+        end = words.index("--") if "--" in words else len(words)
+        behind = [_BEHIND + word for word in words[end + 1 :]]
+        self.parse_intermixed_args([*words[:end], *(["--", *behind] if behind else [])], into)
+
     def format_help(self) -> str:
         """What stands in paragraphs is wrapped here: a command that does its work shows none of it."""
         from textwrap import fill  # noqa: PLC0415 - nothing else wraps
@@ -47,7 +64,12 @@ class Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:
-        raise Failure(Exit.USAGE, f"{message}; see: {self.prog} --help", code="usage")
+        told = message.replace(_BEHIND, "")
+        raise Failure(Exit.USAGE, f"{told}; see: {self.prog} --help", code="usage")
+
+
+def _bare(text: str) -> str:
+    return text.removeprefix(_BEHIND)
 
 
 def command(

@@ -32,12 +32,11 @@ def parse(argv: Sequence[str], into: argparse.Namespace) -> str:
     if name not in _DECLARED:
         build()[0].parse_args([*argv[:1]], into)
         raise Failure(Exit.USAGE, "name a command; see: outpost --help", code="usage")
-    # Only a command's own parser takes options between its words (`run tiny --json hello`).
-    _commands_of(Parser(formatter_class=Formatter), (name,))[name].parse_intermixed_args([*argv[1:]], into)
+    _commands_of(Parser(formatter_class=Formatter), (name,))[name].take([*argv[1:]], into)
     return name
 
 
-def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def build() -> tuple[argparse.ArgumentParser, dict[str, Parser]]:
     """The parser of `outpost` itself and those of its commands, by name."""
     parser = Parser(
         prog="outpost",
@@ -61,7 +60,7 @@ def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
     return parser, _commands_of(parser, tuple(_DECLARED))
 
 
-def _commands_of(parser: argparse.ArgumentParser, names: Sequence[str]) -> dict[str, argparse.ArgumentParser]:
+def _commands_of(parser: Parser, names: Sequence[str]) -> dict[str, Parser]:
     """Declared as commands of `parser`: to declare all takes longer than what most of them do."""
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="outpost")
     for name in names:
