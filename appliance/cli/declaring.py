@@ -35,8 +35,8 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         )
 
 
-_BEHIND: Final = "\0"
-"""Put before a word that stands behind `--`; no program is ever given one that holds it."""
+_BEHIND: Final = "\0behind --\0"
+"""Put before a word that stands behind `--`; no system gives a program one with a NUL."""
 
 
 class Parser(argparse.ArgumentParser):

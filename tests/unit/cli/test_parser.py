@@ -63,6 +63,10 @@ def test_a_file_after_two_dashes_may_begin_with_one() -> None:
     assert parsed("export", "tiny", "--", "--json").path == Path("--json")
 
 
+def test_a_nul_in_a_word_stays_in_it() -> None:
+    assert parsed("rm", "\0tiny", "--", "\0tiny").names == ["\0tiny", "\0tiny"]
+
+
 def test_two_dashes_with_nothing_behind_them_ask_for_nothing() -> None:
     assert parsed("rm", "tiny", "--").names == ["tiny"]
     assert not parsed("ps", "--").json
