@@ -15,9 +15,8 @@ import ipaddress
 import json
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from appliance.cli.exits import Exit, Failure
@@ -30,8 +29,7 @@ _DEFAULT_SOURCE: Final = "the default address"
 _ANY_ADDRESS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (read, not bound)
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     url: str
     """Without a slash at the end."""
     source: str

@@ -11,9 +11,10 @@ from contextlib import closing
 from typing import Final, TextIO
 
 from appliance.cli import terminal
-from appliance.cli.chat import Json, Piece, Prefill, Reply, Settings, Timings
-from appliance.cli.client import Client, Notice
+from appliance.cli.chat import Json, Notice, Piece, Prefill, Reply, Settings, Timings
+from appliance.cli.client import Client
 from appliance.cli.exits import Failure
+from appliance.cli.spinner import Spinner
 
 FLAG: Final = "--max-tokens N (-1: as many as fit)"
 """How `outpost run` is asked for a longer answer."""
@@ -85,7 +86,7 @@ def ask(
     began_s = time.monotonic()
     body = settings.body(messages)
     first_s: float | None = None
-    with terminal.Spinner(f"waiting for {settings.model}") as spinner:
+    with Spinner(f"waiting for {settings.model}") as spinner:
         while True:
             asked_s = time.monotonic()
             try:
@@ -104,9 +105,7 @@ def ask(
     )
 
 
-def _stream(
-    client: Client, body: Json, *, reply: Reply, display: Display, spinner: terminal.Spinner
-) -> float | None:
+def _stream(client: Client, body: Json, *, reply: Reply, display: Display, spinner: Spinner) -> float | None:
     """One try. Returns when the first token came, on the monotonic clock; None: the answer is empty."""
     first_s: float | None = None
     try:

@@ -17,6 +17,7 @@ from appliance.cli.chat import Piece
 from appliance.cli.client import Client
 from appliance.cli.connect import client_of, model_of
 from appliance.cli.exits import Exit, Failure
+from appliance.cli.spinner import Spinner
 
 HEADER: Final = ("CLIENTS", "TOK/S", "TTFT P50", "TTFT P99", "GAP P50", "GAP P99", "TOKENS", "ERRORS")
 
@@ -26,7 +27,7 @@ def main(arguments: argparse.Namespace) -> int:
     model = model_of(client, arguments.model)
     bench = Bench(client, model, tokens=arguments.tokens, prompt_words=arguments.prompt_words)
     rows: list[Figures] = []
-    with terminal.Spinner("warming up") as spinner:
+    with Spinner("warming up") as spinner:
         bench.warm_up()
         for clients in arguments.clients:
             runs = []

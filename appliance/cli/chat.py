@@ -63,6 +63,13 @@ class Prefill:
     total_tokens: int
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A warning of the server: a field it did not honour."""
+
+    text: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All that shapes an answer besides the messages. The REPL replaces it whole with every `/set`."""

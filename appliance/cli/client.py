@@ -14,16 +14,18 @@ import json
 import ssl
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from appliance import __version__
 from appliance.cli.address import Target
-from appliance.cli.chat import Json, Piece, Prefill, piece_of, prefill_of
 from appliance.cli.exits import GET_A_MODEL, Exit, Failure, of_reply
-from appliance.cli.sse import Comment, events
+
+if TYPE_CHECKING:
+    from appliance.cli.chat import Notice, Piece, Prefill
+
+Json = dict[str, Any]
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_ERROR_BYTES = 64 * 1024
@@ -31,15 +33,7 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 """Of a stream; a whole answer with log-probabilities is far below."""
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """A warning of the server: a field it did not honour."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     status: int
     body: Json
 
@@ -69,6 +63,8 @@ class Client:
         Raises Failure for a refusal, an error event, a stream that breaks off, and a server silent for
         `timeout_s`.
         """
+        from appliance.cli.chat import Notice  # noqa: PLC0415 - as below
+
         with self._streamed("/v1/chat/completions", body) as response:
             for text in response.headers.get_all("X-Outpost-Warning", []):
                 yield Notice(text)
@@ -99,6 +95,10 @@ class Client:
             yield response
 
     def _pieces(self, lines: Iterator[str]) -> Iterator[Piece | Prefill]:
+        # What a chat is made of takes longer to load than `outpost list` takes to be answered.
+        from appliance.cli.chat import piece_of, prefill_of  # noqa: PLC0415
+        from appliance.cli.sse import Comment, events  # noqa: PLC0415
+
         for event in events(lines):
             if isinstance(event, Comment):
                 progress = prefill_of(event.text)

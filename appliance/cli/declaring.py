@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from appliance.cli.exits import Exit, Failure
+from appliance.cli.terminal import columns
 
 _TEXT_WIDTH: Final = 96
 
@@ -23,7 +22,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
     """
 
     def __init__(self, prog: str, **_: Any) -> None:
-        super().__init__(prog, max_help_position=30, width=min(shutil.get_terminal_size().columns, 100) - 2)
+        super().__init__(prog, max_help_position=30, width=min(columns(), 100) - 2)
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
         if not action.option_strings:
@@ -36,9 +35,41 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
         )
 
 
+_BEHIND: Final = "\0behind --\0"
+"""Put before a word that stands behind `--`; no system gives a program one with a NUL."""
+
+
 class Parser(argparse.ArgumentParser):
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.register("type", None, _bare)
+        self.register("type", Path, lambda text: Path(_bare(text)))
+
+    def take(self, words: Sequence[str], into: argparse.Namespace) -> None:
+        """Fill `into`. Options may stand between the words (`run tiny --json hello`); behind `--` nothing is
+        one. argparse forgets that when it comes to the words, so they are marked for it.
+        """
+        end = words.index("--") if "--" in words else len(words)
+        behind = [_BEHIND + word for word in words[end + 1 :]]
+        self.parse_intermixed_args([*words[:end], *(["--", *behind] if behind else [])], into)
+
+    def format_help(self) -> str:
+        """What stands in paragraphs is wrapped here: a command that does its work shows none of it."""
+        from textwrap import fill  # noqa: PLC0415 - nothing else wraps
+
+        for told in (self, *self._action_groups):
+            if told.description:
+                paragraphs = told.description.split("\n\n")
+                told.description = "\n\n".join(fill(paragraph, _TEXT_WIDTH) for paragraph in paragraphs)
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
-        raise Failure(Exit.USAGE, f"{message}; see: {self.prog} --help", code="usage")
+        told = message.replace(_BEHIND, "")
+        raise Failure(Exit.USAGE, f"{told}; see: {self.prog} --help", code="usage")
+
+
+def _bare(text: str) -> str:
+    return text.removeprefix(_BEHIND)
 
 
 def command(
@@ -48,10 +79,7 @@ def command(
         name,
         help=summary,
         usage=usage,
-        description=summary[0].upper()
-        + summary[1:]
-        + "."
-        + (f"\n\n{textwrap.fill(more, _TEXT_WIDTH)}" if more else ""),
+        description=summary[0].upper() + summary[1:] + "." + (f"\n\n{more}" if more else ""),
         epilog=epilog(*examples),
         formatter_class=Formatter,
         allow_abbrev=False,
@@ -87,7 +115,7 @@ def store_connection(parser: argparse.ArgumentParser) -> None:
 
 
 def _connection(parser: argparse.ArgumentParser, *, text: str, data: str) -> Any:
-    group = parser.add_argument_group("connection", textwrap.fill(text, width=_TEXT_WIDTH))
+    group = parser.add_argument_group("connection", text)
     group.add_argument("--host", metavar="ADDRESS", help="the daemon's HOST:PORT or URL")
     group.add_argument("--data", type=Path, metavar="DIR", help=data)
     group.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the API key")

@@ -1,8 +1,8 @@
-"""How a command ends: sysexits codes, the `Failure` that carries one, and the two tables that choose it.
+"""How a command ends: sysexits codes, the `Failure` that carries one, and the table that chooses it.
 
 Exit codes are the CLI's words as statuses are HTTP's, so they live here and not in `errors`. What a daemon
 reports over HTTP is mapped by its error code first and its status second; what `serve`, or the store without
-a daemon, raises itself is mapped by its type.
+a daemon, raises itself is mapped by its type (`own_errors.py`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 import os
 from enum import IntEnum
 from typing import Final
-
-from appliance import errors
 
 
 class Exit(IntEnum):
@@ -126,33 +124,3 @@ def of_reply(status: int | None, code: str | None) -> Exit:
     if status is None:
         return Exit.INTERNAL
     return _BY_STATUS.get(status, Exit.DATA if 400 <= status < 500 else Exit.INTERNAL)
-
-
-_BY_TYPE: Final[tuple[tuple[type[errors.OutpostError], Exit], ...]] = (
-    (errors.ModelNotFound, Exit.NO_INPUT),
-    (errors.Unauthenticated, Exit.NOT_ALLOWED),
-    (errors.NotAllowed, Exit.NOT_ALLOWED),
-    (errors.ScopeMissing, Exit.NOT_ALLOWED),
-    (errors.OutboundRefused, Exit.NOT_ALLOWED),
-    (errors.ModelInUse, Exit.TEMPORARY),
-    (errors.RequestError, Exit.DATA),
-    (errors.CapacityError, Exit.TEMPORARY),
-    (errors.AddressInUse, Exit.TEMPORARY),
-    (errors.DataDirInUse, Exit.TEMPORARY),
-    (errors.StoreInUse, Exit.TEMPORARY),
-    (errors.InsufficientSpace, Exit.DISK),
-    (errors.StoreFault, Exit.DISK),
-    (errors.ResourceError, Exit.UNAVAILABLE),
-    (errors.ContentError, Exit.DATA),
-    (errors.RemoteError, Exit.UNAVAILABLE),
-    (errors.EngineFault, Exit.INTERNAL),
-    (errors.RunnerError, Exit.TEMPORARY),
-    (errors.ConfigError, Exit.CONFIG),
-)
-
-
-def of_error(error: errors.OutpostError) -> Exit:
-    """The exit code for an error this process met itself (`serve`, and the store without a daemon); the first
-    row whose type fits.
-    """
-    return next((exit_code for kind, exit_code in _BY_TYPE if isinstance(error, kind)), Exit.INTERNAL)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from appliance.cli.exits import GET_A_MODEL, Failure, of_error
+from appliance.cli.exits import GET_A_MODEL, Failure
+from appliance.cli.own_errors import of_error
 from appliance.errors import ModelNotFound, OutpostError
 
 

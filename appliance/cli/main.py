@@ -7,18 +7,16 @@ Commands are imported on demand: `outpost --help` loads no HTTP client and no pr
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
-import json
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Final, TextIO
 
-from appliance.cli.exits import Exit, Failure, of_error
+from appliance.cli.exits import Exit, Failure
 from appliance.cli.parser import parse
 from appliance.cli.terminal import printable
-from appliance.errors import OutpostError
 
 _MODULES: Final = {
     "serve": "appliance.cli.serve",
@@ -40,6 +38,9 @@ _MODULES: Final = {
     "version": "appliance.cli.version",
 }
 
+_SHORT: Final = frozenset({"show", "list", "cp", "rm", "ps", "health", "version"})
+"""They end before there is garbage worth looking for."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code. Each command module has `main(arguments) -> int`."""
@@ -60,18 +61,27 @@ def _outcome(argv: Sequence[str]) -> int:
         sys.stdout.flush()
     except Failure as failure:
         return _report(failure, as_json=arguments.json)
-    except OutpostError as error:
-        return _report(
-            Failure(of_error(error), error.message, code=type(error).__name__), as_json=arguments.json
-        )
     except KeyboardInterrupt:
         return _quiet(Exit.INTERRUPTED)
     except BrokenPipeError:
         return _quiet(Exit.PIPE_CLOSED)
-    except Exception:  # noqa: BLE001 - the top of the process: a bug of ours must not look like another code
-        traceback.print_exc()
-        return Exit.INTERNAL
+    except Exception as error:  # noqa: BLE001 - the top of the process: a bug must not look like another code
+        return _unforeseen(error, as_json=arguments.json)
     return code
+
+
+def _unforeseen(error: Exception, *, as_json: bool) -> int:
+    """An error of the tree, met by this process itself, or a bug of ours."""
+    import traceback  # noqa: PLC0415 - it and the tree of errors take long to load and are seldom needed
+
+    from appliance.cli.own_errors import of_error  # noqa: PLC0415
+    from appliance.errors import OutpostError  # noqa: PLC0415
+
+    if isinstance(error, OutpostError):
+        failure = Failure(of_error(error), error.message, code=type(error).__name__)
+        return _report(failure, as_json=as_json)
+    traceback.print_exception(error)
+    return Exit.INTERNAL
 
 
 def _open_missing_streams() -> None:
@@ -88,6 +98,8 @@ def _command(argv: Sequence[str], arguments: argparse.Namespace) -> int:
     except SystemExit as end:  # --help and --version, after their text is printed
         return int(end.code or 0)
     module = importlib.import_module(_MODULES[name])
+    if name not in _SHORT:
+        gc.enable()  # `__main__` has put it off
     return int(module.main(arguments))
 
 
@@ -97,6 +109,8 @@ def _report(failure: Failure, *, as_json: bool) -> int:
     """
     try:
         if as_json:
+            import json  # noqa: PLC0415 - only for this
+
             print(
                 json.dumps(
                     {

@@ -12,14 +12,14 @@ from appliance.cli.local_failures import failures
 from appliance.cli.store_door import Json
 from appliance.store.answers import listed_object
 from appliance.store.files import Files
-from appliance.store.layout import Layout
 from appliance.store.listing_rows import rows
 from appliance.store.places import FOLDER
 from appliance.store.reader import ModelReader
+from appliance.store.reading import Reading
 
 
 def own_list(data: Path, prefix: str) -> list[Json]:
     """Raises Failure."""
     root = data.expanduser().absolute() / FOLDER
-    with failures(), Layout(root, files=Files(), lenient=True) as layout:
+    with failures(), Reading(root, files=Files(), lenient=True) as layout:
         return [listed_object(row) for row in rows(layout, ModelReader(layout), prefix=prefix)]

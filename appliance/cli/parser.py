@@ -1,5 +1,5 @@
 """The command line, declared: every command, option, example. Imports nothing heavy, so that `--help` is
-instant.
+instant, and declares no command but the one that is given.
 
 `docs/cli.md` is generated from this (`manual.py`) and a test compares the two.
 """
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from appliance import __version__
 from appliance.cli import store_commands
 from appliance.cli.declaring import Formatter, Parser, command, connection, epilog, seconds
 from appliance.cli.exits import MEANING, Exit, Failure
-from appliance.cli.parameters import PARAMETERS, Parameter
+
+if TYPE_CHECKING:
+    from appliance.cli.parameters import Parameter
 
 _EXIT_TABLE: Final = "exit codes:\n" + "\n".join(f"  {int(code):<4}{text}" for code, text in MEANING.items())
 ALIASES: Final = {"ls": "list"}
@@ -26,17 +28,15 @@ def parse(argv: Sequence[str], into: argparse.Namespace) -> str:
     """Fill `into` and return the command's name. Raises Failure on wrong usage, SystemExit after --help and
     --version.
     """
-    parser, commands = build()
     name = ALIASES.get(argv[0], argv[0]) if argv else ""
-    if name not in commands:
-        parser.parse_args([*argv[:1]], into)
+    if name not in _DECLARED:
+        build()[0].parse_args([*argv[:1]], into)
         raise Failure(Exit.USAGE, "name a command; see: outpost --help", code="usage")
-    # Only a command's own parser takes options between its words (`run tiny --json hello`).
-    commands[name].parse_intermixed_args([*argv[1:]], into)
+    _commands_of(Parser(formatter_class=Formatter), (name,))[name].take([*argv[1:]], into)
     return name
 
 
-def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+def build() -> tuple[argparse.ArgumentParser, dict[str, Parser]]:
     """The parser of `outpost` itself and those of its commands, by name."""
     parser = Parser(
         prog="outpost",
@@ -57,10 +57,15 @@ def build() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
     parser.add_argument(
         "-V", "--version", action="version", version=f"outpost {__version__}", help="print the version"
     )
+    return parser, _commands_of(parser, tuple(_DECLARED))
+
+
+def _commands_of(parser: Parser, names: Sequence[str]) -> dict[str, Parser]:
+    """Declared as commands of `parser`: to declare all takes longer than what most of them do."""
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", prog="outpost")
-    for declare in (_serve, _run, *store_commands.DECLARED, _ps, _bench, _health, _version):
-        declare(commands)
-    return parser, dict(commands.choices)
+    for name in names:
+        _DECLARED[name](commands)
+    return dict(commands.choices)
 
 
 def _serve(commands: Any) -> None:
@@ -159,6 +164,8 @@ def _run(commands: Any) -> None:
         metavar="S",
         help="how long to wait for a loading model (default: 120)",
     )
+    from appliance.cli.parameters import PARAMETERS  # noqa: PLC0415 - no other command has any
+
     sampling = parser.add_argument_group("sampling", "Without these the daemon's defaults hold.")
     for parameter in PARAMETERS.values():
         sampling.add_argument(
@@ -246,6 +253,18 @@ def _version(commands: Any) -> None:
         examples=("outpost version", "outpost version --json"),
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+_DECLARED: Final[dict[str, Callable[[Any], None]]] = {
+    "serve": _serve,
+    "run": _run,
+    **store_commands.DECLARED,
+    "ps": _ps,
+    "bench": _bench,
+    "health": _health,
+    "version": _version,
+}
+"""In the order of the help."""
 
 
 # ── types of arguments ──────────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -244,5 +245,17 @@ def _gc(commands: Any) -> None:
     store_connection(parser)
 
 
-DECLARED: Final = (_pull, _push, _create, _import, _export, _show, _list, _cp, _rm, _verify, _gc)
+DECLARED: Final[dict[str, Callable[[Any], None]]] = {
+    "pull": _pull,
+    "push": _push,
+    "create": _create,
+    "import": _import,
+    "export": _export,
+    "show": _show,
+    "list": _list,
+    "cp": _cp,
+    "rm": _rm,
+    "verify": _verify,
+    "gc": _gc,
+}
 """In the order of the help."""

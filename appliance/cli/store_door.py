@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
 from appliance.cli.address import Target, discover_store, is_this_machine, process_alive, read_key
-from appliance.cli.client import Client
 from appliance.cli.exits import Exit, Failure
 
 if TYPE_CHECKING:
+    from appliance.cli.client import Client
     from appliance.store.operations import Operation, Outcome
 
 Json = dict[str, Any]
@@ -88,6 +88,8 @@ def opened(arguments: argparse.Namespace) -> Iterator[Door]:
     """The store that the arguments and the environment mean. Raises Failure."""
     found = _found(arguments)
     if isinstance(found, Target):
+        from appliance.cli.client import Client  # noqa: PLC0415 - HTTP, only where a daemon is asked
+
         key = read_key(arguments.key_file, os.environ)
         yield RemoteDoor(Client(found, key=key, timeout_s=arguments.timeout))
         return

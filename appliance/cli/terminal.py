@@ -1,5 +1,4 @@
-"""What is written for eyes: safe text, word wrap, a spinner, tables, quantities. The functions and `Wrapper`
-are pure.
+"""What is written for eyes: safe text, word wrap, tables, quantities. Pure, but for `columns`.
 
 Model output, model names and error messages come from outside: before a terminal sees them, control
 characters that could move the cursor, set the title or answer for the user are taken out (`printable`). Files
@@ -8,18 +7,17 @@ and pipes get the bytes as they are.
 
 from __future__ import annotations
 
-import shutil
+import os
 import sys
-import threading
 import unicodedata
 from collections.abc import Sequence
-from typing import Self, TextIO
+from contextlib import suppress
 
 DIM = "\x1b[2m"
 PLAIN = "\x1b[0m"
 CLEAR_LINE = "\r\x1b[K"
-_FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
-_FRAME_S = 0.1
+_COLUMNS = 80
+"""Where there is no terminal to ask."""
 
 _UNSAFE = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
 # Bidirectional overrides show text in another order than it has.
@@ -32,6 +30,8 @@ def printable(text: str) -> str:
 
 def width_of(text: str) -> int:
     """Terminal columns: 2 for wide East Asian characters and emoji, 0 for combining marks."""
+    if text.isascii():
+        return len(text)
     return sum(
         0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
         for char in text
@@ -82,47 +82,6 @@ class Wrapper:
         self._word += char
         self._column = shown + width
         return f"\x1b[{shown}D\x1b[K\n" + self._word
-
-
-class Spinner:
-    """A line on stderr that says what is being waited for; silent when stderr is no terminal.
-
-    The thread `outpost-spinner` draws, from `__enter__` to `stop`; `label` may be set by the thread that made
-    it.
-    """
-
-    def __init__(self, label: str, *, stream: TextIO | None = None) -> None:
-        self.label = label
-        self._stream = stream if stream is not None else sys.stderr
-        self._done = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        if self._stream.isatty():
-            self._thread = threading.Thread(target=self._draw, name="outpost-spinner", daemon=True)
-            self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Wipe the line. Idempotent."""
-        if self._thread is None:
-            return
-        self._done.set()
-        self._thread.join(timeout=1.0)
-        self._thread = None
-        self._stream.write(CLEAR_LINE)
-        self._stream.flush()
-
-    def _draw(self) -> None:
-        frame = 0
-        # A short answer should not flicker: nothing is drawn in the first moments.
-        while not self._done.wait(_FRAME_S if frame else 2 * _FRAME_S):
-            self._stream.write(f"{CLEAR_LINE}{_FRAMES[frame % len(_FRAMES)]} {printable(self.label)}")
-            self._stream.flush()
-            frame += 1
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -181,4 +140,11 @@ def ago(seconds: float) -> str:
 
 
 def columns() -> int:
-    return shutil.get_terminal_size().columns
+    """As `shutil.get_terminal_size` has it, whose module loads three compressors first."""
+    with suppress(KeyError, ValueError):
+        if (told := int(os.environ["COLUMNS"])) > 0:
+            return told
+    with suppress(ValueError, OSError):  # closed, or no terminal
+        if sys.__stdout__ is not None:
+            return os.get_terminal_size(sys.__stdout__.fileno()).columns or _COLUMNS
+    return _COLUMNS

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Final
 
-from appliance.store.content import Progress
 from appliance.store.listing import ListedModel
-from appliance.store.show import ShownModel
-from appliance.store.verbs import Collected
+
+if TYPE_CHECKING:  # a list needs none of these
+    from appliance.store.content import Progress
+    from appliance.store.show import ShownModel
+    from appliance.store.verbs import Collected
+
+_LISTED: Final = tuple(field.name for field in fields(ListedModel))
 
 
 def listed_object(model: ListedModel) -> dict[str, Any]:
-    return {"id": model.id, **asdict(model)}
+    return {"id": model.id, **{name: getattr(model, name) for name in _LISTED}}
 
 
 def shown_object(model: ShownModel) -> dict[str, Any]:

@@ -236,11 +236,12 @@ class Files:
 
 def status_of(path: Path) -> os.stat_result | None:
     """What stands there, links not followed; None: nothing. A failed look is a StoreFault, not an absence."""
-    with _faults(path):
-        try:
-            return path.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+    try:
+        return path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _fault(path, error) from error
 
 
 def status_opened(descriptor: int) -> os.stat_result:
@@ -279,10 +280,14 @@ def _faults(where: Path | int, *, needed_bytes: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        path = _path_of(where)
-        if error.errno in _FULL:
-            raise _full(path, needed_bytes) from error
-        raise StoreFault(path=str(path), reason=reason_of(error)) from error
+        raise _fault(where, error, needed_bytes=needed_bytes) from error
+
+
+def _fault(where: Path | int, error: OSError, *, needed_bytes: int = 0) -> InsufficientSpace | StoreFault:
+    path = _path_of(where)
+    if error.errno in _FULL:
+        return _full(path, needed_bytes)
+    return StoreFault(path=str(path), reason=reason_of(error))
 
 
 def reason_of(error: OSError) -> str:

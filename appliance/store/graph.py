@@ -7,7 +7,7 @@ from typing import Final
 
 from appliance.errors import ManifestInvalid, OutpostError
 from appliance.store.blobs import Blobs
-from appliance.store.descriptor import Descriptor, ImageIndex
+from appliance.store.descriptor import Descriptor, ImageIndex, Manifest
 from appliance.store.digest import Digest
 from appliance.store.manifest import parse_manifest
 
@@ -47,11 +47,18 @@ class Graph:
             known = self._children.get(manifest.digest)
         if known is None:
             known = parse_children(self._blobs.read(manifest), what=f"manifest {manifest.digest}")
-            with self._lock:
-                if len(self._children) >= _MAX_REMEMBERED:
-                    self._children.clear()
-                self._children[manifest.digest] = known
+            self._remember(manifest.digest, known)
         return known
+
+    def learn(self, digest: Digest, manifest: Manifest) -> None:
+        """What somebody else has read of a manifest just now, so that it is not read twice."""
+        self._remember(digest, (manifest.blobs, False))
+
+    def _remember(self, digest: Digest, children: tuple[tuple[Descriptor, ...], bool]) -> None:
+        with self._lock:
+            if len(self._children) >= _MAX_REMEMBERED:
+                self._children.clear()
+            self._children[digest] = children
 
     def _descend(self, manifest: Descriptor, found: dict[Digest, Descriptor], depth: int) -> None:
         if depth == 0:

@@ -12,12 +12,10 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Self
 
 from appliance.errors import (
     DigestMismatch,
     ManifestInvalid,
-    ModelBroken,
     OutpostError,
     ResourceError,
     StoreFault,
@@ -25,25 +23,22 @@ from appliance.errors import (
 from appliance.store import lookup
 from appliance.store.adopt import Adoption
 from appliance.store.age import Ages
-from appliance.store.blobs import Blobs
 from appliance.store.content import Progress, Report, Source, moving, unreported
 from appliance.store.descriptor import Descriptor, Resolved
 from appliance.store.digest import Digest, digest_of, hex_of
 from appliance.store.files import Files, status_of
-from appliance.store.graph import Graph, parse_children
+from appliance.store.graph import parse_children
 from appliance.store.ingest import READ_ONLY, Ingest
-from appliance.store.lock import BlobLocks, Holds, StoreLock
+from appliance.store.lock import BlobLocks, Holds
 from appliance.store.media_types import MODEL_WEIGHT
-from appliance.store.names import Entry, Names
-from appliance.store.opened import check_foreign, close_store, open_store
-from appliance.store.places import Places
+from appliance.store.reading import Reading
 from appliance.store.rebuild import rebuild
 from appliance.store.reference import Reference
 from appliance.store.space import Room, Space, load_ballast, without_ballast
 from appliance.store.transfer import fill
 
 
-class Layout:
+class Layout(Reading):
     """Any thread of one process; another process meets `StoreInUse`. `index_lock` guards the names and what
     gc removes, `locks` each blob's arrival and hashing.
     """
@@ -66,26 +61,10 @@ class Layout:
         or lost is a StoreFault of every verb until `rebuild_index`, not of opening. Raises StoreInUse,
         StoreFault, ManifestInvalid.
         """
-        self.root = root
-        self.places = Places(root)
-        self.files = files
-        self.read_only = read_only
-        self.monotonic = monotonic
+        super().__init__(
+            root, files=files, read_only=read_only, portable=portable, lenient=lenient, monotonic=monotonic
+        )
         self.ages = Ages(monotonic)
-        self._portable = portable
-        self._lock: StoreLock | None = None
-        if read_only:
-            check_foreign(self.places)
-            verified = None
-        else:
-            self._lock, verified = open_store(self.places, files, monotonic, lenient=lenient)
-        with ExitStack() as undo:
-            if self._lock:
-                undo.callback(self._lock.close)
-            self.names = Names(self.places, files, lenient=lenient)
-            undo.pop_all()
-        self.blobs = Blobs(self.places, files, verified, read_only=read_only)
-        self.graph = Graph(self.blobs)
         self.space = Space(self.places, floor_fraction)
         if not read_only and not portable:
             load_ballast(self.places, files)
@@ -97,46 +76,7 @@ class Layout:
         self.released: set[Digest] = set()
         self._arriving: dict[Digest, Ingest] = {}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """In order, so that the next start believes all that is known. Nothing may be in work. Repeatable."""
-        if self._lock:
-            lock, self._lock = self._lock, None
-            close_store(self.places, self.files, self.blobs.verified, lock, portable=self._portable)
-
     # ── names ───────────────────────────────────────────────────────────────────────────────────────
-
-    def entries(self) -> tuple[Entry, ...]:
-        """All of the index, also what has no model's name."""
-        return self.names.entries()
-
-    def references(self) -> list[tuple[Reference, Descriptor]]:
-        """Every name, sorted, and the manifest or index it stands for. Broken ones too: see `broken`."""
-        return lookup.references(self.names)
-
-    def lookup(self, reference: Reference) -> Descriptor:
-        """Raises ModelNotFound with what there is, ModelBroken with what is wrong."""
-        descriptor = self.find(reference)
-        if reason := self.broken(descriptor):
-            raise ModelBroken(model=reference.display, reason=reason)
-        return descriptor
-
-    def find(self, reference: Reference) -> Descriptor:
-        """As `lookup`, but broken or not. Raises ModelNotFound."""
-        return lookup.find(self.names, self.graph, self.blobs, reference)
-
-    def broken(self, descriptor: Descriptor) -> str | None:
-        """Why what hangs on this manifest cannot be used, as far as known without hashing it."""
-        return self.graph.trouble(descriptor)
-
-    def closure(self, descriptor: Descriptor) -> dict[Digest, Descriptor]:
-        """A manifest and all blobs below it."""
-        return self.graph.closure(descriptor)
 
     def untag(self, reference: Reference) -> None:
         """Durable when it returns; the bytes go with the next gc. Raises ModelNotFound, also where the name
@@ -192,13 +132,6 @@ class Layout:
                 self.names.annotate(entry, change(entry.descriptor.annotations))
 
     # ── content out ─────────────────────────────────────────────────────────────────────────────────
-
-    def resolve(self, reference: Reference) -> Resolved:
-        descriptor = self.lookup(reference)
-        return Resolved(descriptor=descriptor, content=self.fetch(descriptor))
-
-    def fetch(self, descriptor: Descriptor) -> bytes:
-        return self.blobs.read(descriptor)
 
     def open(
         self, descriptor: Descriptor, *, start: int = 0, end: int | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -11,20 +12,23 @@ from typing import Final
 from appliance.errors import OutpostError
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest
-from appliance.store.layout import Layout
 from appliance.store.listing import ListedModel
 from appliance.store.reader import ModelReader
+from appliance.store.reading import Reading
 
 CREATED: Final = "org.opencontainers.image.created"
 """Annotation of a name: when it was written."""
 
 
-def rows(layout: Layout, reader: ModelReader, *, prefix: str = "") -> list[ListedModel]:
+def rows(layout: Reading, reader: ModelReader, *, prefix: str = "") -> list[ListedModel]:
     """Newest first, only names that begin so. A name whose manifest is gone or no model's is listed as
     broken.
     """
     named = layout.references()
     reader.keep_only({descriptor.digest for _, descriptor in named})
+    for _, descriptor in named:
+        with suppress(OutpostError):  # told below, by who needs it
+            reader.manifest(descriptor)  # from which the layout learns what is below
     sizes = {descriptor.digest: _sizes(layout, descriptor) for _, descriptor in named}
     uses = Counter(digest for _, descriptor in named for digest in sizes[descriptor.digest])
     listed = [
@@ -41,7 +45,7 @@ def reason_of(error: OutpostError) -> str:
     return str(error.fields.get("reason", error.message))
 
 
-def _sizes(layout: Layout, descriptor: Descriptor) -> dict[Digest, int]:
+def _sizes(layout: Reading, descriptor: Descriptor) -> dict[Digest, int]:
     """All blobs that the name leads to, as far as known, its manifest too."""
     try:
         return {blob.digest: blob.size for blob in layout.closure(descriptor).values()}
@@ -50,7 +54,7 @@ def _sizes(layout: Layout, descriptor: Descriptor) -> dict[Digest, int]:
 
 
 def _row(
-    layout: Layout,
+    layout: Reading,
     reader: ModelReader,
     descriptor: Descriptor,
     *,
@@ -82,7 +86,7 @@ def _described(reader: ModelReader, descriptor: Descriptor, row: ListedModel) ->
     )
 
 
-def _modified_s(layout: Layout, descriptor: Descriptor) -> float:
+def _modified_s(layout: Reading, descriptor: Descriptor) -> float:
     """Of names that other tools wrote: when the manifest came."""
     try:
         return datetime.fromisoformat(descriptor.annotations[CREATED]).timestamp()

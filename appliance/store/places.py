@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -79,7 +80,7 @@ class Places:
         return self.root / "lock"
 
     def blob(self, digest: Digest) -> Path:
-        return self.blobs / hex_of(digest)
+        return _within(self.blobs, digest)
 
     def part(self, digest: Digest) -> Path:
         return self.ingest / f"{hex_of(digest)}.part"
@@ -95,6 +96,14 @@ class Places:
 
     def quarantine_reason(self, digest: Digest) -> Path:
         return self.quarantine / f"{hex_of(digest)}.json"
+
+
+@lru_cache(maxsize=4096)
+def _within(blobs: Path, digest: Digest) -> Path:
+    """A list of models asks for each of hundreds several times, and to build one takes longer than to look at
+    the file.
+    """
+    return blobs / hex_of(digest)
 
 
 def digest_in(name: str) -> Digest | None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from typing import Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
 
 from appliance.errors import ManifestInvalid
 from appliance.store.config_reader import read_config
 from appliance.store.descriptor import Descriptor, Manifest
 from appliance.store.digest import Digest
 from appliance.store.manifest import parse_manifest
-from appliance.store.model import StoredModel, read_model
 from appliance.store.model_config import ModelConfig
 from appliance.store.model_layers import Part, in_order, parts_of
+
+if TYPE_CHECKING:
+    from appliance.store.model import StoredModel
 
 _MAX_REMEMBERED: Final = 1024
 
@@ -25,6 +27,9 @@ class Fetcher(Protocol):
 
     def fetch(self, descriptor: Descriptor) -> bytes:
         """A small blob, verified. Raises ModelBroken, StoreFault."""
+
+    def learn(self, digest: Digest, manifest: Manifest) -> None:
+        """What was read of it just now, so that nobody reads it again."""
 
 
 class ModelReader:
@@ -42,6 +47,8 @@ class ModelReader:
 
     def model(self, descriptor: Descriptor) -> StoredModel:
         """Raises ManifestInvalid where it is no model."""
+        from appliance.store.model import read_model  # noqa: PLC0415 - a list needs only `config`
+
         return self._models.get(
             descriptor.digest, lambda: read_model(self.manifest(descriptor), self._source.fetch)
         )
@@ -60,6 +67,7 @@ class ModelReader:
         manifest = parse_manifest(self._source.fetch(descriptor), what=str(descriptor.digest))
         if not isinstance(manifest, Manifest):
             raise ManifestInvalid(what=str(descriptor.digest), reason="it is an index of several models")
+        self._source.learn(descriptor.digest, manifest)
         return manifest
 
     def _read_config(self, descriptor: Descriptor) -> ModelConfig:

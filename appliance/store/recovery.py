@@ -22,7 +22,6 @@ from typing import Final
 from appliance.errors import StoreFault
 from appliance.store.digest import Digest
 from appliance.store.files import TEMPORARY, Files, status_of
-from appliance.store.ingest import read_state
 from appliance.store.names import REBUILD, render
 from appliance.store.places import Places, digest_in
 from appliance.store.verified import Verified
@@ -77,6 +76,8 @@ def _stale_ingest(places: Places) -> Iterator[Path]:
 
 def _is_stale(places: Places, digest: Digest) -> bool:
     """Rule 3."""
+    from appliance.store.ingest import read_state  # noqa: PLC0415 - seldom is anything arriving
+
     state = read_state(places.part_state(digest))
     if state is None or not _is_there(places.part(digest)):
         return True

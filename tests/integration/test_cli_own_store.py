@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes.hostile_names import HOSTILE_NAMES
 from tests.fakes.ollama_models import LIBRARY, OllamaModels
-from tests.integration.command_line import HEAVY, environment, loaded_modules, run
+from tests.integration.command_line import HEAVY, environment, loaded_modules, one_line, run
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -179,6 +179,29 @@ def test_hostile_names_leave_nothing_outside_the_store(tmp_path: Path, tiny_mode
         done = alone(tmp_path, "cp", "tiny", f"--={name}" if name.startswith("-") else name)
         assert done.returncode in {64, 65}, (name, done.stderr)
     assert _outside(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("rm",),
+        ("show",),
+        ("cp", "tiny"),
+        ("pull",),
+        ("push",),
+        ("create", "-f", "Modelfile"),
+        ("import", "tiny.gguf"),
+        ("verify",),
+    ],
+)
+def test_a_name_that_looks_like_an_option_is_refused_by_its_name(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "Modelfile").write_text("FROM tiny\n")
+    (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
+    done = run(*arguments, "--data", "data", "--", "--help", env=environment(tmp_path), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (65, "")
+    assert one_line(done.stderr).startswith("'--help' is no model name: ")
 
 
 def _outside(home: Path) -> set[str]:

@@ -210,4 +210,4 @@ def test_what_the_daemon_answers_is_shown_without_loading_the_store(
     loaded = loaded_modules(desk.home, *arguments, env=desk.env)
     assert loaded & (HEAVY | {"msgspec"}) == set()
     below = {name.split(".")[1] for name in loaded if name.startswith("appliance.")}
-    assert below == {"cli", "errors"}
+    assert below == {"cli"}

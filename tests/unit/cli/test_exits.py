@@ -6,7 +6,8 @@ import pytest
 
 from appliance import errors
 from appliance.api.error_responses import TABLE
-from appliance.cli.exits import MEANING, Exit, of_error, of_reply
+from appliance.cli.exits import MEANING, Exit, of_reply
+from appliance.cli.own_errors import of_error
 
 
 def test_the_codes_are_those_of_sysexits() -> None:

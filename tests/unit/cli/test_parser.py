@@ -28,6 +28,48 @@ def test_options_may_stand_between_the_words() -> None:
 
 def test_words_after_two_dashes_are_the_prompt() -> None:
     assert parsed("run", "tiny", "--", "--what", "-5").words == ["tiny", "--what", "-5"]
+    assert parsed("run", "tiny", "--", "a", "--", "b").words == ["tiny", "a", "--", "b"]
+
+
+@pytest.mark.parametrize("word", ["--help", "-h", "--json", "-x", "--", "-", "--data", "--version"])
+@pytest.mark.parametrize(
+    ("before", "field"),
+    [
+        (("run",), "words"),
+        (("pull",), "name"),
+        (("push",), "name"),
+        (("push", "tiny"), "target"),
+        (("create",), "name"),
+        (("import", "tiny.gguf"), "name"),
+        (("export",), "name"),
+        (("show",), "name"),
+        (("list",), "prefix"),
+        (("cp",), "source"),
+        (("cp", "tiny"), "destination"),
+        (("rm",), "names"),
+        (("rm", "tiny"), "names"),
+        (("verify",), "name"),
+        (("bench",), "model"),
+    ],
+)
+def test_a_word_after_two_dashes_is_no_option(before: tuple[str, ...], field: str, word: str) -> None:
+    more = {"export": ("dir",), "cp": ("other",) if field == "source" else ()}.get(before[0], ())
+    value = getattr(parsed(*before, "--", word, *more), field)
+    assert value == ([*before[1:], word] if isinstance(value, list) else word)
+
+
+def test_a_file_after_two_dashes_may_begin_with_one() -> None:
+    assert parsed("import", "--json", "--", "-x.gguf").path == Path("-x.gguf")
+    assert parsed("export", "tiny", "--", "--json").path == Path("--json")
+
+
+def test_a_nul_in_a_word_stays_in_it() -> None:
+    assert parsed("rm", "\0tiny", "--", "\0tiny").names == ["\0tiny", "\0tiny"]
+
+
+def test_two_dashes_with_nothing_behind_them_ask_for_nothing() -> None:
+    assert parsed("rm", "tiny", "--").names == ["tiny"]
+    assert not parsed("ps", "--").json
 
 
 @pytest.mark.parametrize(
@@ -74,6 +116,9 @@ def test_serve_takes_models_by_name() -> None:
         ([], "name a command; see: outpost --help"),
         (["dance"], "dance"),
         (["ps", "extra"], "unrecognized arguments: extra; see: outpost ps --help"),
+        (["show", "tiny", "--", "--extra"], "unrecognized arguments: --extra; see: outpost show --help"),
+        (["rm", "--"], "the following arguments are required: NAME; see: outpost rm --help"),
+        (["rm", "--host", "--", "tiny"], "argument --host: expected one argument; see: outpost rm --help"),
         (["serve", "--model", "x.gguf"], "'x.gguf' is not NAME=FILE.gguf"),
         (["serve", "--ctx", "-1"], "'-1' is not a whole number"),
         (["bench", "--clients", "1,,2"], "'' is not a whole number"),

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.cli.terminal import Spinner, Wrapper, duration, printable, size, table, width_of
+from appliance.cli.spinner import Spinner
+from appliance.cli.terminal import Wrapper, duration, printable, size, table, width_of
 
 
 @pytest.mark.parametrize(
