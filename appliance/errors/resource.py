@@ -68,6 +68,16 @@ class InsufficientSpace(ResourceError):
         )
 
 
+class FileUnreadable(ResourceError):
+    def __init__(self, *, path: str, reason: str, errno: int) -> None:
+        super().__init__(
+            f"{path} could not be read now: {reason} (errno {errno}); it is left as it is, try again",
+            path=path,
+            reason=reason,
+            errno=errno,
+        )
+
+
 class StoreFault(ResourceError):
     def __init__(self, *, path: str, reason: str) -> None:
         super().__init__(f"the store failed at {path}: {reason}", path=path, reason=reason)

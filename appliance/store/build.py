@@ -136,7 +136,7 @@ class Builder:
         return replace(parts, adapters=(*parts.adapters, *adapters), draft=draft[0] if draft else parts.draft)
 
     def _facts(self, weights: tuple[Descriptor, ...], *, model: str) -> ModelConfig:
-        paths = [self._layout.path(blob.digest) for blob in weights]
+        paths = [self._layout.path(blob.digest, to_admit=True) for blob in weights]
         return config_of(admission.check(paths, model=model))
 
     def _check_files(self, local: Sequence[Local], order: Order) -> None:
@@ -160,7 +160,7 @@ class Builder:
         assert self._quantize is not None
         kind = self._quantize.check(order.quantize or "")
         total = sum(blob.size for blob in parts.weights)
-        sources = [self._layout.path(blob.digest) for blob in parts.weights]
+        sources = [self._layout.path(blob.digest, to_admit=True) for blob in parts.weights]
         base = order.recipe.from_[0].text
         needed = self._result_bytes(admission.check(sources, model=base), sources, kind, model=base)
         status = f"quantizing {parts.facts.quantization or 'the'} model to {kind}"

@@ -130,9 +130,7 @@ def _named(entry: Entry) -> str:
 def _forget_old_touches(layout: Layout, rules: GraceRules) -> None:
     """Those that no grace covers: a shorter one than the usual forgets nothing."""
     until_s = min(rules.began_s - PROTECTED_S, rules.at_work_since_s)
-    with layout.touch_lock:
-        for digest in [digest for digest, at in layout.touched.items() if at < until_s]:
-            del layout.touched[digest]
+    layout.touches.forget_until(until_s)
 
 
 def _sorted_out(
@@ -185,12 +183,12 @@ def _remove_blobs(
     """
     gone, busy = [], []
     for file in files:
-        with layout.touch_lock:
+        with layout.touches.lock:
             if rules.is_at_work(file):
                 busy.append(file)
                 continue
             layout.files.unlink(file.path)
-            layout.released.discard(file.digest)
+            layout.touches.gone(file.digest)
             gone.append(file)
         layout.blobs.verified.forget(file.digest)
     if gone:

@@ -19,13 +19,13 @@ from appliance.errors import (
     ModelfileInvalid,
     NotAllowed,
 )
-from appliance.gguf.header import read_header
 from appliance.modelfile import Source, SourceForm
 from appliance.store import admission
 from appliance.store.admission import GgufFacts, GgufKind
 from appliance.store.content import Progress, Report
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import parse_digest
+from appliance.store.headers import blob_header
 from appliance.store.layout import Layout
 from appliance.store.local_files import gguf_files
 from appliance.store.model import StoredModel
@@ -166,11 +166,9 @@ class Sources:
             raise ModelfileInvalid(line=source.line, reason=f"FROM: {error.message}") from error
 
     def _blob(self, source: Source, text: str) -> Gguf:
-        path = self._layout.path(parse_digest(text))
-        header = read_header(path, model=source.text)
-        blob = Descriptor(
-            media_type="application/octet-stream", digest=parse_digest(text), size=header.file_bytes
-        )
+        digest = parse_digest(text)
+        header = blob_header(self._layout, digest, model=source.text)
+        blob = Descriptor(media_type="application/octet-stream", digest=digest, size=header.file_bytes)
         self.hold(blob)
         split = header.integer(_SPLIT_NUMBER) if (header.integer(_SPLIT_COUNT) or 0) > 1 else None
         return Gguf(kind=admission.kind_of(header), blobs=(blob,), split=split)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -241,7 +242,7 @@ def test_a_clock_that_is_set_while_we_run_makes_nothing_old(layout: Layout, cloc
     """A board without a clock of its own: the network tells the time, and it is fifty years later."""
     half = half_arrived(layout)
     whole = layout.put(b"no name yet", "text/plain")
-    layout.touched.clear()
+    layout.touches.forget_until(math.inf)
     clock.now += 60
 
     report = collect(layout, now=time.time() + 50 * 365 * 86_400)
