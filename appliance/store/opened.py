@@ -49,7 +49,7 @@ def close_store(places: Places, files: Files, verified: Verified, lock: StoreLoc
     """What is known first, then the marker: a crash between costs hashing, nothing else."""
     try:
         if portable:
-            for path in (places.verified, places.scrub, places.previous_index, places.ballast):
+            for path in (places.verified, places.scrub, places.index_copy, places.ballast):
                 files.unlink(path)
             for directory in (places.ingest, places.quarantine):
                 files.rmdir(directory)

@@ -39,7 +39,7 @@ class _Hurried(Files):
 
 
 _ITS_OWN = frozenset(
-    {"oci-layout", "index.json", "index.json.previous", "verified.json", "ballast", "lock", "blobs"}
+    {"oci-layout", "index.json", "index.json.copy", "verified.json", "ballast", "lock", "blobs"}
     | {"blobs/sha256", "ingest", "quarantine", "quarantine/index.json.damaged"}
 )
 """What a store holds beside blobs and the reasons of those that are missing."""

@@ -35,7 +35,7 @@ LEAST_KILLS = {
     "fchmod": 5,
     "ftruncate": 5,
     "fallocate": 5,
-    "linkat": 4,
+    "linkat": 1,
 }
 LEAST_FAULTS = {
     "openat": 80,
@@ -47,7 +47,6 @@ LEAST_FAULTS = {
     "fchmod": 5,
     "ftruncate": 5,
     "fallocate": 5,
-    "linkat": 3,
     "newfstatat": 50,
     "pread64": 15,
     "getdents64": 10,
