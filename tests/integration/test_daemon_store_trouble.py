@@ -94,6 +94,7 @@ def test_a_manifest_that_is_lost_withholds_collection_and_health_and_log_say_so(
     daemon.start()
     (told,) = health(daemon)["store"]["gc_withheld"]
     assert told.startswith("tiny:latest: ")
+    assert "\noutpost_store_gc_withheld 1\n" in daemon.get("/metrics")
     assert operate(daemon, "gc")["withheld"] == [told]
     within(20, lambda: "store_collection_withheld" in daemon.log())
     succeeds(daemon, "remove", name="tiny")
@@ -145,6 +146,7 @@ def test_a_damaged_index_keeps_no_daemon_from_serving_and_is_built_again(tmp_pat
         told = health(daemon)
         assert (told["live"], told["ready"]) == (True, True)
         assert "outpost verify --rebuild-index" in told["store"]["fault"]
+        assert "\noutpost_store_fault 1\n" in daemon.get("/metrics")
         assert chat(daemon, "fixed", max_tokens=2).status_code == 200
         assert error_of(chat(daemon, "tiny", max_tokens=2)) == (404, "model_not_found")
         refused = ask(daemon, "GET", "/outpost/v1/models")
@@ -153,10 +155,11 @@ def test_a_damaged_index_keeps_no_daemon_from_serving_and_is_built_again(tmp_pat
         assert operate(daemon, "import", path=str(generator()), name="x")["error"]["code"] == "store_fault"
 
         rebuilt = operate(daemon, "verify", rebuild_index=True)
-        assert rebuilt["rebuilt"] == ["registry.ollama.ai/library/tiny:latest"]
+        names = ["tiny:latest", "other:latest"]
+        assert rebuilt["rebuilt"] == [f"registry.ollama.ai/library/{name}" for name in names]
         assert rebuilt["broken"] == []
         assert health(daemon)["store"]["fault"] is None
-        assert served(daemon) == {"fixed", "tiny:latest"}
+        assert served(daemon) == {"fixed", *names}
         assert chat(daemon, "tiny", max_tokens=2).status_code == 200
         assert operate(daemon, "verify", rebuild_index=True)["rebuilt"] is None
         assert (daemon.data / "store/quarantine/index.json.damaged").exists() == (damage == "zeroed")
