@@ -16,6 +16,7 @@ from typing import Final
 
 from appliance.errors import (
     InvalidReference,
+    InvalidRequest,
     ModelfileInvalid,
     NotAllowed,
 )
@@ -29,6 +30,7 @@ from appliance.store.headers import blob_header
 from appliance.store.layout import Layout
 from appliance.store.local_files import gguf_files
 from appliance.store.model import StoredModel
+from appliance.store.outside import size_at, status_at
 from appliance.store.reference import Reference, parse_reference
 from appliance.store.space import Room
 
@@ -128,13 +130,13 @@ class Sources:
 
     def _take(self, local: Sequence[Local]) -> list[Gguf]:
         """With room for all of them or none. Raises InsufficientSpace."""
-        left = sum(path.stat().st_size for one in local for path in one.paths)
+        left = sum(size_at(path) for one in local for path in one.paths)
         found = []
         with self._layout.space.room() as room:
             for one in local:
                 blobs = []
                 for path in one.paths:
-                    left -= path.stat().st_size
+                    left -= size_at(path)
                     blobs.append(self._adopt(path, room, left))
                 found.append(Gguf(kind=one.facts.kind, blobs=tuple(blobs)))
         return found
@@ -150,8 +152,8 @@ class Sources:
             return None
         try:
             path = self._base_dir / Path(source.text).expanduser()
-            exists = path.exists()
-        except (OSError, RuntimeError, ValueError) as error:
+            exists = status_at(path) is not None
+        except (InvalidRequest, RuntimeError) as error:
             if source.form is SourceForm.PATH:
                 raise ModelfileInvalid(line=source.line, reason=f"{source.text!r}: {error}") from error
             return None
