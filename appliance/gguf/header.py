@@ -18,7 +18,7 @@ import stat
 import struct
 import sys
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -149,6 +149,34 @@ def read_opened(
         return _read(cursor, facts.st_size, limits)
     except Malformed as error:
         raise ModelInvalid(model=model, reason=str(error)) from error
+
+
+def read_streamed(
+    chunks: Iterator[bytes], size_bytes: int, limits: Limits = DEFAULT_LIMITS, *, model: str
+) -> Header:
+    """As `read_header`, of a file of that size that is still elsewhere; no more chunks are taken than it
+    needs. Raises ModelInvalid, and what `chunks` raises.
+    """
+    cursor = Cursor(-1, size_bytes=size_bytes, limit_bytes=limits.header_bytes, pread=_Stream(chunks).pread)
+    try:
+        return _read(cursor, size_bytes, limits)
+    except Malformed as error:
+        raise ModelInvalid(model=model, reason=str(error)) from error
+
+
+class _Stream:
+    """Chunks, read as a cursor reads a file: always on from where it was."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._ahead = bytearray()
+
+    def pread(self, _descriptor: int, length: int, _offset: int) -> bytes:
+        while len(self._ahead) < length and (chunk := next(self._chunks, None)) is not None:
+            self._ahead += chunk
+        taken = bytes(self._ahead[:length])
+        del self._ahead[:length]
+        return taken
 
 
 def _read(cursor: Cursor, size_bytes: int, limits: Limits) -> Header:

@@ -19,6 +19,7 @@ from appliance.errors import (
     InvalidRequest,
     ModelfileInvalid,
     NotAllowed,
+    Unsupported,
 )
 from appliance.modelfile import Source, SourceForm
 from appliance.store import admission
@@ -89,6 +90,7 @@ class Sources:
         self._report = report
         self._find = find
         self._before = before
+        self._seen: dict[Source, list[Local] | None] = {}
         self.hold = hold
 
     def base(self, sources: tuple[Source, ...]) -> Base:
@@ -107,18 +109,36 @@ class Sources:
                 model = self._find(self._reference(source))
         return Base(model=model, files=joined(files))
 
-    def one(self, source: Source, kind: GgufKind) -> tuple[Descriptor, ...]:
-        """The single GGUF of this kind that ADAPTER or DRAFT names."""
+    def require(self, source: Source, kind: GgufKind, *, is_whole: bool = False) -> list[Local]:
+        """That ADAPTER or DRAFT names a single GGUF of this kind, by its header: nothing is copied. The files
+        of this machine, if it is there. Raises ModelfileInvalid, ModelInvalid, ModelNotFound, NotAllowed,
+        Unsupported for a split one where it must be `is_whole`.
+        """
         local = self._local(source)
         if local is None and source.digest is None:
             raise ModelfileInvalid(line=source.line, reason=f"there is no file {source.text!r}")
-        found = self._take(local or ()) or [self._blob(source, source.digest or "")]
-        if len(found) != 1 or found[0].kind is not kind:
+        kinds = [one.facts.kind for one in local or ()] or [self._blob(source, source.digest or "").kind]
+        if kinds != [kind]:
             raise ModelfileInvalid(line=source.line, reason=f"{source.text!r} is no GGUF of one {kind}")
-        return found[0].blobs
+        if is_whole and local and len(local[0].paths) > 1:
+            raise Unsupported(feature="DRAFT", reason="a split GGUF cannot be a draft model")
+        return list(local or ())
+
+    def one(self, source: Source, kind: GgufKind, *, is_whole: bool = False) -> tuple[Descriptor, ...]:
+        """The single GGUF of this kind that ADAPTER or DRAFT names. Raises as `require` does, and
+        InsufficientSpace.
+        """
+        local = self.require(source, kind, is_whole=is_whole)
+        (found,) = self._take(local) or [self._blob(source, source.digest or "")]
+        return found.blobs
 
     def _local(self, source: Source) -> list[Local] | None:
-        """None: it is a digest or a name. Raises InvalidRequest, ModelInvalid."""
+        """None: it is a digest or a name. Looked at once. Raises InvalidRequest, ModelInvalid."""
+        if source not in self._seen:
+            self._seen[source] = self._look(source)
+        return self._seen[source]
+
+    def _look(self, source: Source) -> list[Local] | None:
         path = None if source.digest is not None else self._path(source)
         if path is None:
             return None

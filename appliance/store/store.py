@@ -23,6 +23,7 @@ from appliance.store import gc, listing_rows, scrub
 from appliance.store.arrivals import named_where_full
 from appliance.store.build import Builder, Order, Quantize
 from appliance.store.content import Progress, Report, unreported
+from appliance.store.copy import Foresee
 from appliance.store.descriptor import Resolved
 from appliance.store.digest import Digest
 from appliance.store.exchange import Exchange
@@ -260,13 +261,13 @@ class ModelStore:
         with self._work.one(report) as guarded, named_where_full(self.layout):
             yield guarded
 
-    def _find(self, reference: Reference, report: Report) -> StoredModel:
+    def _find(self, reference: Reference, report: Report, foresee: Foresee | None) -> StoredModel:
         """What FROM names; pulled where it is not there and may be."""
         try:
             found = self.layout.lookup(reference)
         except ModelNotFound as missing:
             try:
-                self._remote.pull(reference.name, self._builder, report, as_name=None)
+                self._remote.pull(reference.name, self._builder, report, as_name=None, foresee=foresee)
             except OutboundRefused:
                 raise missing from None
             found = self.layout.lookup(reference)

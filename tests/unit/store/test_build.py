@@ -9,6 +9,7 @@ from appliance.errors import (
     InvalidReference,
     InvalidRequest,
     ModelfileInvalid,
+    ModelInvalid,
     ModelNotFound,
     NotAllowed,
     TemplateInvalid,
@@ -109,6 +110,29 @@ def test_what_makes_no_model_is_refused(store: ModelStore, tmp_path: Path, text:
     with pytest.raises(ModelfileInvalid, match=told):
         store.create("x", text, unreported, base_dir=tmp_path)
     assert len(store.list()) == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "refused"),
+    [
+        ("ADAPTER ./w.gguf", "no GGUF of one adapter"),
+        ("ADAPTER ./page.gguf", "it is no GGUF file"),
+        ("DRAFT ./lora.gguf", "no GGUF of one model"),
+        ("DRAFT ./parts", "a split GGUF cannot be a draft model"),
+    ],
+)
+def test_a_companion_of_another_kind_is_refused_before_a_byte_is_copied(
+    store: ModelStore, tmp_path: Path, second: str, refused: str
+) -> None:
+    (tmp_path / "w.gguf").write_bytes(generator(seed=2).read_bytes())
+    (tmp_path / "lora.gguf").write_bytes(adapter().read_bytes())
+    (tmp_path / "page.gguf").write_bytes(b"<html>" * 100)
+    (tmp_path / "parts").mkdir()
+    seeds.write_split(tmp_path / "parts")
+    blobs = set(store.layout.places.blobs.iterdir())
+    with pytest.raises((ModelfileInvalid, ModelInvalid, Unsupported), match=refused):
+        store.create("x", f"FROM ./w.gguf\n{second}", unreported, base_dir=tmp_path)
+    assert set(store.layout.places.blobs.iterdir()) == blobs
 
 
 def test_an_adapter_and_a_draft_become_part_of_the_model(store: ModelStore) -> None:
