@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from appliance.errors import (
     ModelBroken,
     ModelNotFound,
     ResourceError,
+    ShuttingDown,
     StoreFault,
 )
 from appliance.store.descriptor import Descriptor
@@ -51,8 +53,15 @@ class Blobs:
         self._files = files
         self.verified = verified or Verified()
         self._read_only = read_only
+        self._halted = threading.Event()
         self._unmoved: dict[Digest, str] = {}
         """Not sound, and the disk takes neither a note nor a move: why."""
+
+    def halt(self) -> None:
+        """What is being hashed, and what would have to be from now on, ends with ShuttingDown, and nothing is
+        held against it. Any thread.
+        """
+        self._halted.set()
 
     def status(self, digest: Digest) -> os.stat_result | None:
         """None: not there, or no plain file."""
@@ -172,7 +181,7 @@ class Blobs:
     def _examine(self, digest: Digest, *, spare_unread: bool = False) -> str | None:
         """Hash it all; a sound one is noted, another one quarantined."""
         with Examination(self._files, self._places.blob(digest), digest, from_disk=False) as examination:
-            reason = examination.finish()
+            reason = examination.finish(self._require_running)
             if spare_unread and examination.lost is not None:
                 raise examination.lost
             if not examination.is_current():
@@ -183,6 +192,10 @@ class Blobs:
         if reason:
             self.quarantine(digest, reason)
         return reason
+
+    def _require_running(self) -> None:
+        if self._halted.is_set():
+            raise ShuttingDown
 
     def _absent(self, digest: Digest) -> ModelBroken | ModelNotFound:
         if reason := self.quarantine_reason(digest):

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Final, Self
 
 from appliance.errors import StoreFault
+from appliance.store.content import Wanted
 from appliance.store.digest import Digest, hex_of
 from appliance.store.files import Files, status_opened
 
 BLOCK_BYTES: Final = 1 << 20
+_WANTED_BYTES: Final = 4 * BLOCK_BYTES
+"""Also a slow card gives so many in a second."""
 _ZEROS: Final = bytes(BLOCK_BYTES)
 _OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
 """Another try may go well."""
@@ -95,10 +98,11 @@ class Examination:
         self._advise(start, self._position - start)
         return self._position - start
 
-    def finish(self) -> str | None:
-        """Read to the end; the verdict."""
-        while self.step(64 * BLOCK_BYTES):
-            pass
+    def finish(self, wanted: Wanted = lambda: None) -> str | None:
+        """Read to the end; the verdict. Raises what `wanted` does, asked before each few megabytes."""
+        wanted()
+        while self.step(_WANTED_BYTES):
+            wanted()
         return self.verdict()
 
     def verdict(self, expected_bytes: int | None = None) -> str | None:

@@ -90,8 +90,11 @@ class ModelStore:
         self._scrub_lock = threading.Lock()
 
     def halt(self) -> None:
-        """Let what runs end at its next step with ShuttingDown, and refuse what comes."""
+        """Let what runs end at its next step with ShuttingDown, and refuse what comes. Hashing ends too, of
+        whatever thread.
+        """
         self._work.halt()
+        self.layout.blobs.halt()
 
     def close(self) -> None:
         """Halts and waits. Where a verb does not end in time, the next start finds an unclean stop, no
