@@ -226,7 +226,7 @@ class Layout:
 
     def has(self, descriptor: Descriptor) -> bool:
         """What it says yes to stays for an hour, named or not."""
-        self.touches.touch(descriptor.digest)
+        self.touches.note(descriptor.digest)
         if self.blobs.trouble(descriptor) is not None:
             return False  # also while it arrives: `take` knows how to wait
         with self.locks.alone(descriptor.digest):
@@ -251,13 +251,13 @@ class Layout:
     def take(self, descriptor: Descriptor, source: Source, report: Report) -> None:
         """A second taker of one blob waits, is told of its progress, and finds it done."""
         self._require_writable()
-        self.touches.touch(descriptor.digest)
+        self.touches.note(descriptor.digest)
         with self.locks.alone(descriptor.digest, lambda: self._tell_arriving(descriptor, report)):
             if self.blobs.is_sound(descriptor):
                 report(moving(descriptor, descriptor.size))
             else:
                 self._bring(descriptor, source, report)
-            self.touches.touch(descriptor.digest)
+            self.touches.note(descriptor.digest)
 
     def put(self, content: bytes, media_type: str) -> Descriptor:
         """A small blob, durable when it returns."""
@@ -347,14 +347,14 @@ class Layout:
 
     def _put(self, descriptor: Descriptor, content: bytes) -> None:
         self._require_writable()
-        self.touches.touch(descriptor.digest)
+        self.touches.note(descriptor.digest)
         with self.locks.alone(descriptor.digest):
             if not self.blobs.is_sound(descriptor):
                 self.space.require(len(content))
                 temporary = self.places.temporary(hex_of(descriptor.digest))
                 self.files.write_durably(temporary, content, mode=READ_ONLY)
                 self._settle_temporary(temporary, descriptor)
-            self.touches.touch(descriptor.digest)
+            self.touches.note(descriptor.digest)
 
     def _settle_temporary(self, temporary: Path, descriptor: Descriptor) -> None:
         """Content that is whole and durable gets its name, or goes. The digest's lock is held."""
@@ -365,7 +365,7 @@ class Layout:
                 undo.pop_all()
                 self.files.fsync_dir(self.places.blobs)
                 self.blobs.welcome(descriptor.digest)
-        self.touches.touch(descriptor.digest)
+        self.touches.note(descriptor.digest)
 
     def _drop(self, temporary: Path) -> None:
         with suppress(StoreFault):  # the next start removes it

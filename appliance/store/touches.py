@@ -19,7 +19,7 @@ class Touches:
         self._touched: dict[Digest, float] = {}
         self._released: set[Digest] = set()
 
-    def touch(self, digest: Digest) -> None:
+    def note(self, digest: Digest) -> None:
         """From now on for an hour gc leaves it alone; what gc has removed a moment ago is then seen to be
         gone.
         """

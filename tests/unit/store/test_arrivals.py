@@ -18,7 +18,7 @@ from appliance.store.gc import LEFTOVER_S, collect
 from appliance.store.layout import Layout
 from appliance.store.store import ModelStore
 from tests.fakes.fake_models import FakeSource, store_model
-from tests.fakes.model_files import generator, make_store
+from tests.fakes.model_files import generator
 from tests.fakes.small_disk import SmallDisk
 from tests.unit.store.layout_desk import Clock, half_arrived, index_time_s
 
@@ -136,13 +136,6 @@ def test_what_is_taken_up_while_it_is_dropped_stays(layout: Layout, monkeypatch:
 
 
 # ── where the disk is full ──────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ModelStore]:
-    made = make_store(tmp_path)
-    yield made
-    made.close()
 
 
 def test_a_full_disk_names_what_was_cut_off_as_the_next_step(store: ModelStore) -> None:

@@ -31,15 +31,7 @@ from appliance.store.space import SLACK_BYTES, Space
 from appliance.store.store import ModelStore
 from tests.fakes.fake_models import blob_of
 from tests.fakes.gguf_corpus import seeds
-from tests.fakes.model_files import FakeProbe, Told, UnsyncedFiles, adapter, generator, make_store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ModelStore]:
-    made = make_store(tmp_path / "data")
-    made.import_file(generator(), "tiny", unreported)
-    yield made
-    made.close()
+from tests.fakes.model_files import FakeProbe, Told, UnsyncedFiles, adapter, generator
 
 
 def weights_of(store: ModelStore, name: str) -> list[Path]:
@@ -239,23 +231,23 @@ def test_room_for_the_base_and_its_result_is_there_before_a_byte_is_copied(
 
 
 def test_room_for_all_parts_of_a_split_model_is_there_before_the_first_is_copied(
-    store: ModelStore, tmp_path: Path
+    stocked: ModelStore, tmp_path: Path
 ) -> None:
-    paths, before = seeds.write_split(tmp_path), blobs_of(store)
+    paths, before = seeds.write_split(tmp_path), blobs_of(stocked)
     needed = sum(path.stat().st_size for path in paths)
-    store.layout.space = Room(store.layout, needed + SLACK_BYTES - 1)
+    stocked.layout.space = Room(stocked.layout, needed + SLACK_BYTES - 1)
     with pytest.raises(InsufficientSpace) as caught:
-        store.import_file(paths[0], "big", unreported)
+        stocked.import_file(paths[0], "big", unreported)
     assert caught.value.fields["needed_bytes"] == needed
-    assert blobs_of(store) == before
-    assert not list(store.layout.places.ingest.iterdir())
+    assert blobs_of(stocked) == before
+    assert not list(stocked.layout.places.ingest.iterdir())
 
 
-def test_files_that_are_adopted_in_place_need_no_room(store: ModelStore, tmp_path: Path) -> None:
+def test_files_that_are_adopted_in_place_need_no_room(stocked: ModelStore, tmp_path: Path) -> None:
     paths = seeds.write_split(tmp_path)
-    store.layout.space = Room(store.layout, SLACK_BYTES + 100_000)
-    store.import_file(paths[0], "big", unreported, link=True)
-    assert all(path.samefile(paths[number]) for number, path in enumerate(weights_of(store, "big:latest")))
+    stocked.layout.space = Room(stocked.layout, SLACK_BYTES + 100_000)
+    stocked.import_file(paths[0], "big", unreported, link=True)
+    assert all(path.samefile(paths[number]) for number, path in enumerate(weights_of(stocked, "big:latest")))
 
 
 def test_who_gives_up_while_it_is_quantised_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -277,9 +269,9 @@ def test_who_gives_up_while_it_is_quantised_leaves_nothing_behind(tmp_path: Path
     store.close()
 
 
-def test_a_process_without_a_quantiser_says_so(store: ModelStore) -> None:
+def test_a_process_without_a_quantiser_says_so(stocked: ModelStore) -> None:
     with pytest.raises(Unsupported):
-        store.create("x", "FROM tiny", unreported, quantize="q8_0")
+        stocked.create("x", "FROM tiny", unreported, quantize="q8_0")
 
 
 # ── files of this machine ───────────────────────────────────────────────────────────────────────────

@@ -29,11 +29,6 @@ def files() -> FailingReads:
 
 
 @pytest.fixture
-def probe() -> FakeProbe:
-    return FakeProbe()
-
-
-@pytest.fixture
 def store(tmp_path: Path, files: FailingReads, probe: FakeProbe) -> Iterator[ModelStore]:
     made = make_store(tmp_path / "data", files=files, probe=probe)
     yield made
