@@ -56,6 +56,7 @@ TABLE: Final[dict[type[errors.OutpostError], Row]] = {
     errors.DataDirInUse: Row(500, "server_error", "data_dir_in_use"),
     errors.StoreInUse: Row(503, "server_error", "store_in_use"),
     errors.InsufficientSpace: Row(507, "server_error", "insufficient_space"),
+    errors.FileUnreadable: Row(503, "server_error", "file_unreadable"),
     errors.StoreFault: Row(500, "server_error", "store_fault"),
     errors.ModelInvalid: Row(422, "invalid_request_error", "model_invalid"),
     errors.ModelBroken: Row(503, "server_error", "model_broken"),

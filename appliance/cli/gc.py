@@ -26,7 +26,8 @@ _NEXT_STEP: Final = (
 def main(arguments: argparse.Namespace) -> int:
     """65 when no blob may go because of a manifest that cannot be read."""
     with opened(arguments) as door:
-        outcome = door.perform(Gc(dry_run=arguments.dry_run, grace_s=arguments.grace), lambda _: None)
+        asked = Gc(dry_run=arguments.dry_run, grace_s=arguments.grace, arrivals=arguments.arrivals)
+        outcome = door.perform(asked, lambda _: None)
     if arguments.json:
         print(json.dumps(outcome))
     else:
@@ -43,6 +44,9 @@ def main(arguments: argparse.Namespace) -> int:
 def lines(outcome: Json) -> Iterator[str]:
     done = "would free" if outcome.get("dry_run") else "freed"
     yield f"{done} {_amount(outcome)}"
+    arrivals: Json = outcome.get("arrivals") or {}
+    if arrivals.get("blobs"):
+        yield f"of that, {_amount(arrivals)} cut off on the way in"
     young: Json = outcome.get("young") or {}
     if young.get("blobs"):
         yield f"kept {_amount(young)} that came less than {duration(outcome['grace_s'])} ago: {_when(young)}"
@@ -50,6 +54,10 @@ def lines(outcome: Json) -> Iterator[str]:
     at_work: Json = outcome.get("at_work") or {}
     if at_work.get("blobs"):
         yield f"kept {_amount(at_work)} in use or arriving"
+    cut_off: Json = outcome.get("cut_off") or {}
+    if cut_off.get("blobs"):
+        yield f"kept {_amount(cut_off)} cut off on the way in, for the next try: a week"
+        yield "to free it now: outpost gc --arrivals"
 
 
 def _amount(told: Json) -> str:

@@ -23,6 +23,7 @@ _BY_TYPE: Final[tuple[tuple[type[errors.OutpostError], Exit], ...]] = (
     (errors.DataDirInUse, Exit.TEMPORARY),
     (errors.StoreInUse, Exit.TEMPORARY),
     (errors.InsufficientSpace, Exit.DISK),
+    (errors.FileUnreadable, Exit.DISK),
     (errors.StoreFault, Exit.DISK),
     (errors.ResourceError, Exit.UNAVAILABLE),
     (errors.ContentError, Exit.DATA),

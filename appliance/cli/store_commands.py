@@ -228,12 +228,12 @@ def _gc(commands: Any) -> None:
         commands,
         "gc",
         "free what no model needs any more",
-        usage="outpost gc [--dry-run] [--grace S] [options]",
+        usage="outpost gc [--dry-run] [--grace S] [--arrivals] [options]",
         more="What is in use or arriving is never touched, and what came lately stays for a time, since its "
         "name may still be on its way. The daemon does the same by itself from time to time. While the "
         "manifest of a name cannot be read, what it needs is not known and no blob goes: the name is told, "
         "and it ends with 65.",
-        examples=("outpost gc --dry-run", "outpost gc", "outpost gc --grace 0"),
+        examples=("outpost gc --dry-run", "outpost gc", "outpost gc --grace 0", "outpost gc --arrivals"),
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would go")
     parser.add_argument(
@@ -241,6 +241,11 @@ def _gc(commands: Any) -> None:
         type=grace,
         metavar="S",
         help="leave what came less than S seconds ago (default: 3600, the most; 0: nothing is too young)",
+    )
+    parser.add_argument(
+        "--arrivals",
+        action="store_true",
+        help="also free what pulls that were cut off hold (else: after a week); they begin anew then",
     )
     store_connection(parser)
 

@@ -38,6 +38,7 @@ from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.supervisor import Supervisor
 from appliance.telemetry.engine_metrics import engine_samples
 from appliance.telemetry.prometheus import Prometheus
+from appliance.telemetry.store_metrics import store_samples
 
 _log = log.logger("daemon")
 
@@ -93,7 +94,13 @@ class Daemon:
         self._upkeep = Upkeep(
             self._store, upkeep_policy(config), begin=self._tell_models, on_broken=self._tell_models
         )
-        prometheus = Prometheus(self._supervisor, sources=[lambda: engine_samples(self._supervisor.status())])
+        prometheus = Prometheus(
+            self._supervisor,
+            sources=[
+                lambda: engine_samples(self._supervisor.status()),
+                lambda: store_samples(store_health(self._store)),
+            ],
+        )
         self._app = create_app(
             inference=self._supervisor,
             report=self.health,

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from appliance import log
 from appliance.daemon.idle_priority import take_idle_priority
-from appliance.errors import OutpostError
+from appliance.errors import OutpostError, ShuttingDown
 from appliance.store.scrub import ScrubReport
 from appliance.store.verbs import Collected
 
@@ -144,6 +144,8 @@ class Upkeep:
     def _first(self) -> Agenda:
         try:
             self._begin()
+        except ShuttingDown:
+            pass  # the next start goes on with what is in doubt
         except OutpostError as error:
             _log.error("upkeep_failed", error=type(error).__name__, reason=error.message)
         take_idle_priority()

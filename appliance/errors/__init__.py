@@ -25,6 +25,7 @@
     │   ├── DataDirInUse            another daemon writes there
     │   ├── StoreInUse              another process works on the model store
     │   ├── InsufficientSpace       the disk; both counts
+    │   ├── FileUnreadable          a model's file, just now; what it is, is not known by that
     │   └── StoreFault              the disk refuses: I/O error, read-only, no more files
     ├── ContentError        the content is wrong
     │   ├── ModelInvalid            a GGUF that does not load, or that admission refuses
@@ -82,6 +83,7 @@ from appliance.errors.request import (
 from appliance.errors.resource import (
     AddressInUse,
     DataDirInUse,
+    FileUnreadable,
     InsufficientMemory,
     InsufficientSpace,
     ResourceError,
@@ -110,6 +112,7 @@ __all__ = [
     "DeadlineExceeded",
     "DigestMismatch",
     "EngineFault",
+    "FileUnreadable",
     "InsufficientMemory",
     "InsufficientSpace",
     "InvalidReference",

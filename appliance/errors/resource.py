@@ -45,14 +45,36 @@ class StoreInUse(ResourceError):
 
 
 class InsufficientSpace(ResourceError):
-    def __init__(self, *, needed_bytes: int, available_bytes: int, floor_bytes: int, directory: str) -> None:
+    def __init__(
+        self,
+        *,
+        needed_bytes: int,
+        available_bytes: int,
+        floor_bytes: int,
+        directory: str,
+        arrivals_bytes: int = 0,
+    ) -> None:
+        """`arrivals_bytes`: what pulls that were cut off hold there."""
+        arrivals = f"free the {arrivals_bytes} bytes of pulls that were cut off (outpost gc --arrivals), "
         super().__init__(
             f"{needed_bytes} bytes are needed in {directory}; {available_bytes} are free, of which "
-            f"{floor_bytes} stay free; remove models (outpost rm) or attach a larger disk",
+            f"{floor_bytes} stay free; {arrivals if arrivals_bytes else ''}remove models (outpost rm) or "
+            "attach a larger disk",
             needed_bytes=needed_bytes,
             available_bytes=available_bytes,
             floor_bytes=floor_bytes,
             directory=directory,
+            arrivals_bytes=arrivals_bytes,
+        )
+
+
+class FileUnreadable(ResourceError):
+    def __init__(self, *, path: str, reason: str, errno: int) -> None:
+        super().__init__(
+            f"{path} could not be read now: {reason} (errno {errno}); it is left as it is, try again",
+            path=path,
+            reason=reason,
+            errno=errno,
         )
 
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import struct
 from array import array
+from collections.abc import Callable
 from typing import Final
 
 from appliance.gguf.values import StringArray
 
 _READ_BYTES: Final = 1024 * 1024
 _LENGTH: Final = struct.Struct("<Q")
+
+
+Pread = Callable[[int, int, int], bytes]
+"""Reads of a descriptor so many bytes at an offset, as `os.pread` does."""
 
 
 class Malformed(Exception):
@@ -23,9 +28,12 @@ class Cursor:
     Owned by the thread that reads. The file must not shrink meanwhile; if it does, that is `Malformed`, too.
     """
 
-    def __init__(self, descriptor: int, *, size_bytes: int, limit_bytes: int) -> None:
+    def __init__(
+        self, descriptor: int, *, size_bytes: int, limit_bytes: int, pread: Pread = os.pread
+    ) -> None:
         """Reads at most `limit_bytes` of a file of `size_bytes`."""
         self._descriptor = descriptor
+        self._pread = pread
         self._size_bytes = size_bytes
         self._limit_bytes = limit_bytes
         self._buffer = bytearray()
@@ -96,7 +104,7 @@ class Cursor:
 
     def _read(self, length: int, what: str) -> None:
         place = self._begin + len(self._buffer)
-        piece = os.pread(self._descriptor, min(length, self._size_bytes - place), place)
+        piece = self._pread(self._descriptor, min(length, self._size_bytes - place), place)
         if not piece:
             raise Malformed(f"the file became shorter while it was read, within {what}")
         self._buffer += piece

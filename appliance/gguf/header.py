@@ -19,14 +19,13 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from appliance.errors import ModelInvalid
-from appliance.gguf.cursor import Cursor, Malformed
+from appliance.errors import FileUnreadable, ModelInvalid
+from appliance.gguf.cursor import Cursor, Malformed, Pread
 from appliance.gguf.tensor_types import REMOVED, TENSOR_TYPES, TensorType
 from appliance.gguf.values import CODES, NumberArray, StringArray, Value, ValueType
 
@@ -122,36 +121,65 @@ class Header:
 
 def read_header(path: Path, limits: Limits = DEFAULT_LIMITS, *, model: str | None = None) -> Header:
     """Raises ModelInvalid for whatever is wrong with the file, named `model` (or by its file name) in the
-    error.
+    error; FileUnreadable where the system does not let it be read, which says nothing of the file.
 
     Blocks for reading a few megabytes; holds no more than `limits.header_bytes` twice.
     """
     try:
-        with _opened(path) as (descriptor, size_bytes):
-            return _read(descriptor, size_bytes, limits)
-    except Malformed as error:
-        raise ModelInvalid(model=model or path.name, reason=str(error)) from error
+        # Not blocking: a FIFO in the model's place must not hold the caller up.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            return read_opened(descriptor, limits, model=model or path.name)
+        finally:
+            os.close(descriptor)
     except OSError as error:
-        reason = f"the file cannot be read: {error.strerror}"
-        raise ModelInvalid(model=model or path.name, reason=reason) from error
+        reason = error.strerror or str(error)
+        raise FileUnreadable(path=str(path), reason=reason, errno=error.errno or 0) from error
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[int, int]]:
-    """File descriptor and size of a regular file."""
-    # Not blocking: a FIFO in the model's place must not hold the caller up.
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+def read_opened(
+    descriptor: int, limits: Limits = DEFAULT_LIMITS, *, model: str, pread: Pread = os.pread
+) -> Header:
+    """As `read_header`, of an open file. Raises ModelInvalid, and what `pread` raises."""
+    facts = os.fstat(descriptor)
+    if not stat.S_ISREG(facts.st_mode):
+        raise ModelInvalid(model=model, reason="it is not a regular file")
+    cursor = Cursor(descriptor, size_bytes=facts.st_size, limit_bytes=limits.header_bytes, pread=pread)
     try:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise Malformed("it is not a regular file")
-        yield descriptor, facts.st_size
-    finally:
-        os.close(descriptor)
+        return _read(cursor, facts.st_size, limits)
+    except Malformed as error:
+        raise ModelInvalid(model=model, reason=str(error)) from error
 
 
-def _read(descriptor: int, size_bytes: int, limits: Limits) -> Header:
-    cursor = Cursor(descriptor, size_bytes=size_bytes, limit_bytes=limits.header_bytes)
+def read_streamed(
+    chunks: Iterator[bytes], size_bytes: int, limits: Limits = DEFAULT_LIMITS, *, model: str
+) -> Header:
+    """As `read_header`, of a file of that size that is still elsewhere; no more chunks are taken than it
+    needs. Raises ModelInvalid, and what `chunks` raises.
+    """
+    cursor = Cursor(-1, size_bytes=size_bytes, limit_bytes=limits.header_bytes, pread=_Stream(chunks).pread)
+    try:
+        return _read(cursor, size_bytes, limits)
+    except Malformed as error:
+        raise ModelInvalid(model=model, reason=str(error)) from error
+
+
+class _Stream:
+    """Chunks, read as a cursor reads a file: always on from where it was."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._ahead = bytearray()
+
+    def pread(self, _descriptor: int, length: int, _offset: int) -> bytes:
+        while len(self._ahead) < length and (chunk := next(self._chunks, None)) is not None:
+            self._ahead += chunk
+        taken = bytes(self._ahead[:length])
+        del self._ahead[:length]
+        return taken
+
+
+def _read(cursor: Cursor, size_bytes: int, limits: Limits) -> Header:
     magic = cursor.take(len(_MAGIC), "the header")
     if magic != _MAGIC:
         raise Malformed(f"it is no GGUF file: it begins with {magic!r}")

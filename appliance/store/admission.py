@@ -135,8 +135,14 @@ def check(paths: Sequence[Path], *, model: str, kind: GgufKind | None = None) ->
 
 
 def read(path: Path, *, model: str, split: int | None = None) -> Header:
-    """One file by the rules for any file. `split`: its number in its set, from 1. Raises ModelInvalid."""
-    header = read_header(path, model=model)
+    """One file by the rules for any file. `split`: its number in its set, from 1. Raises ModelInvalid,
+    FileUnreadable.
+    """
+    return sound(read_header(path, model=model), model=model, split=split)
+
+
+def sound(header: Header, *, model: str, split: int | None = None) -> Header:
+    """As `read`, of a header that was read already. Raises ModelInvalid."""
     _apply(FILE_RULES, header, model=model, where=f"split {split}: " if split is not None else "")
     return header
 

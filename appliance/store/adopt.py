@@ -24,6 +24,7 @@ from appliance.store.content import Progress, Report, unreported
 from appliance.store.digest import Digest
 from appliance.store.files import Files, status_of, status_opened
 from appliance.store.ingest import READ_ONLY
+from appliance.store.outside import size_at
 from appliance.store.places import Places
 from appliance.store.space import Room, Space
 
@@ -195,7 +196,7 @@ def require_room(
     """Before the first of several files is adopted: room for all of them, as far as they must be copied, and
     for `more_bytes` that will come of them. Raises InvalidRequest, InsufficientSpace.
     """
-    size_bytes = sum(path.stat().st_size for path in paths)
+    size_bytes = sum(size_at(path) for path in paths)
     try:
         space.require(size_bytes + more_bytes)
     except InsufficientSpace:

@@ -11,6 +11,7 @@ from appliance.store.listing import ListedModel
 
 if TYPE_CHECKING:  # a list needs none of these
     from appliance.store.content import Progress
+    from appliance.store.kept import Kept
     from appliance.store.show import ShownModel
     from appliance.store.verbs import Collected
 
@@ -73,9 +74,15 @@ def collected_object(collected: Collected) -> dict[str, Any]:
             "first_in_s": _tenths(young.first_in_s),
             "last_in_s": _tenths(young.last_in_s),
         },
-        "at_work": {"blobs": collected.at_work.blobs, "size_bytes": collected.at_work.size_bytes},
+        "at_work": _counted(collected.at_work),
+        "arrivals": _counted(collected.arrivals),
+        "cut_off": _counted(collected.cut_off),
         "withheld": list(collected.withheld),
     }
+
+
+def _counted(kept: Kept) -> dict[str, Any]:
+    return {"blobs": kept.blobs, "size_bytes": kept.size_bytes}
 
 
 def _tenths(seconds: float | None) -> float | None:

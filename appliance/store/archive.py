@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,6 +31,7 @@ from appliance.store.examine import Examination
 from appliance.store.files import TEMPORARY, Files, iter_bytes, status_opened
 from appliance.store.names import MAX_INDEX_BYTES, Entry, entries_of, entry_for, parse_index, render
 from appliance.store.opened import check_version
+from appliance.store.outside import looking, status_at
 from appliance.store.recovery import OCI_LAYOUT
 from appliance.store.reference import Reference
 from appliance.store.space import SLACK_BYTES
@@ -145,7 +147,8 @@ class TarTarget:
 
     def __init__(self, path: Path, *, files: Files) -> None:
         """Raises InvalidRequest where something else than a plain file stands, StoreFault."""
-        if path.exists() and not path.is_file():
+        found = status_at(path)
+        if found is not None and not stat.S_ISREG(found.st_mode):
             raise InvalidRequest(reason=f"{path} is there and is no file")
         self._path = path
         self._files = files
@@ -172,7 +175,8 @@ class TarTarget:
 
     def reserve(self, missing_bytes: int) -> None:
         """No floor: the archive's disk is the operator's, often a stick that is to be filled."""
-        disk = os.statvfs(self._path.parent)
+        with looking(self._path.parent):
+            disk = os.statvfs(self._path.parent)
         available = disk.f_bavail * disk.f_frsize
         if missing_bytes + SLACK_BYTES > available:
             raise InsufficientSpace(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ from appliance.errors import (
     ModelBroken,
     ModelNotFound,
     ResourceError,
+    ShuttingDown,
     StoreFault,
 )
 from appliance.store.descriptor import Descriptor
@@ -51,8 +53,15 @@ class Blobs:
         self._files = files
         self.verified = verified or Verified()
         self._read_only = read_only
+        self._halted = threading.Event()
         self._unmoved: dict[Digest, str] = {}
         """Not sound, and the disk takes neither a note nor a move: why."""
+
+    def halt(self) -> None:
+        """What is being hashed, and what would have to be from now on, ends with ShuttingDown, and nothing is
+        held against it. Any thread.
+        """
+        self._halted.set()
 
     def status(self, digest: Digest) -> os.stat_result | None:
         """None: not there, or no plain file."""
@@ -81,16 +90,19 @@ class Blobs:
         is_known = found is not None and self.verified.knows(descriptor.digest, found)
         return is_known or self._examine(descriptor.digest) is None
 
-    def path(self, digest: Digest) -> Path:
-        """Of a sound blob. Raises ModelBroken, ModelNotFound."""
+    def path(self, digest: Digest, *, spare_unread: bool = False) -> Path:
+        """Of a sound blob. `spare_unread`: nothing is held against one that cannot be read, it is a
+        StoreFault. Raises ModelBroken, ModelNotFound.
+        """
         found = self.status(digest)
         if found is None:
             raise self._absent(digest)
-        if not self.verified.knows(digest, found) and (reason := self._examine(digest)):
+        is_known = self.verified.knows(digest, found)
+        if not is_known and (reason := self._examine(digest, spare_unread=spare_unread)):
             raise ModelBroken(model=digest, reason=reason)
         return self._places.blob(digest)
 
-    def read(self, descriptor: Descriptor) -> bytes:
+    def read(self, descriptor: Descriptor, *, spare_unread: bool = False) -> bytes:
         """A small blob as a whole, hashed each time. Raises ManifestInvalid, ModelBroken, ModelNotFound."""
         if descriptor.size > MAX_SMALL_BYTES:
             reason = f"{descriptor.size} bytes are more than is read as a whole ({MAX_SMALL_BYTES})"
@@ -102,7 +114,7 @@ class Blobs:
                 content = b"".join(iter_bytes(fd, 0, descriptor.size + 1))
         except StoreFault:
             self.verified.forget(descriptor.digest)
-            self.path(descriptor.digest)  # says that it is lost, where it is
+            self.path(descriptor.digest, spare_unread=spare_unread)  # says that it is lost, where it is
             raise
         if digest_of(content) != descriptor.digest:
             self.verified.forget(descriptor.digest)
@@ -166,10 +178,12 @@ class Blobs:
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
-    def _examine(self, digest: Digest) -> str | None:
+    def _examine(self, digest: Digest, *, spare_unread: bool = False) -> str | None:
         """Hash it all; a sound one is noted, another one quarantined."""
         with Examination(self._files, self._places.blob(digest), digest, from_disk=False) as examination:
-            reason = examination.finish()
+            reason = examination.finish(self._require_running)
+            if spare_unread and examination.lost is not None:
+                raise examination.lost
             if not examination.is_current():
                 return f"blob {digest} was changed while it was read"
             if reason is None:
@@ -178,6 +192,10 @@ class Blobs:
         if reason:
             self.quarantine(digest, reason)
         return reason
+
+    def _require_running(self) -> None:
+        if self._halted.is_set():
+            raise ShuttingDown
 
     def _absent(self, digest: Digest) -> ModelBroken | ModelNotFound:
         if reason := self.quarantine_reason(digest):

@@ -25,15 +25,16 @@ from appliance.store.amend import amended, merged
 from appliance.store.artifact import Composed, Parts, compose
 from appliance.store.capabilities import config_of
 from appliance.store.content import Progress, Report, Wanted
+from appliance.store.copy import Foresee
 from appliance.store.descriptor import Descriptor, Resolved
 from appliance.store.gate import Gate
 from appliance.store.layout import Layout
 from appliance.store.model import StoredModel
 from appliance.store.model_config import ModelConfig
-from appliance.store.quantizing import check_source
+from appliance.store.quantizing import check_source, foreseen
 from appliance.store.reference import Reference
 from appliance.store.shelf import Shelf
-from appliance.store.sources import Local, Sources
+from appliance.store.sources import PARSING, Local, Sources
 
 WRITING: Final = "writing manifest"
 
@@ -60,8 +61,8 @@ class Quantize(Protocol):
         """
 
 
-Find = Callable[[Reference, Report], StoredModel]
-"""A model by its name; pulled where it is not there and may be."""
+Find = Callable[[Reference, Report, Foresee | None], StoredModel]
+"""A model by its name; pulled where it is not there and may be, unless that is foreseen to be in vain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,33 +111,38 @@ class Builder:
                 base_dir=order.base_dir,
                 link=order.link,
                 report=report,
-                find=lambda reference: self._find(reference, report),
+                find=lambda reference: self._find(reference, report, self._foresee(order, reference, report)),
                 hold=hold,
                 before=lambda local: self._check_files(local, order),
             )
-            parts = self._parts(sources, order.recipe)
+            parts = self._parts(sources, order)
             if order.quantize is not None:
                 parts = self._quantised(parts, order, report, hold)
             self._publish(compose(parts), order.reference, report, hold)
 
     # ── parts ───────────────────────────────────────────────────────────────────────────────────────
 
-    def _parts(self, sources: Sources, recipe: Modelfile) -> Parts:
+    def _parts(self, sources: Sources, order: Order) -> Parts:
+        recipe = order.recipe
+        for one in recipe.adapters:
+            sources.require(one, GgufKind.ADAPTER)
+        if recipe.draft:
+            sources.require(recipe.draft, GgufKind.MODEL, is_whole=True)
         base = sources.base(recipe.from_)
         parts = merged(base, line=recipe.from_[0].line)
+        if order.quantize is not None:
+            self._require_quantisable(parts, order)
         if base.files and base.model is None:
             parts = replace(parts, facts=self._facts(parts.weights, model=recipe.from_[0].text))
         parts = amended(parts, recipe)
         adapters = [blob for one in recipe.adapters for blob in sources.one(one, GgufKind.ADAPTER)]
-        draft = sources.one(recipe.draft, GgufKind.MODEL) if recipe.draft else ()
-        if len(draft) > 1:
-            raise Unsupported(feature="DRAFT", reason="a split GGUF cannot be a draft model")
+        draft = sources.one(recipe.draft, GgufKind.MODEL, is_whole=True) if recipe.draft else ()
         if recipe.draft and {blob.digest for blob in draft} & {blob.digest for blob in parts.weights}:
             raise ModelfileInvalid(line=recipe.draft.line, reason="DRAFT is the same file as FROM")
         return replace(parts, adapters=(*parts.adapters, *adapters), draft=draft[0] if draft else parts.draft)
 
     def _facts(self, weights: tuple[Descriptor, ...], *, model: str) -> ModelConfig:
-        paths = [self._layout.path(blob.digest) for blob in weights]
+        paths = [self._layout.path(blob.digest, to_admit=True) for blob in weights]
         return config_of(admission.check(paths, model=model))
 
     def _check_files(self, local: Sequence[Local], order: Order) -> None:
@@ -151,6 +157,22 @@ class Builder:
         layout, paths = self._layout, [path for one in local for path in one.paths]
         require_room(layout.places, layout.files, layout.space, paths, link=order.link, more_bytes=made_bytes)
 
+    def _foresee(self, order: Order, reference: Reference, report: Report) -> Foresee | None:
+        """Of a model that has to be pulled first."""
+        if order.quantize is None or self._quantize is None:
+            return None
+        news = Progress(status=PARSING)
+        return foreseen(
+            self._quantize.check(order.quantize), model=reference.display, wanted=lambda: report(news)
+        )
+
+    def _require_quantisable(self, parts: Parts, order: Order) -> None:
+        """Before adapters are copied. Raises InvalidRequest, ModelInvalid."""
+        assert self._quantize is not None
+        paths = [self._layout.path(blob.digest, to_admit=True) for blob in parts.weights]
+        base, kind = order.recipe.from_[0].text, self._quantize.check(order.quantize or "")
+        check_source(admission.check(paths, model=base).quantization, kind, model=base)
+
     # ── quantising ──────────────────────────────────────────────────────────────────────────────────
 
     def _quantised(
@@ -160,7 +182,7 @@ class Builder:
         assert self._quantize is not None
         kind = self._quantize.check(order.quantize or "")
         total = sum(blob.size for blob in parts.weights)
-        sources = [self._layout.path(blob.digest) for blob in parts.weights]
+        sources = [self._layout.path(blob.digest, to_admit=True) for blob in parts.weights]
         base = order.recipe.from_[0].text
         needed = self._result_bytes(admission.check(sources, model=base), sources, kind, model=base)
         status = f"quantizing {parts.facts.quantization or 'the'} model to {kind}"
@@ -194,7 +216,7 @@ class Builder:
         """At most. Raises InvalidRequest for weights that cannot be quantised."""
         assert self._quantize is not None
         exact = self._quantize.check(kind)
-        check_source(facts, exact, model=model)
+        check_source(facts.quantization, exact, model=model)
         return quantized_bytes([read_header(path) for path in paths], exact)
 
     @contextmanager

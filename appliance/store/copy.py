@@ -34,11 +34,16 @@ from appliance.store.variants import MAX_VARIANTS
 Choose = Callable[[ImageIndex, Fetch], Descriptor]
 """Which of an index's variants is copied: see `variants`. Raises InsufficientMemory, ManifestInvalid."""
 
+Foresee = Callable[[Manifest, Source], None]
+"""Looks at a manifest before any of its blobs comes, and at as much of them as it asks the source for. Raises
+what speaks against having it.
+"""
+
 Admit = Callable[[Manifest], None]
 """Looks at a manifest whose blobs are all in the target. Raises ModelInvalid: then it gets no name."""
 
 
-def copy(
+def copy(  # noqa: PLR0913 - what may be decided on the way, each by its name
     source: Source,
     reference: Reference,
     target: Target,
@@ -46,6 +51,7 @@ def copy(
     as_reference: Reference | None = None,
     report: Report = unreported,
     choose: Choose | None = None,
+    foresee: Foresee | None = None,
     admit: Admit | None = None,
     words: Words = PULLING,
 ) -> Resolved:
@@ -56,6 +62,9 @@ def copy(
     """
     report(Progress(status=words.first))
     wanted = _wanted(source, reference, choose)
+    if foresee is not None:
+        for manifest in wanted.manifests:
+            foresee(manifest, source)
     with target.expect(wanted.all) if isinstance(target, Keeper) else nullcontext():
         _bring(wanted, source, target, worded(report, words))
         if admit is not None:

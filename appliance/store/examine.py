@@ -11,13 +11,18 @@ import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from appliance.errors import StoreFault
 from appliance.store.digest import Digest, hex_of
-from appliance.store.files import Files, reason_of, status_opened
+from appliance.store.files import Files, status_opened
+
+if TYPE_CHECKING:  # a list needs none of it
+    from appliance.store.content import Wanted
 
 BLOCK_BYTES: Final = 1 << 20
+_WANTED_BYTES: Final = 4 * BLOCK_BYTES
+"""Also a slow card gives so many in a second."""
 _ZEROS: Final = bytes(BLOCK_BYTES)
 _OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.EINTR})
 """Another try may go well."""
@@ -39,6 +44,7 @@ class Examination:
         within: tuple[int, int] | None = None,
     ) -> None:
         """Raises StoreFault for want of what is ours."""
+        self._files = files
         self.digest = digest
         self.path = path
         self._from_disk = from_disk
@@ -48,8 +54,8 @@ class Examination:
         self._position = 0
         self._zero = True
         self._fd = -1
-        self._lost: str | None = None
-        """Why it cannot be read."""
+        self.lost: StoreFault | None = None
+        """Why it cannot be read: that it was not found to be wrong, but is not given back."""
         self._found = _look(path)
         """None: it cannot even be looked at, or is gone."""
         try:
@@ -74,13 +80,13 @@ class Examination:
         """Read up to so many bytes; how many it were. 0: the end, or it cannot be read further. Raises
         StoreFault for want of what is ours.
         """
-        if self._lost is not None:
+        if self.lost is not None:
             return 0
         start = self._position
         self._advise(start, budget_bytes)
         try:
             while (left := self._left(start + budget_bytes)) > 0:
-                block = os.pread(self._fd, min(BLOCK_BYTES, left), self._start + self._position)
+                block = self._files.pread(self._fd, min(BLOCK_BYTES, left), self._start + self._position)
                 if not block:
                     break
                 self._hash.update(block)
@@ -88,24 +94,23 @@ class Examination:
                     _ZEROS if len(block) == BLOCK_BYTES else bytes(len(block))
                 )
                 self._position += len(block)
-        except OSError as error:
-            fault = StoreFault(path=str(self.path), reason=reason_of(error))
-            fault.__cause__ = error
+        except StoreFault as fault:
             self._lose(fault)
             return 0
         self._advise(start, self._position - start)
         return self._position - start
 
-    def finish(self) -> str | None:
-        """Read to the end; the verdict."""
-        while self.step(64 * BLOCK_BYTES):
-            pass
+    def finish(self, wanted: Wanted = lambda: None) -> str | None:
+        """Read to the end; the verdict. Raises what `wanted` does, asked before each few megabytes."""
+        wanted()
+        while self.step(_WANTED_BYTES):
+            wanted()
         return self.verdict()
 
     def verdict(self, expected_bytes: int | None = None) -> str | None:
         """After the end: None when sound, else what is wrong with it."""
-        if self._lost is not None:
-            return f"blob {self.digest} cannot be read: {self._lost}"
+        if self.lost is not None:
+            return f"blob {self.digest} cannot be read: {self.lost.fields['reason']}"
         if self._hash.hexdigest() == hex_of(self.digest):
             return None
         if expected_bytes is not None and self._position < expected_bytes:
@@ -143,7 +148,7 @@ class Examination:
         cause = fault.__cause__
         if isinstance(cause, OSError) and cause.errno in _OURS:
             raise fault
-        self._lost = str(fault.fields["reason"])
+        self.lost = fault
 
     def _advise(self, start: int, length: int) -> None:
         if self._from_disk and length:

@@ -4,6 +4,7 @@ Ollama's.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -18,12 +19,14 @@ from appliance.store.content import EXPORTING, IMPORTING, Report
 from appliance.store.content import Source as ContentSource
 from appliance.store.copy import copy
 from appliance.store.descriptor import Descriptor, Resolved
+from appliance.store.files import status_of
 from appliance.store.gate import Gate
 from appliance.store.homes import without_homes
 from appliance.store.layout import Layout
 from appliance.store.local_files import name_for
 from appliance.store.names import Entry
 from appliance.store.ollama_store import OllamaStore
+from appliance.store.outside import status_at
 from appliance.store.picking import Form, Taking, form_of, one_asked_for, picked
 from appliance.store.reference import Reference
 from appliance.store.shelf import Shelf
@@ -141,7 +144,8 @@ def export(layout: Layout, reference: Reference, target: Path, report: Report) -
             with TarTarget(target, files=layout.files) as tar:
                 copy(source, reference, tar, report=report, words=EXPORTING)
             return
-        if target.resolve() == layout.root.resolve():
+        there, own = status_at(target), status_of(layout.root)
+        if there is not None and own is not None and os.path.samestat(there, own):
             raise InvalidRequest(reason=f"{target} is the store itself")
         with Layout(target, files=layout.files, floor_fraction=0.0, portable=True) as directory:
             copy(source, reference, directory, report=report, words=EXPORTING)

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import InsufficientSpace, StoreFault
+from appliance.errors import FileUnreadable, InsufficientSpace, StoreFault
 
 TEMPORARY: Final = ".tmp"
 """Ends the names of files that are not yet what they will be. Recovery removes what is left of them."""
@@ -103,6 +103,11 @@ class Files:
             except FileExistsError:
                 return False
             return True
+
+    def pread(self, descriptor: int, length: int, offset: int) -> bytes:
+        """At most so many bytes; none behind the end."""
+        with _faults(descriptor):
+            return os.pread(descriptor, length, offset)
 
     # ── content ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -293,6 +298,19 @@ def _fault(where: Path | int, error: OSError, *, needed_bytes: int = 0) -> Insuf
 def reason_of(error: OSError) -> str:
     """What a refusal of the operating system means for a store."""
     return _REASONS.get(error.errno or 0) or error.strerror or str(error)
+
+
+@contextmanager
+def only_read() -> Iterator[None]:
+    """A refusal of the operating system inside is one of reading: FileUnreadable, no verdict on the file."""
+    try:
+        yield
+    except StoreFault as fault:
+        cause = fault.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        path, reason = fault.fields["path"], fault.fields["reason"]
+        raise FileUnreadable(path=path, reason=reason, errno=cause.errno or 0) from cause
 
 
 def _path_of(where: Path | int) -> Path:

@@ -9,6 +9,8 @@
 
 What fails 3 or 4 is content that would harm: the files at fault, and no others, go to quarantine with the
 reason, unless a model that has a name needs them. What passes and still falls short is told as a warning.
+That the system does not let a file be read just now (an I/O error, no more descriptors) proves nothing
+against it: FileUnreadable, no name, no quarantine, and the next try begins with what is there.
 """
 
 from __future__ import annotations
@@ -20,13 +22,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol
 
-from appliance.errors import ModelInvalid, OutpostError
-from appliance.gguf.header import read_header
+from appliance.errors import FileUnreadable, ModelInvalid, OutpostError
 from appliance.store import admission, admission_dialect
 from appliance.store.admission import GgufFacts, GgufKind
 from appliance.store.content import Progress, Report, Wanted
 from appliance.store.descriptor import Descriptor, Manifest
 from appliance.store.digest import Digest
+from appliance.store.examine import Examination
+from appliance.store.files import only_read
+from appliance.store.headers import blob_header
 from appliance.store.layout import Layout
 from appliance.store.model import StoredModel, TemplateKind, read_model
 from appliance.store.notes import notes_of
@@ -34,6 +38,7 @@ from appliance.store.reader import ModelReader
 from appliance.store.serving import settings_of
 from appliance.store.template import served_template
 
+READ_STEP_BYTES: Final = 64 << 20
 VALIDATING: Final = "validating GGUF model"
 
 Placement = Mapping[str, int | bool]
@@ -89,11 +94,13 @@ class Gate:
         self._probe = probe
 
     def admit(self, manifest: Manifest, *, model: str, report: Report) -> None:
-        """Returns when the model may have its name. Raises ModelInvalid, ManifestInvalid, ModelNotFound."""
-        stored = read_model(manifest, self._layout.fetch)  # 1
+        """Returns when the model may have its name. Raises ModelInvalid, ManifestInvalid, ModelNotFound,
+        FileUnreadable.
+        """
+        stored = read_model(manifest, lambda blob: self._layout.fetch(blob, to_admit=True))  # 1
         likeness = likeness_of(stored, model=model)
         if any(known == likeness for known in self._likenesses()):  # 2
-            header = read_header(self._layout.path(stored.weights[0].digest), model=model)
+            header = blob_header(self._layout, stored.weights[0].digest, model=model)
             notes = admission_dialect.notes(header)
         else:
             news = Progress(status=VALIDATING)
@@ -129,8 +136,9 @@ class Gate:
         headers = []
         for number, blob in enumerate(blobs, start=1):
             with self._blaming((blob,)):
-                path = self._layout.path(blob.digest)
-                headers.append(admission.read(path, model=model, split=number if len(blobs) > 1 else None))
+                header = blob_header(self._layout, blob.digest, model=model)
+                split = number if len(blobs) > 1 else None
+                headers.append(admission.sound(header, model=model, split=split))
         with self._blaming(blobs):
             facts = admission.judge(headers, model=model)
         # A sound file in the wrong place is the manifest's fault, and stays where it is.
@@ -147,7 +155,7 @@ class Gate:
             model=model,
             paths=paths,
             adapters=self._paths(stored.adapters),
-            draft=None if stored.draft is None else self._layout.path(stored.draft.digest),
+            draft=None if stored.draft is None else self._path(stored.draft),
             template=served_template(stored, paths[0]).text,
             placement=placement,
         )
@@ -168,12 +176,18 @@ class Gate:
             trials.append(((blob,), replace(plain, adapters=(path,))))
         if stored.draft is not None:
             trials.append(((stored.draft,), replace(plain, draft=failed.draft)))
-        with contextlib.suppress(OutpostError):  # the first fault is told, whatever the search meets
+        try:
             for blobs, trial in trials:
                 found = fault if trial == failed else self._fault_of(trial, wanted)
                 if found is not None:
+                    for blob in blobs:
+                        self._require_readable(blob, wanted)
                     self._put_away(blobs, found)
                     return
+        except FileUnreadable:
+            raise
+        except OutpostError:
+            return  # the first fault is told, whatever the search meets
 
     def _fault_of(self, request: ProbeRequest, wanted: Wanted) -> ModelInvalid | None:
         assert self._probe is not None
@@ -182,6 +196,17 @@ class Gate:
         except ModelInvalid as fault:
             return fault
         return None
+
+    def _require_readable(self, blob: Descriptor, wanted: Wanted) -> None:
+        """A runner that the disk does not give the file to dies as one that chokes on it. Raises
+        FileUnreadable.
+        """
+        path, files = self._path(blob), self._layout.files
+        with only_read(), Examination(files, path, blob.digest, from_disk=False) as reading:
+            while reading.step(READ_STEP_BYTES):
+                wanted()
+            if reading.lost is not None:
+                raise reading.lost
 
     # ── quarantine ──────────────────────────────────────────────────────────────────────────────────
 
@@ -202,7 +227,10 @@ class Gate:
         return frozenset(blob.digest for known in self._named() for blob in known.files)
 
     def _paths(self, blobs: Sequence[Descriptor]) -> tuple[Path, ...]:
-        return tuple(self._layout.path(blob.digest) for blob in blobs)
+        return tuple(self._path(blob) for blob in blobs)
+
+    def _path(self, blob: Descriptor) -> Path:
+        return self._layout.path(blob.digest, to_admit=True)
 
 
 def likeness_of(stored: StoredModel, *, model: str) -> Likeness:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.errors import OutpostError
+from appliance.store import arrivals as parts
 from appliance.store.digest import Digest
 from appliance.store.gc_rules import BlobFile, GraceRules, age_s, file_of
 from appliance.store.kept import PROTECTED_S, Kept
@@ -40,7 +41,11 @@ class GcReport:
     young: Kept
     """What came within the grace."""
     at_work: Kept
-    """What is in use or arriving, also what was broken off and waits for the next try."""
+    """What is in use or arriving."""
+    arrivals: Kept
+    """Of what went: what was cut off on its way in, less than a week ago."""
+    cut_off: Kept
+    """What was cut off on its way in and waits for the next try."""
     withheld: tuple[str, ...]
     """Names whose manifest cannot be read, each with the reason; no blob went."""
 
@@ -53,10 +58,11 @@ def collect(
     in_use: Collection[str] = (),
     grace_s: float = PROTECTED_S,
     at_work_since_s: float | None = None,
+    arrivals: bool = False,
 ) -> GcReport:
     """Runs in the caller's thread, milliseconds per thousand blobs; names wait meanwhile. `now`: the wall
     clock. `in_use`: paths of files that runners have open. `at_work_since_s`: on the layout's clock, since
-    when verbs may be under way; None: none is.
+    when verbs may be under way; None: none is. `arrivals`: what was cut off on its way in goes at once.
     """
     began_s = layout.monotonic()
     rules = GraceRules(
@@ -78,17 +84,22 @@ def collect(
             at_work += busy
             for directory in (layout.places.ingest, layout.places.quarantine):
                 _remove(layout, directory, [file for file in leftovers if file.path.parent == directory])
-        at_work += _parts(layout, leftovers)
+        leaving = {file.path for file in leftovers}
+        dropped = _dropped(layout, leaving, dry_run=dry_run) if arrivals else []
+        arriving, cut_off = _parts(layout, leaving | {file.path for file in dropped})
+        at_work += arriving
     if not dry_run:
         layout.make_ready()
         layout.settle()
     return GcReport(
         dry_run=dry_run,
-        freed_bytes=sum(file.freed_bytes for file in (*blobs, *leftovers)),
+        freed_bytes=sum(file.freed_bytes for file in (*blobs, *leftovers, *dropped)),
         blobs=tuple(file.digest for file in blobs),
-        leftovers=tuple(dict.fromkeys(file.digest for file in leftovers)),
+        leftovers=tuple(dict.fromkeys(file.digest for file in (*leftovers, *dropped))),
         young=_kept([file for file, _ in young], [left_s for _, left_s in young]),
         at_work=_kept(at_work),
+        arrivals=_kept(dropped),
+        cut_off=_kept(cut_off),
         withheld=tuple(unread),
     )
 
@@ -119,9 +130,7 @@ def _named(entry: Entry) -> str:
 def _forget_old_touches(layout: Layout, rules: GraceRules) -> None:
     """Those that no grace covers: a shorter one than the usual forgets nothing."""
     until_s = min(rules.began_s - PROTECTED_S, rules.at_work_since_s)
-    with layout.touch_lock:
-        for digest in [digest for digest, at in layout.touched.items() if at < until_s]:
-            del layout.touched[digest]
+    layout.touches.forget_until(until_s)
 
 
 def _sorted_out(
@@ -174,12 +183,12 @@ def _remove_blobs(
     """
     gone, busy = [], []
     for file in files:
-        with layout.touch_lock:
+        with layout.touches.lock:
             if rules.is_at_work(file):
                 busy.append(file)
                 continue
             layout.files.unlink(file.path)
-            layout.released.discard(file.digest)
+            layout.touches.gone(file.digest)
             gone.append(file)
         layout.blobs.verified.forget(file.digest)
     if gone:
@@ -194,12 +203,20 @@ def _remove(layout: Layout, directory: Path, files: list[BlobFile]) -> None:
         layout.files.fsync_dir(directory)
 
 
-def _parts(layout: Layout, leftovers: list[BlobFile]) -> list[BlobFile]:
-    """What is arriving, or was broken off less than a week ago."""
-    leaving = {file.path for file in leftovers}
-    parts = [path for path in plain_files(layout.places.ingest) if path.suffix == ".part"]
-    named = [(digest, path) for path in parts if path not in leaving and (digest := digest_in(path.stem))]
-    return [file for digest, path in named if (file := file_of(digest, path))]
+def _dropped(layout: Layout, leaving: set[Path], *, dry_run: bool) -> list[BlobFile]:
+    """What was cut off and is not `leaving` anyway."""
+    found = parts.cut_off(layout) if dry_run else parts.drop(layout)
+    return [file for file in found if file.path not in leaving]
+
+
+def _parts(layout: Layout, leaving: set[Path]) -> tuple[list[BlobFile], list[BlobFile]]:
+    """Of what stays: what is arriving, and what was cut off."""
+    left = [file for file in parts.all_parts(layout) if file.path not in leaving]
+    cut_off = {file.path for file in parts.cut_off(layout)}
+    return (
+        [file for file in left if file.path not in cut_off],
+        [file for file in left if file.path in cut_off],
+    )
 
 
 def _kept(files: list[BlobFile], left_s: Sequence[float] = ()) -> Kept:

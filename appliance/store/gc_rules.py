@@ -12,7 +12,6 @@ The grace may be shortened, to nothing even: rule 1 does not know it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,10 +42,11 @@ class GraceRules:
     """Paths that runners have open."""
 
     def is_at_work(self, file: BlobFile) -> bool:
-        """Rule 1. The caller holds `touch_lock` where it acts on the answer."""
+        """Rule 1. The caller holds the lock of the touches where it acts on the answer."""
         layout, digest = self.layout, file.digest
+        touched_s = layout.touches.touched_s(digest)
         return (
-            layout.touched.get(digest, -math.inf) >= self.at_work_since_s
+            (touched_s is not None and touched_s >= self.at_work_since_s)
             or digest in layout.holds.held()
             or digest in layout.locks.busy()
             or str(file.path) in self.in_use
@@ -54,9 +54,9 @@ class GraceRules:
 
     def grace_left_s(self, file: BlobFile) -> float:
         """Rules 2 to 4: 0 when its time has come."""
-        if file.digest in self.layout.released:
+        if self.layout.touches.is_released(file.digest):
             return 0.0
-        touched_s = self.layout.touched.get(file.digest)
+        touched_s = self.layout.touches.touched_s(file.digest)
         since_touch_s = self.grace_s if touched_s is None else self.began_s - touched_s
         return max(
             0.0, self.grace_s - since_touch_s, self.grace_s - age_s(self.layout, file.path, self.clock_s)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
-from appliance.errors import ManifestInvalid, ModelNotFound, OutpostError, StoreFault
+from appliance.errors import InvalidRequest, ManifestInvalid, ModelNotFound, OutpostError, StoreFault
 from appliance.store.archive import TarSource
 from appliance.store.content import Progress, Report, unreported
 from appliance.store.descriptor import Descriptor
@@ -25,6 +25,7 @@ from appliance.store.graph import MAX_DEPTH, parse_children
 from appliance.store.layout import Layout
 from appliance.store.media_types import MANIFEST_TYPES
 from appliance.store.names import Entry
+from appliance.store.outside import is_directory
 from appliance.store.reference import Reference
 
 VERIFYING: Final = "verifying"
@@ -71,12 +72,12 @@ def inspect(
     with ExitStack() as opened:
         try:
             source: Examinable
-            if path.is_dir():
+            if is_directory(path):
                 source = _Directory(opened.enter_context(Layout(path, files=files, read_only=True)))
             else:
                 source = opened.enter_context(TarSource(path, files=files))
             entries = _wanted(source.entries(), name)
-        except (ManifestInvalid, StoreFault) as error:
+        except (InvalidRequest, ManifestInvalid, StoreFault) as error:
             return Inspected(problems=(Problem(what=str(path), reason=str(error.fields["reason"])),))
         except OSError as error:
             return Inspected(problems=(Problem(what=str(path), reason=error.strerror or str(error)),))

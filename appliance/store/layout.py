@@ -26,7 +26,7 @@ from appliance.store.age import Ages
 from appliance.store.content import Progress, Report, Source, moving, unreported
 from appliance.store.descriptor import Descriptor, Resolved
 from appliance.store.digest import Digest, digest_of, hex_of
-from appliance.store.files import Files, status_of
+from appliance.store.files import Files, only_read, status_of
 from appliance.store.graph import parse_children
 from appliance.store.ingest import READ_ONLY, Ingest
 from appliance.store.lock import BlobLocks, Holds
@@ -35,6 +35,7 @@ from appliance.store.reading import Reading
 from appliance.store.rebuild import rebuild
 from appliance.store.reference import Reference
 from appliance.store.space import Room, Space, load_ballast, without_ballast
+from appliance.store.touches import Touches
 from appliance.store.transfer import fill
 
 
@@ -71,9 +72,7 @@ class Layout(Reading):
         self.locks = BlobLocks()
         self.holds = Holds()
         self.index_lock = threading.RLock()
-        self.touch_lock = threading.Lock()
-        self.touched: dict[Digest, float] = {}
-        self.released: set[Digest] = set()
+        self.touches = Touches(monotonic)
         self._arriving: dict[Digest, Ingest] = {}
 
     # ── names ───────────────────────────────────────────────────────────────────────────────────────
@@ -143,19 +142,22 @@ class Layout(Reading):
             self.path(descriptor.digest)
         return self.blobs.chunks(descriptor, start, end)
 
-    def path(self, digest: Digest) -> Path:
-        """Of a sound blob; hashed first where it is not known as such. Raises ModelBroken, ModelNotFound."""
-        found = self.blobs.status(digest)
-        if found and self.blobs.verified.knows(digest, found):
-            return self.places.blob(digest)
-        with self.locks.alone(digest):
-            return self.blobs.path(digest)
+    def path(self, digest: Digest, *, to_admit: bool = False) -> Path:
+        """Of a sound blob; hashed first where it is not known as such. `to_admit`: nothing is held against
+        one that cannot be read just now, it is FileUnreadable. Raises ModelBroken, ModelNotFound.
+        """
+        with only_read() if to_admit else nullcontext():
+            found = self.blobs.status(digest)
+            if found and self.blobs.verified.knows(digest, found):
+                return self.places.blob(digest)
+            with self.locks.alone(digest):
+                return self.blobs.path(digest, spare_unread=to_admit)
 
     # ── content in ──────────────────────────────────────────────────────────────────────────────────
 
     def has(self, descriptor: Descriptor) -> bool:
         """What it says yes to stays for an hour, named or not."""
-        self._touch(descriptor.digest)
+        self.touches.note(descriptor.digest)
         if self.blobs.trouble(descriptor) is not None:
             return False  # also while it arrives: `take` knows how to wait
         with self.locks.alone(descriptor.digest):
@@ -180,13 +182,13 @@ class Layout(Reading):
     def take(self, descriptor: Descriptor, source: Source, report: Report) -> None:
         """A second taker of one blob waits, is told of its progress, and finds it done."""
         self._require_writable()
-        self._touch(descriptor.digest)
+        self.touches.note(descriptor.digest)
         with self.locks.alone(descriptor.digest, lambda: self._tell_arriving(descriptor, report)):
             if self.blobs.is_sound(descriptor):
                 report(moving(descriptor, descriptor.size))
             else:
                 self._bring(descriptor, source, report)
-            self._touch(descriptor.digest)
+            self.touches.note(descriptor.digest)
 
     def put(self, content: bytes, media_type: str) -> Descriptor:
         """A small blob, durable when it returns."""
@@ -276,14 +278,14 @@ class Layout(Reading):
 
     def _put(self, descriptor: Descriptor, content: bytes) -> None:
         self._require_writable()
-        self._touch(descriptor.digest)
+        self.touches.note(descriptor.digest)
         with self.locks.alone(descriptor.digest):
             if not self.blobs.is_sound(descriptor):
                 self.space.require(len(content))
                 temporary = self.places.temporary(hex_of(descriptor.digest))
                 self.files.write_durably(temporary, content, mode=READ_ONLY)
                 self._settle_temporary(temporary, descriptor)
-            self._touch(descriptor.digest)
+            self.touches.note(descriptor.digest)
 
     def _settle_temporary(self, temporary: Path, descriptor: Descriptor) -> None:
         """Content that is whole and durable gets its name, or goes. The digest's lock is held."""
@@ -294,32 +296,16 @@ class Layout(Reading):
                 undo.pop_all()
                 self.files.fsync_dir(self.places.blobs)
                 self.blobs.welcome(descriptor.digest)
-        self._touch(descriptor.digest)
+        self.touches.note(descriptor.digest)
 
     def _drop(self, temporary: Path) -> None:
         with suppress(StoreFault):  # the next start removes it
             self.files.unlink(temporary)
 
-    def _touch(self, digest: Digest) -> None:
-        """From now on for an hour gc leaves it alone; what gc has removed a moment ago is then seen to be
-        gone.
-        """
-        with self.touch_lock:
-            self.touched[digest] = self.monotonic()
-            self.released.discard(digest)
-
     def _release(self, top: Descriptor) -> None:
-        """A name has let go of these: what no other name needs may be collected at once. The index lock is
-        held.
-        """
-        try:
-            below = self.graph.closure(top)
-        except OutpostError:
-            return  # its blobs are collected by age
-        with self.touch_lock:
-            for digest in below:
-                self.touched.pop(digest, None)
-                self.released.add(digest)
+        """A name has let go of it. The index lock is held."""
+        with suppress(OutpostError):  # else its blobs are collected by age
+            self.touches.release(self.graph.closure(top))
 
     def _require_writable(self) -> None:
         if self.read_only:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.errors import InvalidReference, InvalidRequest, Unsupported
+from appliance.store.outside import looking, status_at
 from appliance.store.reference import Reference, parse_reference
 
 MAX_FILES: Final = 1000
@@ -25,12 +26,12 @@ _OTHER_FORMATS: Final = (".safetensors", ".bin", ".pth", ".pt")
 def gguf_files(path: Path) -> list[tuple[Path, ...]]:
     """One tuple for each model or companion: its file, or the parts of a split one in order.
 
-    Raises InvalidRequest where nothing is found, Unsupported for other formats.
+    Raises InvalidRequest where nothing is found, Unsupported for other formats, StoreFault.
     """
-    try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise InvalidRequest(reason=f"{path}: {error.strerror}") from error
+    found = status_at(path)
+    if found is None:
+        raise InvalidRequest(reason=f"{path}: no such file or directory")
+    mode = found.st_mode
     if stat.S_ISDIR(mode):
         return _grouped(_in_directory(path))
     if not stat.S_ISREG(mode):
@@ -42,7 +43,8 @@ def gguf_files(path: Path) -> list[tuple[Path, ...]]:
 
 def _in_directory(directory: Path) -> list[Path]:
     inside = directory.resolve()
-    names = sorted(path.name for path in directory.iterdir())
+    with looking(directory):
+        names = sorted(path.name for path in directory.iterdir())
     if len(names) > MAX_FILES:
         raise InvalidRequest(reason=f"{directory} holds more than {MAX_FILES} files")
     found = [directory / name for name in names if name.lower().endswith(".gguf")]
@@ -82,7 +84,7 @@ def _grouped(paths: Sequence[Path]) -> list[tuple[Path, ...]]:
         match = _SPLIT.fullmatch(path.name)
         groups.setdefault((match["stem"], match["total"]) if match else (path.name, ""), []).append(path)
     for (stem, total), parts in groups.items():
-        present = sum(part.exists() for part in parts)
+        present = sum(status_at(part) is not None for part in parts)
         if total and present != int(total):
             raise InvalidRequest(reason=f"{stem} has {total} parts, of which {present} are there")
     return [tuple(sorted(parts)) for parts in groups.values()]

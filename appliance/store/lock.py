@@ -59,6 +59,20 @@ class BlobLocks:
         finally:
             self._leave(digest)
 
+    @contextmanager
+    def alone_now(self, digest: Digest) -> Iterator[bool]:
+        """As `alone`, without waiting. False: somebody else is."""
+        lock = self._join(digest)
+        try:
+            is_ours = lock.acquire(blocking=False)
+            try:
+                yield is_ours
+            finally:
+                if is_ours:
+                    lock.release()
+        finally:
+            self._leave(digest)
+
     def busy(self) -> frozenset[Digest]:
         with self._guard:
             return frozenset(self._locks)

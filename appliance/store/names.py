@@ -1,14 +1,15 @@
 """The names of a layout: `index.json`, one descriptor per name.
 
 A name is an entry annotated with `org.opencontainers.image.ref.name`. Entries of other tools (no name, or one
-that is no model's name) are kept as they are. The file is replaced as a whole, aside and durably; the one
-before it stays as `index.json.previous` for `rebuild.py`.
+that is no model's name) are kept as they are. The file is replaced as a whole, aside and durably; then it is
+written once more, as `index.json.copy`, for `rebuild.py`.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from appliance.errors import InvalidReference, ManifestInvalid, StoreFault
+from appliance.errors import InvalidReference, ManifestInvalid, ResourceError, StoreFault
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest, parse_digest
 from appliance.store.files import Files, read_small, status_of
@@ -139,7 +140,7 @@ class Names:
 
     def _write(self, manifests: Sequence[_Descriptor]) -> None:
         """Raises StoreFault also for a list that nobody could read again."""
-        index, previous = self._places.index, self._places.previous_index
+        index = self._places.index
         content = render(manifests)
         if len(content) > MAX_INDEX_BYTES:
             raise StoreFault(
@@ -147,11 +148,23 @@ class Names:
                 reason=f"with {len(manifests)} names it would have {len(content)} bytes, the most is "
                 f"{MAX_INDEX_BYTES}; remove names (outpost rm) before you add more",
             )
-        self._files.unlink(previous)
-        self._files.link(index, previous)
         self._files.write_aside(index, content)
         with self._lock:
             self._identity = ()
+        with suppress(ResourceError):  # the name is what it should be; the next change or start tries again
+            self._files.write_aside(self._places.index_copy, content)
+
+
+def renew_copy(places: Places, files: Files) -> None:
+    """Where a crash or a full disk came between the index and its copy. That an index cannot be read is no
+    reason to lose the copy of what it was.
+    """
+    with suppress(ManifestInvalid, ResourceError):
+        content = read_small(places.index, MAX_INDEX_BYTES) or b""
+        has_names = bool(parse_index(content, what="the index"))
+        copy = read_small(places.index_copy, MAX_INDEX_BYTES)
+        if copy != content and (has_names or copy is not None):
+            files.write_aside(places.index_copy, content)
 
 
 def render(manifests: Sequence[_Descriptor]) -> bytes:

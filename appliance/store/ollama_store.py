@@ -24,6 +24,7 @@ from appliance.store.descriptor import Descriptor, Manifest, Resolved
 from appliance.store.digest import Digest, digest_of, hex_of
 from appliance.store.files import Files, read_small, status_of
 from appliance.store.manifest import MAX_BYTES, parse_manifest
+from appliance.store.outside import is_directory
 from appliance.store.places import Places
 from appliance.store.reference import Reference, parse_reference
 
@@ -134,7 +135,7 @@ class OllamaStore:
 
 def is_ollama_store(path: Path) -> bool:
     """By its two directories; whether they are what they seem, the constructor looks."""
-    return (path / "manifests").is_dir() and (path / "blobs").is_dir()
+    return is_directory(path / "manifests") and is_directory(path / "blobs")
 
 
 def _entries(directory: Path) -> list[os.DirEntry[str]]:

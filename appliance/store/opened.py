@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ import msgspec
 from appliance.errors import ManifestInvalid
 from appliance.store.files import Files, read_small, status_of
 from appliance.store.lock import StoreLock
+from appliance.store.outside import status_at
 from appliance.store.places import Places
 from appliance.store.recovery import recover, settle_quarantine
 from appliance.store.space import without_ballast
@@ -49,7 +51,7 @@ def close_store(places: Places, files: Files, verified: Verified, lock: StoreLoc
     """What is known first, then the marker: a crash between costs hashing, nothing else."""
     try:
         if portable:
-            for path in (places.verified, places.scrub, places.previous_index, places.ballast):
+            for path in (places.verified, places.scrub, places.index_copy, places.ballast):
                 files.unlink(path)
             for directory in (places.ingest, places.quarantine):
                 files.rmdir(directory)
@@ -64,9 +66,12 @@ def close_store(places: Places, files: Files, verified: Verified, lock: StoreLoc
 
 
 def check_foreign(places: Places) -> None:
-    """A layout that others wrote, before anything of it is read. Raises ManifestInvalid."""
+    """A layout that others wrote, before anything of it is read; below its root no link is followed. Raises
+    ManifestInvalid, InvalidRequest where it may not be looked at, StoreFault.
+    """
     for directory in (places.root, places.blobs.parent, places.blobs):
-        if not directory.is_dir() or (directory != places.root and directory.is_symlink()):
+        found = status_at(directory) if directory == places.root else status_of(directory)
+        if found is None or not stat.S_ISDIR(found.st_mode):
             raise ManifestInvalid(
                 what=str(places.root), reason=f"{directory.name}/ is no directory: no OCI layout"
             )

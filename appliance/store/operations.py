@@ -84,6 +84,8 @@ class Gc(_Operation, frozen=True, kw_only=True, tag="gc"):
     dry_run: bool = False
     grace_s: Annotated[float, msgspec.Meta(ge=0, le=PROTECTED_S)] | None = None
     """Shorter than the usual one; None: the usual one."""
+    arrivals: bool = False
+    """Also what was cut off on its way in."""
 
 
 Operation = Union[Pull, Push, Create, Import, Export, Copy, Remove, Verify, Gc]
@@ -149,8 +151,9 @@ def perform(verbs: StoreVerbs, operation: Operation, report: Report) -> Outcome:
             return {}
         case Verify():
             return _verify(verbs, operation, report)
-        case Gc(dry_run=dry_run, grace_s=grace_s):
-            return {**collected_object(verbs.gc(dry_run=dry_run, grace_s=grace_s)), "dry_run": dry_run}
+        case Gc(dry_run=dry_run, grace_s=grace_s, arrivals=arrivals):
+            collected = verbs.gc(dry_run=dry_run, grace_s=grace_s, arrivals=arrivals)
+            return {**collected_object(collected), "dry_run": dry_run}
 
 
 def _verify(verbs: StoreVerbs, asked: Verify, report: Report) -> Outcome:

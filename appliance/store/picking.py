@@ -11,6 +11,7 @@ from typing import Final, Protocol, TypeVar
 from appliance.errors import InvalidRequest, ModelNotFound
 from appliance.store.digest import Digest
 from appliance.store.ollama_store import is_ollama_store
+from appliance.store.outside import is_plain_file, looking, status_at
 from appliance.store.reference import Reference
 
 _TAR_MAGIC: Final = (257, b"ustar")
@@ -54,17 +55,14 @@ C = TypeVar("C", bound=Choosable)
 
 
 def form_of(path: Path) -> Form:
-    """Raises InvalidRequest where nothing can be read."""
-    try:
-        if not path.exists():
-            raise InvalidRequest(reason=f"{path}: no such file or directory")
-        if (path / "oci-layout").is_file():
-            return Form.LAYOUT
-        if _is_tar(path):
-            return Form.TAR
-        return Form.OLLAMA if is_ollama_store(path) else Form.FILES
-    except OSError as error:
-        raise InvalidRequest(reason=f"{path}: {error.strerror}") from error
+    """Raises InvalidRequest where nothing is, or nothing that may be read, StoreFault."""
+    if status_at(path) is None:
+        raise InvalidRequest(reason=f"{path}: no such file or directory")
+    if is_plain_file(path / "oci-layout"):
+        return Form.LAYOUT
+    if _is_tar(path):
+        return Form.TAR
+    return Form.OLLAMA if is_ollama_store(path) else Form.FILES
 
 
 def picked(entries: Sequence[C], taking: Taking) -> list[tuple[C, Reference]]:
@@ -150,9 +148,9 @@ def _told(named: list[tuple[C, Reference]]) -> list[str]:
 
 
 def _is_tar(path: Path) -> bool:
-    if not path.is_file():
+    if not is_plain_file(path):
         return False
     offset, magic = _TAR_MAGIC
-    with path.open("rb") as file:
+    with looking(path), path.open("rb") as file:
         file.seek(offset)
         return file.read(len(magic)) == magic

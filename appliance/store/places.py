@@ -2,7 +2,7 @@
 
 oci-layout              {"imageLayoutVersion": "1.0.0"}
 index.json              the names: one descriptor each, annotated with the whole name
-index.json.previous     the names before the last change, for `rebuild.py`
+index.json.copy         the same names in a file of its own, for `rebuild.py`
 blobs/sha256/<hex>      content, read-only, named by its hash
 ingest/<hex>.part       what is arriving, at its full length from the start
 ingest/<hex>.json       which ranges of it are durable
@@ -48,8 +48,8 @@ class Places:
         return self.root / "index.json"
 
     @property
-    def previous_index(self) -> Path:
-        return self.root / "index.json.previous"
+    def index_copy(self) -> Path:
+        return self.root / "index.json.copy"
 
     @property
     def ingest(self) -> Path:

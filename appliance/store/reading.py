@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +16,7 @@ from appliance.store import lookup
 from appliance.store.blobs import Blobs
 from appliance.store.descriptor import Descriptor, Manifest, Resolved
 from appliance.store.digest import Digest
-from appliance.store.files import Files
+from appliance.store.files import Files, only_read
 from appliance.store.graph import Graph
 from appliance.store.lock import StoreLock
 from appliance.store.names import Entry, Names
@@ -102,8 +102,10 @@ class Reading:
         descriptor = self.lookup(reference)
         return Resolved(descriptor=descriptor, content=self.fetch(descriptor))
 
-    def fetch(self, descriptor: Descriptor) -> bytes:
-        return self.blobs.read(descriptor)
+    def fetch(self, descriptor: Descriptor, *, to_admit: bool = False) -> bytes:
+        """`to_admit`: nothing is held against a blob that cannot be read just now."""
+        with only_read() if to_admit else nullcontext():
+            return self.blobs.read(descriptor, spare_unread=to_admit)
 
     def learn(self, digest: Digest, manifest: Manifest) -> None:
         """Somebody has read this manifest just now."""

@@ -1,7 +1,8 @@
 """The names of a store whose `index.json` was lost or damaged, built again. Never done unasked: see
 `recovery.py`.
 
-1. What `index.json.previous` names, where the manifest is still there and sound.
+1. What `index.json.copy` names, where the manifest is still there and sound: all names, but for a change that
+   a crash or a full disk kept from it.
 2. Every other manifest among the blobs that is no variant of an index: as `recovered-<12 hex>:latest`.
 
 The damaged index is kept in quarantine.
@@ -19,7 +20,7 @@ from appliance.store.digest import Digest, digest_of, hex_of
 from appliance.store.files import Files, read_small, status_of
 from appliance.store.lock import StoreLock
 from appliance.store.manifest import MAX_BYTES, parse_manifest
-from appliance.store.names import Entry, entries_of, entry_for, read_index, render
+from appliance.store.names import Entry, entries_of, entry_for, read_index, render, renew_copy
 from appliance.store.places import Places
 from appliance.store.recovery import blob_digests
 from appliance.store.reference import parse_reference
@@ -44,11 +45,12 @@ def rebuild(places: Places, files: Files) -> list[str]:
         files.rename(places.index, places.quarantine / _DAMAGED)
         files.fsync_dir(places.quarantine)
     files.write_aside(places.index, render([entry.raw for entry in entries]))
+    renew_copy(places, files)
     return [entry.name for entry in entries if entry.name]
 
 
 def _remembered(places: Places) -> list[Entry]:
-    for path in (places.index, places.previous_index):
+    for path in (places.index, places.index_copy):
         try:
             return list(entries_of(read_index(path)))
         except (ManifestInvalid, StoreFault):

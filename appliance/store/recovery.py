@@ -3,7 +3,8 @@ once.
 
 1. Directories, `oci-layout` and an empty index are made where the store is new. The index comes last, so a
    store without one that holds blobs is not new but damaged: nothing must be lost by guessing, so it is
-   refused, or (`lenient`) left without an index until it is asked to build it again (`rebuild.py`).
+   refused, or (`lenient`) left without an index until it is asked to build it again (`rebuild.py`). The copy
+   of a sound index is made to be one.
 2. Files aside (`*.tmp`) go: they never became what they should.
 3. A part without its state, a state without its part, and both where the blob is there already, go. A blob of
    another size is not the one that arrives: it is being repaired, and the repair goes on.
@@ -22,7 +23,7 @@ from typing import Final
 from appliance.errors import StoreFault
 from appliance.store.digest import Digest
 from appliance.store.files import TEMPORARY, Files, status_of
-from appliance.store.names import REBUILD, render
+from appliance.store.names import REBUILD, render, renew_copy
 from appliance.store.places import Places, digest_in
 from appliance.store.verified import Verified
 
@@ -35,6 +36,7 @@ def recover(places: Places, files: Files, *, lenient: bool = False) -> None:
     for directory in (places.root, places.ingest, places.quarantine):
         _remove(files, directory, (path for path in plain_files(directory) if path.name.endswith(TEMPORARY)))
     _remove(files, places.ingest, list(_stale_ingest(places)))
+    renew_copy(places, files)
 
 
 def settle_quarantine(places: Places, files: Files, verified: Verified) -> None:

@@ -16,7 +16,7 @@ from appliance.store import homes
 from appliance.store.build import Builder, Order
 from appliance.store.choosing import chooser, remember
 from appliance.store.content import PUSHING, Report
-from appliance.store.copy import copy
+from appliance.store.copy import Foresee, copy
 from appliance.store.descriptor import Descriptor
 from appliance.store.gate import Gate
 from appliance.store.http import Door
@@ -52,9 +52,17 @@ class Remote:
         self._policy = policy
         self._available_bytes = available_bytes
 
-    def pull(self, name: str, builder: Builder, report: Report, *, as_name: str | None) -> Reference:
-        """Returns what it is stored as. Raises OutboundRefused, RemoteError, ContentError,
-        InsufficientSpace.
+    def pull(
+        self,
+        name: str,
+        builder: Builder,
+        report: Report,
+        *,
+        as_name: str | None,
+        foresee: Foresee | None = None,
+    ) -> Reference:
+        """Returns what it is stored as. `foresee`: not of a URL. Raises OutboundRefused, RemoteError,
+        ContentError, InsufficientSpace, and what `foresee` raises.
         """
         target = parse_reference(as_name) if as_name is not None else None
         if _FILE_URL.fullmatch(name):
@@ -75,6 +83,7 @@ class Remote:
                     available_bytes=self._available_bytes,
                     report=report,
                 ),
+                foresee=foresee,
                 admit=lambda manifest: self._gate.admit(manifest, model=stored_as.display, report=report),
             )
         finally:

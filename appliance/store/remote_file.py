@@ -96,7 +96,8 @@ def download(
     """
     remotes = [examine(door, url) for url in urls]
     blobs = []
-    with layout.space.room() as room:
+    arriving = [_arriving(remote).digest for remote in remotes]
+    with layout.hold(arriving), layout.space.room() as room:
         for number, remote in enumerate(remotes, 1):
             later_bytes = sum(_missing_bytes(layout, _arriving(later)) for later in remotes[number:])
             blobs.append(_download(door, remote, layout, report, room=room, later_bytes=later_bytes))

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import ManifestInvalid, ModelBroken, ModelInvalid, ModelNotFound, StoreFault
+from appliance.errors import (
+    FileUnreadable,
+    ManifestInvalid,
+    ModelBroken,
+    ModelInvalid,
+    ModelNotFound,
+    StoreFault,
+)
 from appliance.modelfile.parameters import PARAMETERS, EngineSettings, engine_settings
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest
@@ -61,7 +68,14 @@ def serve_spec(
         if only_known and not all(_is_known(layout, blob) for blob in model.files):
             return ServeSpec(name=name, digest=descriptor.digest, broken=UNCHECKED)
         return replace(_sound(layout, model, name), digest=descriptor.digest)
-    except (ManifestInvalid, ModelBroken, ModelInvalid, ModelNotFound, StoreFault) as error:
+    except (
+        FileUnreadable,
+        ManifestInvalid,
+        ModelBroken,
+        ModelInvalid,
+        ModelNotFound,
+        StoreFault,
+    ) as error:
         reason = str(error.fields.get("reason", error.message))
         return ServeSpec(name=name, digest=descriptor.digest, broken=reason)
 

@@ -16,19 +16,22 @@ from typing import Final
 
 from appliance.errors import (
     InvalidReference,
+    InvalidRequest,
     ModelfileInvalid,
     NotAllowed,
+    Unsupported,
 )
-from appliance.gguf.header import read_header
 from appliance.modelfile import Source, SourceForm
 from appliance.store import admission
 from appliance.store.admission import GgufFacts, GgufKind
 from appliance.store.content import Progress, Report
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import parse_digest
+from appliance.store.headers import blob_header
 from appliance.store.layout import Layout
 from appliance.store.local_files import gguf_files
 from appliance.store.model import StoredModel
+from appliance.store.outside import size_at, status_at
 from appliance.store.reference import Reference, parse_reference
 from appliance.store.space import Room
 
@@ -87,6 +90,7 @@ class Sources:
         self._report = report
         self._find = find
         self._before = before
+        self._seen: dict[Source, list[Local] | None] = {}
         self.hold = hold
 
     def base(self, sources: tuple[Source, ...]) -> Base:
@@ -105,18 +109,36 @@ class Sources:
                 model = self._find(self._reference(source))
         return Base(model=model, files=joined(files))
 
-    def one(self, source: Source, kind: GgufKind) -> tuple[Descriptor, ...]:
-        """The single GGUF of this kind that ADAPTER or DRAFT names."""
+    def require(self, source: Source, kind: GgufKind, *, is_whole: bool = False) -> list[Local]:
+        """That ADAPTER or DRAFT names a single GGUF of this kind, by its header: nothing is copied. The files
+        of this machine, if it is there. Raises ModelfileInvalid, ModelInvalid, ModelNotFound, NotAllowed,
+        Unsupported for a split one where it must be `is_whole`.
+        """
         local = self._local(source)
         if local is None and source.digest is None:
             raise ModelfileInvalid(line=source.line, reason=f"there is no file {source.text!r}")
-        found = self._take(local or ()) or [self._blob(source, source.digest or "")]
-        if len(found) != 1 or found[0].kind is not kind:
+        kinds = [one.facts.kind for one in local or ()] or [self._blob(source, source.digest or "").kind]
+        if kinds != [kind]:
             raise ModelfileInvalid(line=source.line, reason=f"{source.text!r} is no GGUF of one {kind}")
-        return found[0].blobs
+        if is_whole and local and len(local[0].paths) > 1:
+            raise Unsupported(feature="DRAFT", reason="a split GGUF cannot be a draft model")
+        return list(local or ())
+
+    def one(self, source: Source, kind: GgufKind, *, is_whole: bool = False) -> tuple[Descriptor, ...]:
+        """The single GGUF of this kind that ADAPTER or DRAFT names. Raises as `require` does, and
+        InsufficientSpace.
+        """
+        local = self.require(source, kind, is_whole=is_whole)
+        (found,) = self._take(local) or [self._blob(source, source.digest or "")]
+        return found.blobs
 
     def _local(self, source: Source) -> list[Local] | None:
-        """None: it is a digest or a name. Raises InvalidRequest, ModelInvalid."""
+        """None: it is a digest or a name. Looked at once. Raises InvalidRequest, ModelInvalid."""
+        if source not in self._seen:
+            self._seen[source] = self._look(source)
+        return self._seen[source]
+
+    def _look(self, source: Source) -> list[Local] | None:
         path = None if source.digest is not None else self._path(source)
         if path is None:
             return None
@@ -128,13 +150,13 @@ class Sources:
 
     def _take(self, local: Sequence[Local]) -> list[Gguf]:
         """With room for all of them or none. Raises InsufficientSpace."""
-        left = sum(path.stat().st_size for one in local for path in one.paths)
+        left = sum(size_at(path) for one in local for path in one.paths)
         found = []
         with self._layout.space.room() as room:
             for one in local:
                 blobs = []
                 for path in one.paths:
-                    left -= path.stat().st_size
+                    left -= size_at(path)
                     blobs.append(self._adopt(path, room, left))
                 found.append(Gguf(kind=one.facts.kind, blobs=tuple(blobs)))
         return found
@@ -150,8 +172,8 @@ class Sources:
             return None
         try:
             path = self._base_dir / Path(source.text).expanduser()
-            exists = path.exists()
-        except (OSError, RuntimeError, ValueError) as error:
+            exists = status_at(path) is not None
+        except (InvalidRequest, RuntimeError) as error:
             if source.form is SourceForm.PATH:
                 raise ModelfileInvalid(line=source.line, reason=f"{source.text!r}: {error}") from error
             return None
@@ -166,11 +188,9 @@ class Sources:
             raise ModelfileInvalid(line=source.line, reason=f"FROM: {error.message}") from error
 
     def _blob(self, source: Source, text: str) -> Gguf:
-        path = self._layout.path(parse_digest(text))
-        header = read_header(path, model=source.text)
-        blob = Descriptor(
-            media_type="application/octet-stream", digest=parse_digest(text), size=header.file_bytes
-        )
+        digest = parse_digest(text)
+        header = blob_header(self._layout, digest, model=source.text)
+        blob = Descriptor(media_type="application/octet-stream", digest=digest, size=header.file_bytes)
         self.hold(blob)
         split = header.integer(_SPLIT_NUMBER) if (header.integer(_SPLIT_COUNT) or 0) > 1 else None
         return Gguf(kind=admission.kind_of(header), blobs=(blob,), split=split)

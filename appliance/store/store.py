@@ -12,15 +12,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from appliance.errors import InvalidReference, ModelNotFound, OutboundRefused
 from appliance.modelfile import parse
 from appliance.store import gc, listing_rows, scrub
+from appliance.store.arrivals import named_where_full
 from appliance.store.build import Builder, Order, Quantize
 from appliance.store.content import Progress, Report, unreported
+from appliance.store.copy import Foresee
 from appliance.store.descriptor import Resolved
 from appliance.store.digest import Digest
 from appliance.store.exchange import Exchange
@@ -87,8 +90,11 @@ class ModelStore:
         self._scrub_lock = threading.Lock()
 
     def halt(self) -> None:
-        """Let what runs end at its next step with ShuttingDown, and refuse what comes."""
+        """Let what runs end at its next step with ShuttingDown, and refuse what comes. Hashing ends too, of
+        whatever thread.
+        """
         self._work.halt()
+        self.layout.blobs.halt()
 
     def close(self) -> None:
         """Halts and waits. Where a verb does not end in time, the next start finds an unclean stop, no
@@ -128,7 +134,7 @@ class ModelStore:
     # ── in and out ──────────────────────────────────────────────────────────────────────────────────
 
     def pull(self, name: str, report: Report, *, as_name: str | None = None) -> str:
-        with self._work.one(report) as guarded:
+        with self._bringing(report) as guarded:
             return self._remote.pull(name, self._builder, guarded, as_name=as_name).display
 
     def push(self, name: str, report: Report, *, target: str | None = None) -> str:
@@ -153,7 +159,7 @@ class ModelStore:
             as_name=None if as_name is None else _new_name(as_name),
             link=link,
         )
-        with self._work.one(report) as guarded:
+        with self._bringing(report) as guarded:
             names = self._exchange.import_file(taking, guarded)
         return [reference.display for reference in names]
 
@@ -172,7 +178,7 @@ class ModelStore:
     ) -> str:
         reference = _new_name(name)
         order = Order(reference=reference, recipe=parse(modelfile), base_dir=base_dir, quantize=quantize)
-        with self._work.one(report) as guarded:
+        with self._bringing(report) as guarded:
             self._builder.build(order, guarded)
         return reference.display
 
@@ -180,7 +186,7 @@ class ModelStore:
 
     def copy(self, source: str, destination: str) -> None:
         target = _new_name(destination)
-        with self._work.one(unreported):
+        with self._bringing(unreported):
             found = self.layout.lookup(parse_reference(source))
             self._shelf.publish(target, Resolved(descriptor=found, content=self.layout.fetch(found)))
 
@@ -209,7 +215,7 @@ class ModelStore:
             self._on_change()
         return names
 
-    def gc(self, *, dry_run: bool = False, grace_s: float | None = None) -> Collected:
+    def gc(self, *, dry_run: bool = False, grace_s: float | None = None, arrivals: bool = False) -> Collected:
         grace_s = PROTECTED_S if grace_s is None else grace_s
         freed = gc.collect(
             self.layout,
@@ -217,6 +223,7 @@ class ModelStore:
             in_use=self._in_use(),
             grace_s=grace_s,
             at_work_since_s=self._work.since_s(),
+            arrivals=arrivals,
         )
         return Collected(
             blobs=len(freed.blobs) + len(freed.leftovers),
@@ -224,6 +231,8 @@ class ModelStore:
             grace_s=grace_s,
             young=freed.young,
             at_work=freed.at_work,
+            arrivals=freed.arrivals,
+            cut_off=freed.cut_off,
             withheld=freed.withheld,
         )
 
@@ -249,13 +258,19 @@ class ModelStore:
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _find(self, reference: Reference, report: Report) -> StoredModel:
+    @contextmanager
+    def _bringing(self, report: Report) -> Iterator[Report]:
+        """Around a verb that needs room."""
+        with self._work.one(report) as guarded, named_where_full(self.layout):
+            yield guarded
+
+    def _find(self, reference: Reference, report: Report, foresee: Foresee | None) -> StoredModel:
         """What FROM names; pulled where it is not there and may be."""
         try:
             found = self.layout.lookup(reference)
         except ModelNotFound as missing:
             try:
-                self._remote.pull(reference.name, self._builder, report, as_name=None)
+                self._remote.pull(reference.name, self._builder, report, as_name=None, foresee=foresee)
             except OutboundRefused:
                 raise missing from None
             found = self.layout.lookup(reference)

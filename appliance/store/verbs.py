@@ -40,6 +40,10 @@ class Collected:
     """What came within the grace."""
     at_work: Kept = NOTHING_KEPT
     """What is in use or arriving; no grace is short enough for it."""
+    arrivals: Kept = NOTHING_KEPT
+    """Of what went: what was cut off on its way in, and was asked for."""
+    cut_off: Kept = NOTHING_KEPT
+    """What was cut off on its way in and waits for the next try."""
     withheld: Sequence[str] = ()
     """Names whose manifest cannot be read, each with the reason: while there is one, no blob goes."""
 
@@ -106,5 +110,7 @@ class StoreVerbs(Protocol):
         other models that are stored as `recovered-…`. Returns the names; None: it is sound, and stays.
         """
 
-    def gc(self, *, dry_run: bool = False, grace_s: float | None = None) -> Collected:
-        """`grace_s`: what came later than so long ago is left; None: an hour, which is also the most."""
+    def gc(self, *, dry_run: bool = False, grace_s: float | None = None, arrivals: bool = False) -> Collected:
+        """`grace_s`: what came later than so long ago is left; None: an hour, which is also the most.
+        `arrivals`: also what was cut off on its way in goes, and will come from its first byte again.
+        """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import ModelInvalid
+from appliance.errors import FileUnreadable, ModelInvalid
 from appliance.gguf.header import read_header
 from appliance.gguf.shape import read_shape
 from appliance.supervisor.policy import ModelSpec
@@ -125,7 +125,7 @@ def context_bytes_of(request: ProbeRequest) -> int:
 def _context_bytes(path: Path, placement: Placement) -> int:
     try:
         shape = read_shape(read_header(path))
-    except ModelInvalid:
+    except (FileUnreadable, ModelInvalid):
         return 0
     n_ctx = min(placement.n_ctx_seq, shape.n_ctx_train or placement.n_ctx_seq)
     # What pools sees a whole context at once.

@@ -202,11 +202,28 @@ def export_to(root: Path, files: Files) -> None:
         say_have(FIRST.name, FIRST.digest)
 
 
-RECOVERED_NAME = f"recovered-{SECOND.digest.removeprefix('sha256:')[:12]}:latest"
+ARCHIVE = "models.tar"
+
+
+def leave_archive(root: Path) -> None:
+    """An earlier export."""
+    with Layout(root.with_name("own"), files=Files()) as layout:
+        FIRST.arrive(layout)
+        export(layout, FIRST.reference, root / ARCHIVE, unreported)
+
+
+def export_tar(root: Path, files: Files) -> None:
+    """Over an archive that stands there: it is the old one or the new one."""
+    say_have(FIRST.name, FIRST.digest)
+    with Layout(root.with_name("own"), files=files) as layout:
+        REPLACED.arrive(layout)
+        say_try(REPLACED.name, REPLACED.digest)
+        export(layout, REPLACED.reference, root / ARCHIVE, unreported)
+        say_have(REPLACED.name, REPLACED.digest)
 
 
 def lose_index(root: Path) -> None:
-    """A second model's name was the last to be written, and then the index was left as zeros."""
+    """A second model's name was the last to be written, then the index was left as zeros. The copy has it."""
     with Layout(root, files=Files()) as layout:
         SECOND.arrive(layout)
         index = layout.places.index
@@ -214,6 +231,6 @@ def lose_index(root: Path) -> None:
 
 
 def rebuild(root: Path, files: Files) -> None:
-    say_try(RECOVERED_NAME, SECOND.digest)
+    say_try(SECOND.name, SECOND.digest)
     recover_index(root, files=files)
-    say_have(RECOVERED_NAME, SECOND.digest)
+    say_have(SECOND.name, SECOND.digest)

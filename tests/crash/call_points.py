@@ -23,10 +23,12 @@ class Point:
     call: str
     ordinal: int
     """Of this call in its thread, from 1."""
+    only_looks: bool = False
+    """An opening that can make nothing: a kill at it is one at the next call that does."""
 
     @property
     def changes(self) -> bool:
-        return self.call not in LOOKING
+        return self.call not in LOOKING and not self.only_looks
 
 
 def read_points(log: Path, root: str) -> list[Point]:
@@ -41,7 +43,8 @@ def read_points(log: Path, root: str) -> list[Point]:
         threads.add(thread)
         counts[call] += 1
         if call not in NOT_HIT and concerns(arguments, root):
-            points.append(Point(call, counts[call]))
+            only_looks = call == "openat" and "O_CREAT" not in arguments
+            points.append(Point(call, counts[call], only_looks))
     if len(threads) != 1:
         raise ValueError(f"{len(threads)} threads: their calls come in another order each time")
     return points

@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import ModelNotFound, OutpostError
+from appliance.store.archive import TarSource
 from appliance.store.check import check
 from appliance.store.files import Files
+from appliance.store.inspection import inspect
 from appliance.store.layout import Layout
 from appliance.store.manifest import parse_manifest
 from appliance.store.rebuild import recover_index
 from appliance.store.reference import parse_reference
-from tests.crash.acts import LateClock, collect_late
+from tests.crash.acts import ARCHIVE, LateClock, collect_late
 from tests.crash.models import BLOB_BYTES
 from tests.crash.promises import Promises, promises
 from tests.crash.scenarios import Scenario
@@ -39,8 +41,8 @@ class _Hurried(Files):
 
 
 _ITS_OWN = frozenset(
-    {"oci-layout", "index.json", "index.json.previous", "verified.json", "ballast", "lock", "blobs"}
-    | {"blobs/sha256", "ingest", "quarantine", "quarantine/index.json.damaged"}
+    {"oci-layout", "index.json", "index.json.copy", "verified.json", "ballast", "lock", "blobs"}
+    | {"blobs/sha256", "ingest", "quarantine", "quarantine/index.json.damaged", ARCHIVE}
 )
 """What a store holds beside blobs and the reasons of those that are missing."""
 
@@ -108,7 +110,7 @@ class _Held:
 
 def _kept(layout: Layout, scenario: Scenario, promised: Promises) -> Iterator[str]:
     for name, allowed in promised.allowed.items():
-        held = _held(layout, name)
+        held = _held_in_archive(layout.root / ARCHIVE, name) if scenario.is_archive else _held(layout, name)
         if held.digest not in allowed:
             yield f"I2, I5: {name} stands for {held.digest}, it may for {sorted(map(str, allowed))}"
         elif held.trouble and not _is_broken(name, scenario, promised):
@@ -132,6 +134,17 @@ def _held(layout: Layout, name: str) -> _Held:
     except OutpostError as error:
         return _Held(descriptor.digest, error.message)
     return _Held(descriptor.digest)
+
+
+def _held_in_archive(path: Path, name: str) -> _Held:
+    """An archive that does not read as a whole holds nothing."""
+    try:
+        with TarSource(path, files=_Hurried()) as tar:
+            digest = tar.resolve(parse_reference(name)).descriptor.digest
+    except OutpostError as error:
+        return _Held(None, error.message)
+    problems = inspect(path, files=_Hurried()).problems
+    return _Held(digest, ", ".join(problem.reason for problem in problems) or None)
 
 
 def _is_broken(name: str, scenario: Scenario, promised: Promises) -> bool:

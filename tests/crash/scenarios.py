@@ -30,6 +30,8 @@ class Scenario:
     """The index is lost: recovery may refuse the store, and `recover_index` must then build it again."""
     is_carried: bool = False
     """A directory to carry away: what it lists must be whole without any recovery."""
+    is_archive: bool = False
+    """What is promised is a model in an archive that lies in the store's directory."""
     has_threads: bool = False
     """Its system calls come in another order each time."""
 
@@ -65,5 +67,6 @@ SCENARIOS: dict[str, Scenario] = {
     "quarantine and collect": Scenario(before=(FIRST, SECOND), act=acts.collect_quarantine, breaks=FIRST),
     "download of a URL": Scenario(before=(SECOND,), act=acts.download_url),
     "export to a directory": Scenario(before=(SECOND,), act=acts.export_to, is_carried=True),
+    "export to a tar": Scenario(damage=acts.leave_archive, act=acts.export_tar, is_archive=True),
     "index built again": Scenario(before=(FIRST,), damage=acts.lose_index, act=acts.rebuild, rescues=True),
 }

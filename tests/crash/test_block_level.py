@@ -21,7 +21,7 @@ from tests.crash.tracing import prepare_root
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 LEAST_STATES = 500
-_PER_SCENARIO = 30
+_PER_SCENARIO = 28
 _CHECKED_EVERY = 10
 """So many states of which one is shown to e2fsck."""
 

@@ -9,9 +9,10 @@ import pytest
 from appliance.errors import ModelNotFound
 from appliance.store.files import Files
 from appliance.store.layout import Layout
-from tests.crash.acts import FIRST, REPLACED, SECOND
+from tests.crash.acts import ARCHIVE, FIRST, REPLACED, SECOND
 from tests.crash.call_points import Point, concerns, read_points, was_hit
 from tests.crash.judge import violations
+from tests.crash.models import blob
 from tests.crash.promises import promises
 from tests.crash.scenarios import SCENARIOS, prepare
 
@@ -92,7 +93,7 @@ def test_points_are_counted_over_all_calls_and_kept_below_the_root(tmp_path: Pat
         "7  +++ exited with 0 +++\n"
     )
 
-    assert read_points(log, "/s/store") == [Point("openat", 2), Point("fsync", 1)]
+    assert read_points(log, "/s/store") == [Point("openat", 2, only_looks=True), Point("fsync", 1)]
 
 
 def test_a_hit_elsewhere_is_no_hit(tmp_path: Path) -> None:
@@ -103,3 +104,16 @@ def test_a_hit_elsewhere_is_no_hit(tmp_path: Path) -> None:
 
     assert not was_hit(log, "/s/store", by="EIO")
     assert concerns("fsync(4</s/store>)", "/s/store")
+
+
+def test_an_archive_is_the_old_or_the_new_one_and_whole(memory: Path) -> None:
+    scenario, root = SCENARIOS["export to a tar"], memory / "store"
+    prepare(root, scenario)
+    said = [f"HAVE {FIRST.name} {FIRST.digest}"]
+    assert violations(root, scenario, said) == []
+    content = (root / ARCHIVE).read_bytes()
+
+    (root / ARCHIVE).write_bytes(content[: len(content) // 2])
+    assert violations(root, scenario, said)[0].startswith(f"I2, I5: {FIRST.name} stands for None")
+    (root / ARCHIVE).write_bytes(content.replace(blob(1)[:512], bytes(512)))
+    assert "first:latest is there, but" in violations(root, scenario, said)[0]

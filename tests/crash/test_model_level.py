@@ -23,7 +23,7 @@ from tests.crash.trees import write_tree
 pytestmark = [pytest.mark.crash, pytest.mark.timeout(300)]
 
 LEAST_STATES = 2000
-_MOST_PER_SCENARIO = 200
+_MOST_PER_SCENARIO = 145
 _OF_A_BUG_EVERY = 2
 """One state of so many, until the bug is found."""
 _RECOVERED_TWICE_EVERY = 4
@@ -36,6 +36,7 @@ BUGS = [
     ("no directory sync", "second import sharing blobs"),
     ("no directory sync", "delete and collect"),
     ("no directory sync", "export to a directory"),
+    ("no data sync", "export to a tar"),
     ("index in place", "replace tag"),
     ("index in place", "delete and collect"),
     ("rename before sync", "second import sharing blobs"),

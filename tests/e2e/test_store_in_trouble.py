@@ -170,8 +170,8 @@ def test_a_zeroed_index_keeps_no_daemon_from_serving_and_one_command_builds_it_a
         assert outpost(daemon, "run", "fixed", "Hi", "--max-tokens", "2").strip()
         refused = command(daemon, "list")
         assert (refused.returncode, "outpost verify --rebuild-index" in refused.stderr) == (74, True)
-        assert "built again with 1 names" in outpost(daemon, "verify", "--rebuild-index")
-        assert list(models(daemon)) == ["tiny:latest"]
+        assert "built again with 2 names" in outpost(daemon, "verify", "--rebuild-index")
+        assert sorted(models(daemon)) == ["other:latest", "tiny:latest"]
         assert outpost(daemon, "run", "tiny", "Hi", "--max-tokens", "2").strip()
 
 

@@ -133,8 +133,8 @@ class FakeStoreVerbs:
         self.calls.append(("rebuild_index",))
         return self.rebuilt
 
-    def gc(self, *, dry_run: bool = False, grace_s: float | None = None) -> Collected:
-        self.calls.append(("gc", dry_run, grace_s))
+    def gc(self, *, dry_run: bool = False, grace_s: float | None = None, arrivals: bool = False) -> Collected:
+        self.calls.append(("gc", dry_run, grace_s, *(["arrivals"] if arrivals else [])))
         if self.withheld:
             return Collected(blobs=0, size_bytes=0, withheld=self.withheld)
         return self.collected

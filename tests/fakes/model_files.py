@@ -86,7 +86,11 @@ class Changes:
 
 
 def make_store(
-    directory: Path, *, probe: FakeProbe | None = None, changes: Changes | None = None
+    directory: Path,
+    *,
+    probe: FakeProbe | None = None,
+    changes: Changes | None = None,
+    files: Files | None = None,
 ) -> ModelStore:
     """Without a floor, since the disk of a test may be full, and without waiting for the disk."""
     return open_store(
@@ -94,5 +98,5 @@ def make_store(
         StoreSettings(floor_fraction=0.0),
         probe=probe or FakeProbe(),
         on_change=changes or Changes(),
-        files=UnsyncedFiles(),
+        files=files or UnsyncedFiles(),
     )

@@ -60,6 +60,21 @@ def test_what_a_collection_leaves_is_told_and_freed_on_demand(tmp_path: Path, ti
     assert (freed["blobs"], freed["young"]["blobs"]) == (told["young"]["blobs"], 0)
 
 
+def test_what_was_cut_off_is_freed_directly(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "data").mkdir()
+    _done(alone(tmp_path, "import", str(tiny_model), "tiny"))
+    digest = "a" * 64
+    ingest = tmp_path / "data" / "store" / "ingest"
+    (ingest / f"{digest}.part").write_bytes(bytes(100_000))
+    (ingest / f"{digest}.json").write_text('{"size": 100000, "durable": [[0, 4096]]}')
+    told = _done(alone(tmp_path, "gc")).splitlines()
+    assert told[-1] == "to free it now: outpost gc --arrivals"
+    freed = json.loads(_done(alone(tmp_path, "gc", "--arrivals", "--json")))
+    assert (freed["arrivals"]["blobs"], freed["cut_off"]["blobs"]) == (1, 0)
+    assert freed["size_bytes"] == freed["arrivals"]["size_bytes"] >= 100_000
+    assert list(ingest.iterdir()) == []
+
+
 def test_a_model_comes_out_of_a_store_of_ollamas(tmp_path: Path, tiny_model: Path) -> None:
     (tmp_path / "data").mkdir()
     models = OllamaModels(tmp_path / "models")
@@ -112,9 +127,9 @@ def test_a_zeroed_index_is_told_and_built_again(tmp_path: Path, tiny_model: Path
     refused = alone(tmp_path, "list")
     assert refused.returncode == 74
     assert "outpost verify --rebuild-index" in refused.stderr
-    assert "built again with 1 names" in _done(alone(tmp_path, "verify", "--rebuild-index"))
+    assert "built again with 2 names" in _done(alone(tmp_path, "verify", "--rebuild-index"))
     names = [model["name"] for model in json.loads(_done(alone(tmp_path, "list", "--json")))["models"]]
-    assert names == ["tiny:latest"]
+    assert sorted(names) == ["other:latest", "tiny:latest"]
 
 
 def test_an_unnamed_host_is_not_called(tmp_path: Path) -> None:

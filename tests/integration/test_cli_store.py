@@ -179,6 +179,21 @@ def test_the_grace_goes_to_the_daemon_and_what_stayed_comes_back(desk: Desk) -> 
     assert desk.outpost("gc", "--grace", "7200").returncode == 64
 
 
+def test_what_was_cut_off_is_freed_when_it_is_asked_for(desk: Desk) -> None:
+    held = Kept(blobs=1, size_bytes=2_000_000_000)
+    desk.store.collected = Collected(blobs=0, size_bytes=0, cut_off=held)
+    assert desk.outpost("gc").stdout.splitlines()[1:] == [
+        "kept 2.0 GB in 1 blob cut off on the way in, for the next try: a week",
+        "to free it now: outpost gc --arrivals",
+    ]
+    desk.store.collected = Collected(blobs=1, size_bytes=2_000_000_000, arrivals=held)
+    done = desk.outpost("gc", "--arrivals")
+    assert desk.asked() == ("gc", False, None, "arrivals")
+    assert done.stdout == "freed 2.0 GB in 1 blob\nof that, 2.0 GB in 1 blob cut off on the way in\n"
+    told = json.loads(desk.outpost("gc", "--arrivals", "--json").stdout)
+    assert told["arrivals"] == {"blobs": 1, "size_bytes": 2_000_000_000}
+
+
 def test_a_model_of_a_directory_is_chosen_and_renamed(desk: Desk) -> None:
     (desk.home / "models").mkdir()
     done = desk.outpost("import", "models", "tiny", "--as", "mine")

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from appliance.gguf.values import ValueType
 from tests.daemon import Daemon
 from tests.fakes.damaged_gguf import split_in_two
+from tests.fakes.gguf_corpus import seeds
 from tests.fakes.model_files import generator
 from tests.fakes.oci_registry_faults import Exchange, FaultyRegistry
 from tests.integration.daemon_asking import ask, chat, health, lines, operate, served, succeeds
@@ -150,3 +152,20 @@ def test_a_model_quantised_at_create_is_adopted_probed_and_served(daemon: Daemon
     again = operate(daemon, "create", name="x", modelfile="FROM small", quantize="q8_0")
     assert "is Q4_K_M already" in again["error"]["message"]
     assert list((daemon.data / "store/ingest").iterdir()) == []
+
+
+def test_a_base_that_is_quantised_already_is_not_pulled_in_vain(
+    daemon: Daemon, server: FaultyRegistry
+) -> None:
+    quantised = seeds.generator().add("general.file_type", ValueType.UINT32, 3).render()
+    serve_hub(
+        server,
+        {"Tiny-Q4_1.gguf": quantised + bytes(64 << 20), "Tiny-F32.gguf": generator().read_bytes()},
+    )
+    told = operate(daemon, "create", name="x", modelfile="FROM hf.co/alice/Tiny-GGUF:Q4_1", quantize="q8_0")
+    assert "'hf.co/alice/Tiny-GGUF:Q4_1' is Q4_1 already" in told["error"]["message"]
+    assert blobs_of(daemon) == 0
+    assert list((daemon.data / "store/ingest").iterdir()) == []
+    assert server.sent_bytes < 16 << 20
+    succeeds(daemon, "create", name="small", modelfile="FROM hf.co/alice/Tiny-GGUF:F32", quantize="q4_K_M")
+    assert chat(daemon, "small", max_tokens=2).status_code == 200

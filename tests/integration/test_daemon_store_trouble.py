@@ -70,6 +70,8 @@ def test_a_flipped_bit_is_found_by_the_scheduled_scrub_told_refused_and_repaired
 
     assert broken["name"] == "tiny:latest"
     assert "has changed" in broken["reason"]
+    # The report reads the store; those who serve hear of it at the end of that piece of the round.
+    within(10, lambda: chat(daemon, "tiny", max_tokens=2).status_code == 503)
     assert error_of(chat(daemon, "tiny", max_tokens=2)) == (503, "model_broken")
     assert chat(daemon, "well", max_tokens=2).status_code == 200
     assert "blob_broken" in daemon.log()
@@ -94,6 +96,7 @@ def test_a_manifest_that_is_lost_withholds_collection_and_health_and_log_say_so(
     daemon.start()
     (told,) = health(daemon)["store"]["gc_withheld"]
     assert told.startswith("tiny:latest: ")
+    assert "\noutpost_store_gc_withheld 1\n" in daemon.get("/metrics")
     assert operate(daemon, "gc")["withheld"] == [told]
     within(20, lambda: "store_collection_withheld" in daemon.log())
     succeeds(daemon, "remove", name="tiny")
@@ -145,6 +148,7 @@ def test_a_damaged_index_keeps_no_daemon_from_serving_and_is_built_again(tmp_pat
         told = health(daemon)
         assert (told["live"], told["ready"]) == (True, True)
         assert "outpost verify --rebuild-index" in told["store"]["fault"]
+        assert "\noutpost_store_fault 1\n" in daemon.get("/metrics")
         assert chat(daemon, "fixed", max_tokens=2).status_code == 200
         assert error_of(chat(daemon, "tiny", max_tokens=2)) == (404, "model_not_found")
         refused = ask(daemon, "GET", "/outpost/v1/models")
@@ -153,10 +157,11 @@ def test_a_damaged_index_keeps_no_daemon_from_serving_and_is_built_again(tmp_pat
         assert operate(daemon, "import", path=str(generator()), name="x")["error"]["code"] == "store_fault"
 
         rebuilt = operate(daemon, "verify", rebuild_index=True)
-        assert rebuilt["rebuilt"] == ["registry.ollama.ai/library/tiny:latest"]
+        names = ["tiny:latest", "other:latest"]
+        assert rebuilt["rebuilt"] == [f"registry.ollama.ai/library/{name}" for name in names]
         assert rebuilt["broken"] == []
         assert health(daemon)["store"]["fault"] is None
-        assert served(daemon) == {"fixed", "tiny:latest"}
+        assert served(daemon) == {"fixed", *names}
         assert chat(daemon, "tiny", max_tokens=2).status_code == 200
         assert operate(daemon, "verify", rebuild_index=True)["rebuilt"] is None
         assert (daemon.data / "store/quarantine/index.json.damaged").exists() == (damage == "zeroed")

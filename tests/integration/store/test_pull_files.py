@@ -22,6 +22,7 @@ from appliance.store import retry
 from appliance.store.content import Progress
 from appliance.store.copy import copy
 from appliance.store.digest import digest_of
+from appliance.store.gc import collect
 from appliance.store.hub import remote_source
 from appliance.store.manifest import parse_manifest
 from appliance.store.model import read_model
@@ -81,6 +82,31 @@ def test_a_file_resumes_where_it_stopped(tmp_path: Path, server: FaultyRegistry)
         (blob,) = download(door, [f"{server.url}/tiny"], layout, lambda p: None)
         assert layout.path(blob.digest).read_bytes() == WEIGHTS
     assert server.sent_bytes < 1.2 * len(WEIGHTS)
+
+
+def test_a_part_that_is_yet_to_come_is_no_arrival_that_was_cut_off(
+    tmp_path: Path, server: FaultyRegistry
+) -> None:
+    for name, content in (("first", WEIGHTS), ("second", OTHER)):
+        server.answer_with(f"/{name}", _file(content, ETag=f'"{name}"'))
+    first, second = f"{server.url}/first", f"{server.url}/second"
+
+    def stop(progress: Progress) -> None:
+        if progress.completed_bytes:
+            raise KeyboardInterrupt
+
+    with door_to(server) as door, opened(tmp_path) as layout:
+        with pytest.raises(KeyboardInterrupt):
+            download(door, [second], layout, stop)
+        assert collect(layout, arrivals=True, dry_run=True).arrivals.blobs == 1
+        freed: list[int] = []
+        download(
+            door,
+            [first, second],
+            layout,
+            lambda _: freed.append(collect(layout, arrivals=True).arrivals.blobs),
+        )
+        assert set(freed) == {0}
 
 
 def test_a_file_that_changes_on_the_way_is_not_mixed(tmp_path: Path, server: FaultyRegistry) -> None:

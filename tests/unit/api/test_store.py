@@ -80,6 +80,8 @@ COLLECTED = {
     "grace_s": 3600.0,
     "young": {"blobs": 0, "size_bytes": 0, "first_in_s": None, "last_in_s": None},
     "at_work": {"blobs": 0, "size_bytes": 0},
+    "arrivals": {"blobs": 0, "size_bytes": 0},
+    "cut_off": {"blobs": 0, "size_bytes": 0},
     "withheld": [],
 }
 
@@ -99,6 +101,7 @@ COLLECTED = {
             {"rebuilt": None, "blobs": 3, "size_bytes": 2_000_000_000, "broken": []},
         ),
         ({"verb": "gc", "dry_run": True, "grace_s": 0}, "gc", {**COLLECTED, "dry_run": True}),
+        ({"verb": "gc", "arrivals": True}, "gc", {**COLLECTED, "dry_run": False}),
     ],
 )
 def test_every_verb_ends_with_success_and_its_outcome(

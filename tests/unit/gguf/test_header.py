@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import string
 import struct
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.errors import ModelInvalid
+from appliance.errors import FileUnreadable, ModelInvalid
 from appliance.gguf.cursor import Cursor, Malformed
 from appliance.gguf.header import Header, Limits, read_header
 from appliance.gguf.values import NumberArray, StringArray, ValueType
@@ -199,8 +200,20 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path) -> None
             cursor.take(200, "the header")
 
 
-def test_a_missing_file_is_refused_by_its_name(tmp_path: Path) -> None:
-    assert reason(tmp_path / "absent.gguf") == "the file cannot be read: No such file or directory"
+def test_that_a_file_cannot_be_read_says_nothing_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FileUnreadable, match=r"absent\.gguf could not be read now: No such file") as absent:
+        read_header(tmp_path / "absent.gguf")
+    path = write(tmp_path / "sound.gguf", generator())
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("appliance.gguf.cursor.Cursor._read", fail)
+    with pytest.raises(FileUnreadable, match="Input/output error") as lost:
+        read_header(path)
+    assert [caught.value.fields["errno"] for caught in (absent, lost)] == [errno.ENOENT, errno.EIO]
 
 
 def test_a_fifo_does_not_hold_the_reader_up(tmp_path: Path) -> None:

@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
+from appliance.errors import ModelNotFound
+from appliance.store.content import unreported
+from appliance.store.descriptor import Descriptor
 from appliance.store.files import Files
 from appliance.store.layout import Layout
 from appliance.store.reference import parse_reference
-from tests.fakes.fake_models import blob_of
+from tests.fakes.fake_models import FakeSource, blob_of
 
 NAME = parse_reference("tiny")
 
@@ -41,6 +46,16 @@ def flip(path: Path) -> None:
     with path.open("r+b") as file:
         file.write(content)
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def half_arrived(layout: Layout, source: FakeSource | None = None) -> Descriptor:
+    """Cut off in the middle; what is there of it waits for the next try."""
+    source = source or FakeSource()
+    source.fail_after = 4000
+    blob = source.add(os.urandom(10_000))
+    with pytest.raises(ModelNotFound):
+        layout.take(blob, source, unreported)
+    return blob
 
 
 def index_time_s(layout: Layout) -> float:

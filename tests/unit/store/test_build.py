@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from appliance.errors import (
     InvalidReference,
     InvalidRequest,
     ModelfileInvalid,
+    ModelInvalid,
     ModelNotFound,
     NotAllowed,
     TemplateInvalid,
@@ -24,18 +25,10 @@ from appliance.store.sources import Gguf, joined
 from appliance.store.store import ModelStore
 from tests.fakes import tiny_gguf
 from tests.fakes.gguf_corpus import seeds
-from tests.fakes.model_files import Told, adapter, generator, make_store
+from tests.fakes.model_files import Told, adapter, generator
 
 GO = "{{ range .Messages }}<|{{ .Role }}|>{{ .Content }}{{ end }}<|assistant|>"
 JINJA = "{% for message in messages %}{{ message.content }}{% endfor %}"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ModelStore]:
-    made = make_store(tmp_path / "data")
-    made.import_file(generator(), "tiny", unreported)
-    yield made
-    made.close()
 
 
 def weights_of(store: ModelStore, name: str) -> list[Path]:
@@ -45,49 +38,51 @@ def weights_of(store: ModelStore, name: str) -> list[Path]:
 # ── from ────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_model_of_a_named_one_costs_only_what_is_new(store: ModelStore) -> None:
-    assert store.create("brief", "FROM tiny\nSYSTEM be brief", unreported) == "brief:latest"
-    (row,) = store.list("brief")
+def test_a_model_of_a_named_one_costs_only_what_is_new(stocked: ModelStore) -> None:
+    assert stocked.create("brief", "FROM tiny\nSYSTEM be brief", unreported) == "brief:latest"
+    (row,) = stocked.list("brief")
     assert row.unique_bytes < 2000
-    assert weights_of(store, "brief:latest") == weights_of(store, "tiny:latest")
+    assert weights_of(stocked, "brief:latest") == weights_of(stocked, "tiny:latest")
 
 
-def test_a_path_is_relative_to_the_modelfile(store: ModelStore, tmp_path: Path) -> None:
+def test_a_path_is_relative_to_the_modelfile(stocked: ModelStore, tmp_path: Path) -> None:
     (tmp_path / "w.gguf").write_bytes(generator(seed=2).read_bytes())
-    store.create("mine", "FROM ./w.gguf", unreported, base_dir=tmp_path)
-    assert store.show("mine").listed.architecture == "llama"
+    stocked.create("mine", "FROM ./w.gguf", unreported, base_dir=tmp_path)
+    assert stocked.show("mine").listed.architecture == "llama"
 
 
-def test_a_word_is_a_file_where_there_is_one_and_a_name_elsewhere(store: ModelStore, tmp_path: Path) -> None:
+def test_a_word_is_a_file_where_there_is_one_and_a_name_elsewhere(
+    stocked: ModelStore, tmp_path: Path
+) -> None:
     (tmp_path / "tiny").write_bytes(generator(seed=2).read_bytes())
-    store.create("file", "FROM tiny", unreported, base_dir=tmp_path)
-    store.create("name", "FROM tiny", unreported)
-    assert weights_of(store, "file:latest") != weights_of(store, "tiny:latest")
-    assert weights_of(store, "name:latest") == weights_of(store, "tiny:latest")
+    stocked.create("file", "FROM tiny", unreported, base_dir=tmp_path)
+    stocked.create("name", "FROM tiny", unreported)
+    assert weights_of(stocked, "file:latest") != weights_of(stocked, "tiny:latest")
+    assert weights_of(stocked, "name:latest") == weights_of(stocked, "tiny:latest")
 
 
 @pytest.mark.parametrize("path", ["/etc/hostname", "./w.gguf", "../w.gguf", "~/w.gguf", "/proc/self/mem"])
 @pytest.mark.parametrize("instruction", ["FROM", "FROM tiny\nADAPTER", "FROM tiny\nDRAFT"])
-def test_another_machine_may_name_no_path(store: ModelStore, path: str, instruction: str) -> None:
+def test_another_machine_may_name_no_path(stocked: ModelStore, path: str, instruction: str) -> None:
     with pytest.raises((NotAllowed, ModelfileInvalid), match=r"\(line [12]\)"):
-        store.create("x", f"{instruction} {path}", unreported)
+        stocked.create("x", f"{instruction} {path}", unreported)
 
 
-def test_a_word_of_another_machine_is_never_looked_up_as_a_file(store: ModelStore) -> None:
+def test_a_word_of_another_machine_is_never_looked_up_as_a_file(stocked: ModelStore) -> None:
     with pytest.raises(ModelNotFound):
-        store.create("x", "FROM README.md", unreported)
+        stocked.create("x", "FROM README.md", unreported)
 
 
-def test_another_machine_names_blobs_by_digest(store: ModelStore) -> None:
-    digest = f"sha256:{weights_of(store, 'tiny:latest')[0].name}"
+def test_another_machine_names_blobs_by_digest(stocked: ModelStore) -> None:
+    digest = f"sha256:{weights_of(stocked, 'tiny:latest')[0].name}"
     for number, spelt in enumerate((digest, f"@{digest}", digest.replace(":", "-"))):
-        store.create(f"x{number}", f"FROM {spelt}", unreported)
-    assert weights_of(store, "x2:latest") == weights_of(store, "tiny:latest")
+        stocked.create(f"x{number}", f"FROM {spelt}", unreported)
+    assert weights_of(stocked, "x2:latest") == weights_of(stocked, "tiny:latest")
 
 
-def test_a_digest_that_is_not_there_is_not_found(store: ModelStore) -> None:
+def test_a_digest_that_is_not_there_is_not_found(stocked: ModelStore) -> None:
     with pytest.raises(ModelNotFound):
-        store.create("x", f"FROM sha256:{'0' * 64}", unreported)
+        stocked.create("x", f"FROM sha256:{'0' * 64}", unreported)
 
 
 @pytest.mark.parametrize(
@@ -102,97 +97,120 @@ def test_a_digest_that_is_not_there_is_not_found(store: ModelStore) -> None:
         ("FROM ..bad..", "FROM:"),
     ],
 )
-def test_what_makes_no_model_is_refused(store: ModelStore, tmp_path: Path, text: str, told: str) -> None:
+def test_what_makes_no_model_is_refused(stocked: ModelStore, tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "w.gguf").write_bytes(generator(seed=2).read_bytes())
     (tmp_path / "v.gguf").write_bytes(generator(seed=3).read_bytes())
     (tmp_path / "lora.gguf").write_bytes(adapter().read_bytes())
     with pytest.raises(ModelfileInvalid, match=told):
-        store.create("x", text, unreported, base_dir=tmp_path)
-    assert len(store.list()) == 1
+        stocked.create("x", text, unreported, base_dir=tmp_path)
+    assert len(stocked.list()) == 1
 
 
-def test_an_adapter_and_a_draft_become_part_of_the_model(store: ModelStore) -> None:
-    store.create(
+@pytest.mark.parametrize(
+    ("second", "refused"),
+    [
+        ("ADAPTER ./w.gguf", "no GGUF of one adapter"),
+        ("ADAPTER ./page.gguf", "it is no GGUF file"),
+        ("DRAFT ./lora.gguf", "no GGUF of one model"),
+        ("DRAFT ./parts", "a split GGUF cannot be a draft model"),
+    ],
+)
+def test_a_companion_of_another_kind_is_refused_before_a_byte_is_copied(
+    stocked: ModelStore, tmp_path: Path, second: str, refused: str
+) -> None:
+    (tmp_path / "w.gguf").write_bytes(generator(seed=2).read_bytes())
+    (tmp_path / "lora.gguf").write_bytes(adapter().read_bytes())
+    (tmp_path / "page.gguf").write_bytes(b"<html>" * 100)
+    (tmp_path / "parts").mkdir()
+    seeds.write_split(tmp_path / "parts")
+    blobs = set(stocked.layout.places.blobs.iterdir())
+    with pytest.raises((ModelfileInvalid, ModelInvalid, Unsupported), match=refused):
+        stocked.create("x", f"FROM ./w.gguf\n{second}", unreported, base_dir=tmp_path)
+    assert set(stocked.layout.places.blobs.iterdir()) == blobs
+
+
+def test_an_adapter_and_a_draft_become_part_of_the_model(stocked: ModelStore) -> None:
+    stocked.create(
         "legal", f"FROM tiny\nADAPTER {adapter()}\nDRAFT {generator(seed=5)}", unreported, base_dir=Path("/")
     )
-    (spec,) = [spec for spec in store.serve_specs() if spec.name == "legal:latest"]
+    (spec,) = [spec for spec in stocked.serve_specs() if spec.name == "legal:latest"]
     assert len(spec.adapters) == 1
     assert spec.draft is not None
-    assert store.show("legal").modelfile.count("sha256:") == 3
+    assert stocked.show("legal").modelfile.count("sha256:") == 3
 
 
 @pytest.mark.parametrize("draft", ["./w.gguf", "w.gguf", "./dir/../w.gguf", "link.gguf", "copy.gguf"])
 def test_a_draft_is_not_the_base_under_another_spelling(
-    store: ModelStore, tmp_path: Path, draft: str
+    stocked: ModelStore, tmp_path: Path, draft: str
 ) -> None:
     (tmp_path / "dir").mkdir()
     for name in ("w.gguf", "copy.gguf"):
         (tmp_path / name).write_bytes(generator(seed=2).read_bytes())
     (tmp_path / "link.gguf").symlink_to("w.gguf")
     with pytest.raises(ModelfileInvalid, match=r"\(line 2\): DRAFT is the same file as FROM"):
-        store.create("x", f"FROM {tmp_path}/w.gguf\nDRAFT {draft}", unreported, base_dir=tmp_path)
-    assert len(store.list()) == 1
+        stocked.create("x", f"FROM {tmp_path}/w.gguf\nDRAFT {draft}", unreported, base_dir=tmp_path)
+    assert len(stocked.list()) == 1
 
 
-def test_a_directory_gives_its_only_gguf(store: ModelStore, tmp_path: Path) -> None:
+def test_a_directory_gives_its_only_gguf(stocked: ModelStore, tmp_path: Path) -> None:
     (tmp_path / "dir").mkdir()
     (tmp_path / "dir/w.gguf").write_bytes(generator(seed=2).read_bytes())
     (tmp_path / "dir/README.md").write_text("hello")
-    store.create("mine", "FROM ./dir", unreported, base_dir=tmp_path)
-    assert len(weights_of(store, "mine:latest")) == 1
+    stocked.create("mine", "FROM ./dir", unreported, base_dir=tmp_path)
+    assert len(weights_of(stocked, "mine:latest")) == 1
 
 
 # ── the rest of a Modelfile ─────────────────────────────────────────────────────────────────────────
 
 
-def test_instructions_replace_and_licences_add_up(store: ModelStore) -> None:
-    store.create(
+def test_instructions_replace_and_licences_add_up(stocked: ModelStore) -> None:
+    stocked.create(
         "a",
         "FROM tiny\nSYSTEM one\nPARAMETER temperature 0.5\nPARAMETER stop A\nLICENSE first\n"
         "MESSAGE user hi\nMESSAGE assistant hello",
         unreported,
     )
-    store.create("b", "FROM a\nSYSTEM two\nPARAMETER stop B\nLICENSE second", unreported)
-    shown = store.show("b")
+    stocked.create("b", "FROM a\nSYSTEM two\nPARAMETER stop B\nLICENSE second", unreported)
+    shown = stocked.show("b")
     assert shown.system == "two"
     assert shown.parameters == {"temperature": 0.5, "stop": ("B",)}
     assert shown.licences == ("first", "second")
     assert shown.messages == (("user", "hi"), ("assistant", "hello"))
 
 
-def test_an_empty_text_takes_away_what_the_base_has(store: ModelStore) -> None:
-    store.create("a", f"FROM tiny\nSYSTEM one\nTEMPLATE {JINJA}", unreported)
-    store.create("b", 'FROM a\nSYSTEM ""\nTEMPLATE ""', unreported)
-    assert store.show("b").system is None
-    assert store.show("b").template == tiny_gguf.CHATML
+def test_an_empty_text_takes_away_what_the_base_has(stocked: ModelStore) -> None:
+    stocked.create("a", f"FROM tiny\nSYSTEM one\nTEMPLATE {JINJA}", unreported)
+    stocked.create("b", 'FROM a\nSYSTEM ""\nTEMPLATE ""', unreported)
+    assert stocked.show("b").system is None
+    assert stocked.show("b").template == tiny_gguf.CHATML
 
 
-def test_the_modelfile_that_show_prints_makes_the_same_model(store: ModelStore) -> None:
-    store.create(
+def test_the_modelfile_that_show_prints_makes_the_same_model(stocked: ModelStore) -> None:
+    stocked.create(
         "a", f'FROM tiny\nSYSTEM """two\nlines"""\nTEMPLATE {JINJA}\nPARAMETER top_k 3\nLICENSE x', unreported
     )
-    store.create("b", store.show("a").modelfile, unreported)
-    first, second = store.show("a"), store.show("b")
+    stocked.create("b", stocked.show("a").modelfile, unreported)
+    first, second = stocked.show("a"), stocked.show("b")
     assert (first.system, first.template, first.parameters) == (
         second.system,
         second.template,
         second.parameters,
     )
-    assert weights_of(store, "a:latest") == weights_of(store, "b:latest")
+    assert weights_of(stocked, "a:latest") == weights_of(stocked, "b:latest")
 
 
-def test_jinja_is_kept_and_go_is_converted(store: ModelStore) -> None:
-    store.create("jinja", f"FROM tiny\nTEMPLATE {JINJA}", unreported)
-    store.create("go", f'FROM tiny\nTEMPLATE """{GO}"""', unreported)
-    assert store.show("jinja").template == JINJA
-    converted = store.show("go").template
+def test_jinja_is_kept_and_go_is_converted(stocked: ModelStore) -> None:
+    stocked.create("jinja", f"FROM tiny\nTEMPLATE {JINJA}", unreported)
+    stocked.create("go", f'FROM tiny\nTEMPLATE """{GO}"""', unreported)
+    assert stocked.show("jinja").template == JINJA
+    converted = stocked.show("go").template
     assert converted is not None
     assert "{%" in converted
 
 
-def test_go_that_cannot_be_converted_is_refused(store: ModelStore) -> None:
+def test_go_that_cannot_be_converted_is_refused(stocked: ModelStore) -> None:
     with pytest.raises(TemplateInvalid):
-        store.create("x", "FROM tiny\nTEMPLATE {{ call .Function }}", unreported)
+        stocked.create("x", "FROM tiny\nTEMPLATE {{ call .Function }}", unreported)
 
 
 @pytest.mark.parametrize(
@@ -214,15 +232,15 @@ def test_the_two_template_languages_are_told_apart(text: str, expected: bool) ->
     assert is_jinja(text) is expected
 
 
-def test_what_has_no_effect_is_told(store: ModelStore) -> None:
+def test_what_has_no_effect_is_told(stocked: ModelStore) -> None:
     told = Told()
-    store.create("x", "FROM tiny\nPARAMETER num_keep 4", told)
+    stocked.create("x", "FROM tiny\nPARAMETER num_keep 4", told)
     assert any(status.startswith("warning: parameter 'num_keep'") for status in told.statuses)
 
 
-def test_a_bad_modelfile_names_its_line(store: ModelStore) -> None:
+def test_a_bad_modelfile_names_its_line(stocked: ModelStore) -> None:
     with pytest.raises(ModelfileInvalid, match=r"\(line 2\)"):
-        store.create("x", "FROM tiny\nPARAMETER nonsense 1", unreported)
+        stocked.create("x", "FROM tiny\nPARAMETER nonsense 1", unreported)
 
 
 # ── quantising ──────────────────────────────────────────────────────────────────────────────────────
@@ -286,23 +304,23 @@ def test_a_file_name_becomes_a_name(file: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["日本.gguf", ".gguf", "---.gguf", "_.GGUF"])
-def test_a_file_name_that_gives_none_asks_for_one(store: ModelStore, tmp_path: Path, file: str) -> None:
+def test_a_file_name_that_gives_none_asks_for_one(stocked: ModelStore, tmp_path: Path, file: str) -> None:
     path = tmp_path / file
     path.write_bytes(generator(seed=2).read_bytes())
     with pytest.raises(InvalidReference, match="give the model a NAME of its own") as caught:
-        store.import_file(path, None, unreported)
+        stocked.import_file(path, None, unreported)
     assert repr(file) in caught.value.message
-    assert store.import_file(path, "nihon", unreported) == ["nihon:latest"]
+    assert stocked.import_file(path, "nihon", unreported) == ["nihon:latest"]
 
 
-def test_a_split_model_is_one_model_and_its_modelfile_says_so(store: ModelStore, tmp_path: Path) -> None:
+def test_a_split_model_is_one_model_and_its_modelfile_says_so(stocked: ModelStore, tmp_path: Path) -> None:
     paths = seeds.write_split(tmp_path)
-    assert store.import_file(paths[1], None, unreported) == ["big:latest"]
-    whole = weights_of(store, "big:latest")
+    assert stocked.import_file(paths[1], None, unreported) == ["big:latest"]
+    whole = weights_of(stocked, "big:latest")
     assert [path.read_bytes() for path in whole] == [path.read_bytes() for path in paths]
-    assert len(store.show("big").tensors) == len(seeds.generator().tensors)
-    store.create("again", store.show("big").modelfile, unreported)
-    assert weights_of(store, "again:latest") == whole
+    assert len(stocked.show("big").tensors) == len(seeds.generator().tensors)
+    stocked.create("again", stocked.show("big").modelfile, unreported)
+    assert weights_of(stocked, "again:latest") == whole
 
 
 def part(number: int | None) -> Gguf:

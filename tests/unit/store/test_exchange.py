@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,13 +13,6 @@ from appliance.store.store import ModelStore
 from tests.fakes.model_files import generator, make_store
 
 REF_NAME = "org.opencontainers.image.ref.name"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ModelStore]:
-    made = make_store(tmp_path / "ours")
-    yield made
-    made.close()
 
 
 @pytest.fixture

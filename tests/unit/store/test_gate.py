@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -23,7 +23,7 @@ from appliance.store.store import ModelStore
 from tests.fakes.artifacts import OLLAMA, Artifact
 from tests.fakes.gguf_corpus import seeds
 from tests.fakes.gguf_corpus.raw import RawGguf
-from tests.fakes.model_files import FakeProbe, adapter, generator, make_store
+from tests.fakes.model_files import FakeProbe, adapter, generator
 from tests.fakes.stored_models import write_stick
 
 W: Final = generator().read_bytes()
@@ -32,18 +32,6 @@ LORA: Final = adapter().read_bytes()
 PROJECTOR: Final = seeds.projector().render()
 SOUND: Final = {"adapter": LORA, "projector": PROJECTOR, "draft": DRAFT}
 """A good file for each role beside the weights'."""
-
-
-@pytest.fixture
-def probe() -> FakeProbe:
-    return FakeProbe()
-
-
-@pytest.fixture
-def store(tmp_path: Path, probe: FakeProbe) -> Iterator[ModelStore]:
-    made = make_store(tmp_path / "data", probe=probe)
-    yield made
-    made.close()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import os
+import math
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,7 +10,6 @@ import pytest
 from appliance.errors import (
     InsufficientSpace,
     ModelBroken,
-    ModelNotFound,
 )
 from appliance.store.age import Ages
 from appliance.store.check import check, tree
@@ -24,7 +23,7 @@ from appliance.store.kept import PROTECTED_S
 from appliance.store.layout import Layout
 from appliance.store.reference import parse_reference
 from tests.fakes.fake_models import FakeSource, blob_of, store_model
-from tests.unit.store.layout_desk import NAME, Clock, blob_path, index_time_s
+from tests.unit.store.layout_desk import NAME, Clock, blob_path, half_arrived, index_time_s
 
 
 def test_what_a_name_has_let_go_of_is_collected_at_once(layout: Layout, root: Path) -> None:
@@ -209,18 +208,6 @@ def test_a_trial_without_a_grace_forgets_no_promise(layout: Layout, clock: Clock
     assert blob_of(b"weights").digest not in collect(layout, now=later_s).blobs
 
 
-def test_what_was_broken_off_is_told_as_arriving(layout: Layout) -> None:
-    source = FakeSource(fail_after=4000)
-    blob = source.add(os.urandom(10_000))
-    with pytest.raises(ModelNotFound):
-        layout.take(blob, source, unreported)
-
-    report = collect(layout, grace_s=0)
-
-    assert (report.leftovers, report.at_work.blobs) == ((), 1)
-    assert layout.places.part(blob.digest).exists()
-
-
 def test_nothing_goes_while_a_manifest_cannot_be_read(layout: Layout) -> None:
     resolved = store_model(layout, "tiny", b"weights")
     layout.quarantine(resolved.descriptor.digest, "lost")
@@ -231,20 +218,6 @@ def test_nothing_goes_while_a_manifest_cannot_be_read(layout: Layout) -> None:
     assert report.blobs == ()
     assert report.withheld
     assert "tiny" in report.withheld[0]
-
-
-def test_parts_nobody_came_back_for_go_after_a_week(layout: Layout, clock: Clock) -> None:
-    source = FakeSource(fail_after=4000)
-    blob = source.add(os.urandom(10_000))
-    with pytest.raises(ModelNotFound):
-        layout.take(blob, source, unreported)
-
-    assert collect(layout).leftovers == ()
-    clock.now += LEFTOVER_S + 60
-    report = collect(layout, now=index_time_s(layout) + LEFTOVER_S + 60)
-
-    assert report.leftovers == (blob.digest,)
-    assert list(layout.places.ingest.iterdir()) == []
 
 
 def test_old_quarantine_gives_its_bytes_back_and_keeps_the_reason_while_it_is_needed(
@@ -265,19 +238,11 @@ def test_old_quarantine_gives_its_bytes_back_and_keeps_the_reason_while_it_is_ne
     assert list(layout.places.quarantine.iterdir()) == []
 
 
-def _half_arrived(layout: Layout) -> Descriptor:
-    source = FakeSource(fail_after=4000)
-    blob = source.add(os.urandom(10_000))
-    with pytest.raises(ModelNotFound):
-        layout.take(blob, source, unreported)
-    return blob
-
-
 def test_a_clock_that_is_set_while_we_run_makes_nothing_old(layout: Layout, clock: Clock) -> None:
     """A board without a clock of its own: the network tells the time, and it is fifty years later."""
-    half = _half_arrived(layout)
+    half = half_arrived(layout)
     whole = layout.put(b"no name yet", "text/plain")
-    layout.touched.clear()
+    layout.touches.forget_until(math.inf)
     clock.now += 60
 
     report = collect(layout, now=time.time() + 50 * 365 * 86_400)

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from appliance.store.show import ShownModel
 from appliance.store.store import ModelStore
 from tests.fakes.artifacts import DOCKER_IMAGE, OLLAMA, Artifact
 from tests.fakes.gguf_corpus import seeds
-from tests.fakes.model_files import Told, generator, make_store
+from tests.fakes.model_files import Told, generator
 from tests.fakes.stored_models import write_stick
 
 CONFIG = {
@@ -30,13 +29,6 @@ CONFIG = {
 }
 GO = "{{ range .Messages }}<|{{ .Role }}|>{{ .Content }}{{ end }}<|assistant|>"
 PARAMS = b'{"temperature":0.5,"stop":["A","B"],"num_keep":4,"top_k":3.0,"seed":1e18,"chill\\nFROM x":"w\\nx"}'
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ModelStore]:
-    made = make_store(tmp_path / "data")
-    yield made
-    made.close()
 
 
 def bring(store: ModelStore, directory: Path, artifact: Artifact) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,18 +33,6 @@ TINY = f"{LIBRARY}/tiny:latest"
 @pytest.fixture
 def models(tmp_path: Path) -> OllamaModels:
     return OllamaModels(tmp_path / "models")
-
-
-@pytest.fixture
-def probe() -> FakeProbe:
-    return FakeProbe()
-
-
-@pytest.fixture
-def store(tmp_path: Path, probe: FakeProbe) -> Iterator[ModelStore]:
-    made = make_store(tmp_path / "data", probe=probe)
-    yield made
-    made.close()
 
 
 def weights() -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,13 +25,6 @@ def stick(tmp_path: Path) -> Path:
     store.export("two", tmp_path / "two.tar", unreported)
     store.close()
     return tmp_path / "stick"
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ModelStore]:
-    made = make_store(tmp_path / "second")
-    yield made
-    made.close()
 
 
 def test_what_lies_at_a_path_is_known_by_its_signs(stick: Path, tmp_path: Path) -> None:

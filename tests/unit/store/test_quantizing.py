@@ -1,36 +1,20 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from appliance.errors import InvalidRequest
-from appliance.store.admission import GgufFacts, GgufKind
 from appliance.store.quantizing import check_source
-
-FACTS = GgufFacts(
-    kind=GgufKind.MODEL,
-    architecture="llama",
-    parameters=3200,
-    quantization="F32",
-    context_length=None,
-    size_bytes=13_000,
-    weight_bytes=12_800,
-    chat_template=None,
-    shape=None,
-    notes=(),
-)
 
 
 @pytest.mark.parametrize("quantization", ["F16", "BF16", "F32"])
 def test_wide_weights_can_be_quantised(quantization: str) -> None:
-    check_source(replace(FACTS, quantization=quantization), "q4_K_M", model="m")
+    check_source(quantization, "q4_K_M", model="m")
 
 
 @pytest.mark.parametrize("quantization", ["Q8_0", "Q4_K_M", "MXFP4", None])
 def test_others_cannot_and_are_told_both_types_and_what_to_do(quantization: str | None) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        check_source(replace(FACTS, quantization=quantization), "q4_K_M", model="m.gguf")
+        check_source(quantization, "q4_K_M", model="m.gguf")
     assert caught.value.message == (
         f"quantize: 'm.gguf' is {quantization or 'quantised'} already, "
         "and q4_K_M is made of F16, BF16 or F32 weights only; "

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import (
+    InsufficientSpace,
     ManifestInvalid,
     ModelBroken,
     ModelNotFound,
@@ -104,9 +105,62 @@ def test_a_quarantine_that_was_interrupted_is_decided_by_hashing(root: Path) -> 
             layout.path(blob_of(b"rotten").digest)
 
 
-def test_the_names_are_built_again_from_the_index_before_and_from_manifests(root: Path) -> None:
+@pytest.mark.parametrize("damage", [b"\x00" * 300, b"", None], ids=["zeroed", "emptied", "gone"])
+def test_a_lost_index_loses_no_name_not_even_the_newest(root: Path, damage: bytes | None) -> None:
     with Layout(root, files=Files()) as layout:
         first = store_model(layout, "tiny", b"weights")
+        store_model(layout, "gone", b"gone weights")
+        layout.untag(parse_reference("gone"))
+        second = store_model(layout, "other", b"more")
+    (root / "index.json").unlink()
+    if damage is not None:
+        (root / "index.json").write_bytes(damage)
+
+    names = recover_index(root, files=Files())
+
+    assert names[:2] == [f"registry.ollama.ai/library/{name}:latest" for name in ("tiny", "other")]
+    assert all("/recovered-" in name for name in names[2:])  # what was removed and not collected
+    with Layout(root, files=Files()) as layout:
+        assert layout.lookup(NAME) == first.descriptor
+        assert layout.lookup(parse_reference("other")).digest == second.descriptor.digest
+    assert (root / "index.json.copy").read_bytes() == (root / "index.json").read_bytes()
+
+
+def _without_copies(root: Path, fault: Exception) -> Files:
+    class _Files(Files):
+        def write_aside(self, path: Path, content: bytes) -> None:
+            if path == root / "index.json.copy":
+                raise fault
+            super().write_aside(path, content)
+
+    return _Files()
+
+
+def test_a_name_whose_copy_the_disk_refused_is_there_and_the_next_start_copies_it(root: Path) -> None:
+    full = InsufficientSpace(needed_bytes=1, available_bytes=0, floor_bytes=0, directory="d")
+    with Layout(root, files=_without_copies(root, full)) as layout:
+        store_model(layout, "tiny", b"weights")
+    assert not (root / "index.json.copy").exists()
+
+    with Layout(root, files=Files()) as layout:
+        layout.lookup(NAME)
+        assert (root / "index.json.copy").read_bytes() == (root / "index.json").read_bytes()
+
+
+def test_a_damaged_index_is_never_copied(root: Path) -> None:
+    with Layout(root, files=Files()) as layout:
+        store_model(layout, "tiny", b"weights")
+    copy = (root / "index.json.copy").read_bytes()
+    (root / "index.json").write_bytes(b"\x00" * 300)
+
+    with Layout(root, files=Files(), lenient=True):
+        assert (root / "index.json.copy").read_bytes() == copy
+
+
+def test_the_names_are_built_again_from_the_copy_and_from_manifests(root: Path) -> None:
+    with Layout(root, files=Files()) as layout:
+        first = store_model(layout, "tiny", b"weights")
+    with Layout(root, files=_without_copies(root, StoreFault(path="d", reason="?"))) as layout:
         second = store_model(layout, "other", b"more")
     (root / "index.json").write_bytes(b"\x00" * 300)
 

@@ -182,7 +182,7 @@ def test_a_read_error_of_the_medium_quarantines_the_blob_and_is_told(
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patched:
-        patched.setattr("appliance.store.examine.os.pread", fail)
+        patched.setattr("appliance.store.files.os.pread", fail)
         report = scrubber.step(1 << 20)
 
     assert report.round_finished

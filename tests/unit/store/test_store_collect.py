@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,7 @@ import pytest
 from appliance.daemon.store_health import store_health
 from appliance.store.content import Progress, unreported
 from appliance.store.store import ModelStore
-from tests.fakes.model_files import generator, make_store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ModelStore]:
-    made = make_store(tmp_path)
-    yield made
-    made.close()
+from tests.fakes.model_files import generator
 
 
 def test_a_collection_without_a_grace_takes_nothing_of_a_verb_at_work(store: ModelStore) -> None:
