@@ -12,21 +12,25 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import falcon
 
 from appliance.api import json_shape
 from appliance.errors import BodyTooLarge, InvalidRequest
 
+Value = TypeVar("Value")
+
 _SURROGATE_ESCAPE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)
 class _Misfit:
-    """Stands where a number was that we do not take, until its place in the body is known."""
+    """Stands where something was that we do not take, until its place in the body is known."""
 
     reason: str
+    key: str = ""
+    """Of the object that stood here, the one at fault."""
 
 
 def read(req: falcon.Request, *, limit_bytes: int) -> dict[str, Any]:
@@ -45,15 +49,15 @@ def parse(body: bytes) -> dict[str, Any]:
     json_shape.check(body)
     misfits: list[_Misfit] = []
 
-    def noted(number: float | _Misfit) -> float | _Misfit:
-        if isinstance(number, _Misfit):
-            misfits.append(number)
-        return number
+    def noted(value: Value | _Misfit) -> Value | _Misfit:
+        if isinstance(value, _Misfit):
+            misfits.append(value)
+        return value
 
     try:
         value = json.loads(
             body.decode("utf-8"),
-            object_pairs_hook=_object,
+            object_pairs_hook=lambda pairs: noted(_object(pairs)),
             parse_constant=lambda text: noted(_Misfit(f"{text} is not JSON")),
             parse_float=lambda text: noted(_finite(text)),
             parse_int=lambda text: noted(_bounded_int(text)),
@@ -62,10 +66,10 @@ def parse(body: bytes) -> dict[str, Any]:
         raise InvalidRequest(reason=f"the body is not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
         raise InvalidRequest(reason=f"the body is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InvalidRequest(reason="the body must be a JSON object")
     if misfits:
         _refuse_misfits(value, path="")
+    if not isinstance(value, dict):
+        raise InvalidRequest(reason="the body must be a JSON object")
     if _SURROGATE_ESCAPE.search(body):
         _refuse_surrogates(value, path="")
     return value
@@ -84,13 +88,13 @@ def _check_content_type(req: falcon.Request) -> None:
         )
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Misfit:
     result = dict(pairs)
     if len(result) != len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise InvalidRequest(reason="the key stands there twice", param=_printable(key))
+                return _Misfit("the key stands there twice", key)
             seen.add(key)
     return result
 
@@ -110,7 +114,8 @@ def _bounded_int(text: str) -> int | _Misfit:
 def _refuse_misfits(value: object, *, path: str) -> None:
     """Depth is bounded (`json_shape`), so recursion is safe."""
     if isinstance(value, _Misfit):
-        raise InvalidRequest(reason=value.reason, param=path or None)
+        steps = [step for step in (path, _printable(value.key)) if step]
+        raise InvalidRequest(reason=value.reason, param=".".join(steps) or None)
     inner = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
     for key, item in inner:
         name = _printable(str(key))

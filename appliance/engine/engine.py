@@ -20,6 +20,7 @@ from appliance.engine.admission import Admission
 from appliance.engine.backend import Backend, Span, Vocabulary
 from appliance.engine.cost import StepCost
 from appliance.engine.drafting import Drafter
+from appliance.engine.grammar_turns import GrammarTurns
 from appliance.engine.interface import Prepared, Said
 from appliance.engine.kv_cache import KvCache, count_passes
 from appliance.engine.meter import Meter
@@ -85,8 +86,15 @@ class Engine:
         self._meter = meter
         self._clock = clock
         self._admission = Admission(self.kv_cache, n_slots=backend.n_slots, reuses=settings.prefix_reuse)
+        self._turns = GrammarTurns(bound_s=settings.step_bound_s, clock=clock)
         self._writer = Writer(
-            backend, vocabulary, self.kv_cache, candidates=candidates, meter=meter, clock=clock
+            backend,
+            vocabulary,
+            self.kv_cache,
+            candidates=candidates,
+            meter=meter,
+            turns=self._turns,
+            clock=clock,
         )
         self._limits = SetLimits()
         self._requests: dict[int, ActiveRequest] = {}
@@ -161,12 +169,12 @@ class Engine:
         group = self._group()
         if not group:
             return []
-        spans, members = self._plan(group)
+        spans, members = self._plan([sequence for sequence in group if sequence.unsampled is None])
         try:
-            self._decode(spans)
+            decode_s = self._decode(spans) if spans else 0.0
         except EngineFault as fault:
             return self._fail(members, fault)
-        deltas, failed = self._update(spans, members)
+        deltas, failed = self._update(spans, members, decode_s)
         progress = self._progress(members)
         self._forget_finished(deltas)
         return [Step(deltas=deltas, progress=progress), *failed] if deltas or progress else [*failed]
@@ -206,9 +214,8 @@ class Engine:
     # ── plan and decode ──────────────────────────────────────────────────────────────────────────
 
     def _plan(self, group: list[Sequence]) -> tuple[list[Span], list[Sequence]]:
-        self._drafter.draft(
-            group, self._admission.running, self.decode_cost, bound_s=self._settings.step_bound_s
-        )
+        bound_s = self._turns.decode_bound_s
+        self._drafter.draft(group, self._admission.running, self.decode_cost, bound_s=bound_s)
         if self._limits.token_budget is None and not any(one.remaining_prompt or one.draft for one in group):
             # PERF: a pure decode step, as most are, has nothing to decide.
             members = sorted(group, key=lambda member: member.slot) if len(group) > 1 else group
@@ -227,7 +234,7 @@ class Engine:
             for sequence in group
         ]
         limits = StepLimits(
-            bound_s=self._settings.step_bound_s,
+            bound_s=bound_s,
             n_batch=self._backend.n_batch,
             token_budget=self._limits.token_budget,
             step=self._steps,
@@ -250,7 +257,8 @@ class Engine:
         tokens = [sequence.tokens[-1], *sequence.draft]
         return Span(sequence.slot, start, tokens, len(tokens))
 
-    def _decode(self, spans: list[Span]) -> None:
+    def _decode(self, spans: list[Span]) -> float:
+        """Returns how long it took."""
         began = self._meter.begin()
         threads = self._meter.threads()
         if threads != self._threads:
@@ -262,12 +270,13 @@ class Engine:
         self._faults_in_a_row = 0
         tokens = sum(len(span.tokens) for span in spans)
         if tokens == self._last_tokens and self._steps % _SAME_STEPS:
-            return  # PERF: steps like the one before teach little
+            return seconds  # PERF: steps like the one before teach little
         self._last_tokens = tokens
         passes = count_passes({span.slot: len(span.tokens) for span in spans})
         self.observe(
             passes=passes, tokens=tokens, outputs=sum(span.outputs for span in spans), seconds=seconds
         )
+        return seconds
 
     def observe(self, *, passes: int, tokens: int, outputs: int, seconds: float) -> None:
         """Learn from a step what the next ones cost."""
@@ -297,9 +306,10 @@ class Engine:
 
     # ── update ───────────────────────────────────────────────────────────────────────────────────
 
-    def _update(self, spans: list[Span], members: list[Sequence]) -> tuple[list[Delta], list[Failed]]:
-        deltas: list[Delta] = []
-        faults: dict[int, RequestError] = {}
+    def _update(
+        self, spans: list[Span], members: list[Sequence], decode_s: float
+    ) -> tuple[list[Delta], list[Failed]]:
+        rows: list[tuple[Sequence, int]] = []
         row = 0
         for span, sequence in zip(spans, members, strict=True):
             slot = self.kv_cache.slots[sequence.slot]
@@ -312,12 +322,10 @@ class Engine:
             slot.held = sequence.n_computed
             if span.outputs:
                 slot.prefilling = False
-                try:
-                    deltas.append(self._writer.write(sequence, row, now=self._steps))
-                except RequestError as error:
-                    faults.setdefault(sequence.request.id, error)
+                rows.append((sequence, row))
                 row += span.outputs
-        return [delta for delta in deltas if delta.id not in faults], self._end_failed(faults)
+        written = self._writer.write_step(rows, self._admission.running, decode_s=decode_s, now=self._steps)
+        return written.sound(), self._end_failed(written.faults)
 
     def _end_failed(self, faults: dict[int, RequestError]) -> list[Failed]:
         """Requests that cannot go on, with all choices. What they computed is sound and stays cached."""

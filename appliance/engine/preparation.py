@@ -146,6 +146,7 @@ class Preparer:
             tokens=list(active.prompt_tokens),
             limit=limit,
             sampler=sampler,
+            has_grammar=grammar is not None,
             output=OutputStream(stops=request.stop, parser=self._parser(request, text)),
             lookup=PromptLookup() if speculates else None,
             model_guesses=Acceptance() if speculates else None,

@@ -7,7 +7,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from appliance.engine.backend import Sampler
+from appliance.engine.grammar_turns import Turn
 from appliance.engine.kv_cache import Scope, Slot
 from appliance.engine.lookup import PromptLookup
 from appliance.engine.output import OutputStream
@@ -55,6 +59,10 @@ class Sequence:
     """Who is to learn what became of the draft."""
     last_step: int = 0
     """When it was last computed."""
+    has_grammar: bool = False
+    unsampled: NDArray[np.float32] | None = None
+    """Logits of its last token, while it waits for its turn (`grammar_turns.py`)."""
+    turn: Turn = field(default_factory=Turn)
 
     @property
     def n_prompt(self) -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from collections.abc import Sequence as Listed
+from dataclasses import dataclass, field
 from typing import Any
 
 from appliance.engine.backend import Backend, Vocabulary
+from appliance.engine.grammar_turns import GrammarTurns
 from appliance.engine.kv_cache import KvCache
 from appliance.engine.logprobs import token_logprob
 from appliance.engine.meter import Meter
@@ -13,6 +17,19 @@ from appliance.engine.output import Emitted
 from appliance.engine.sequence import ActiveRequest, Sequence, Status
 from appliance.errors import RequestError
 from appliance.wire.messages import Delta, FinishReason, TokenLogprob, Usage
+
+
+@dataclass(slots=True)
+class Written:
+    """What one step wrote."""
+
+    deltas: list[Delta] = field(default_factory=list)
+    faults: dict[int, RequestError] = field(default_factory=dict)
+    """Requests that cannot go on."""
+
+    def sound(self) -> list[Delta]:
+        """The deltas of all other requests."""
+        return [delta for delta in self.deltas if delta.id not in self.faults]
 
 
 class Writer:
@@ -26,6 +43,7 @@ class Writer:
         *,
         candidates: Any,
         meter: Meter,
+        turns: GrammarTurns,
         clock: Callable[[], float],
     ) -> None:
         """`candidates`: scratch space that samplers share."""
@@ -34,10 +52,40 @@ class Writer:
         self._cache = cache
         self._candidates = candidates
         self._meter = meter
+        self._turns = turns
         self._clock = clock
 
-    def write(self, sequence: Sequence, row: int, *, now: int) -> Delta:
-        """Sample from the batch's output `row` on: one token, and one for each draft that was right.
+    def write_step(
+        self, rows: Listed[tuple[Sequence, int]], running: Listed[Sequence], *, decode_s: float, now: int
+    ) -> Written:
+        """After a decode that took `decode_s`. `rows`: whose logits it made, with the first row of each."""
+        written, made = Written(), dict[int, int]()
+        for sequence, row in rows:
+            if sequence.has_grammar:
+                made[sequence.arrived] = row
+            else:
+                self._try_write(sequence, row, written, now)
+        ready = [one for one in running if one.unsampled is not None or one.arrived in made]
+        others = any(not one.has_grammar for one in running)
+        for sequence in self._turns.take(ready, decode_s=decode_s, beside_others=others):
+            row = made.pop(sequence.arrived, 0)
+            self._try_write(sequence, row, written, now, until_s=self._turns.until_s)
+        for sequence in ready:
+            if sequence.arrived in made:
+                self._put_off(sequence, made[sequence.arrived])
+        return written
+
+    def _try_write(
+        self, sequence: Sequence, row: int, written: Written, now: int, *, until_s: float = math.inf
+    ) -> None:
+        try:
+            written.deltas.append(self._write(sequence, row, now=now, until_s=until_s))
+        except RequestError as error:
+            written.faults.setdefault(sequence.request.id, error)
+
+    def _write(self, sequence: Sequence, row: int, *, now: int, until_s: float = math.inf) -> Delta:
+        """Sample from the batch's output `row` on: one token, and one for each draft that was right; or one
+        from the logits that were kept. After `until_s` the rest of a draft is passed over.
 
         Raises RequestError when the answer cannot go on as it was asked for; `free` the sequence then.
         """
@@ -56,6 +104,8 @@ class Writer:
             finish = FinishReason.STOP if token is None else self._append(sequence, token, gained)
             if token is None or accepted >= len(sequence.draft) or token != sequence.draft[accepted]:
                 break
+            if until_s < math.inf and self._clock() >= until_s:
+                break
             accepted += 1
         self._settle_draft(sequence, min(accepted, len(sequence.tokens) - before))
         tokens = len(sequence.tokens) - before
@@ -71,6 +121,12 @@ class Writer:
             tool_calls=gained.tool_calls or [],
             logprobs=logprobs,
         )
+
+    def _put_off(self, sequence: Sequence, row: int) -> None:
+        """Keep the logits for a later turn. A draft that nobody had time to verify was as good as wrong."""
+        sequence.unsampled = self._backend.logits(row).copy()
+        self._settle_draft(sequence, 0)
+        sequence.draft = []
 
     def end(
         self,
@@ -111,11 +167,14 @@ class Writer:
                 self._backend.truncate(sequence.slot, held)
             self._cache.release(sequence.slot, sequence.tokens, held, now=now)
         sequence.status = Status.FINISHED
+        sequence.unsampled = None
         sequence.sampler.close()
 
     def _sample(self, sequence: Sequence, row: int, logprobs: list[TokenLogprob]) -> int | None:
         """The next token, accepted by its sampler; None: the grammar is complete and allows nothing more."""
-        logits = self._backend.logits(row)
+        logits, sequence.unsampled = sequence.unsampled, None
+        if logits is None:
+            logits = self._backend.logits(row)
         token = sequence.sampler.sample(logits, self._candidates)
         if token is None:
             return None

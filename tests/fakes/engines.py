@@ -82,8 +82,9 @@ def request(
     adapters: Listed[tuple[str, float]] = (),
     speculates: bool = True,
     n_ctx_seq: int = 64,
+    grammar: FakeSampler | None = None,
 ) -> ActiveRequest:
-    """A prepared request, as `Preparer.generation` makes them."""
+    """A prepared request, as `Preparer.generation` makes them. `grammar`: samples under one."""
     generate = Generate(
         id=key,
         prompt=TokensPrompt(tokens=list(prompt)),
@@ -102,7 +103,8 @@ def request(
                 choice=choice,
                 tokens=list(prompt),
                 limit=min(n_ctx_seq, len(prompt) + max_tokens),
-                sampler=FakeSampler(),
+                sampler=grammar or FakeSampler(),
+                has_grammar=grammar is not None,
                 output=OutputStream(stops=stop, parser=None),
                 lookup=PromptLookup() if speculates else None,
                 model_guesses=Acceptance() if speculates else None,

@@ -159,3 +159,16 @@ class FakeSampler:
 
     def close(self) -> None:
         self.closed = True
+
+
+class CostlySampler(FakeSampler):
+    """Greedy, and each token takes `seconds`, as under a grammar."""
+
+    def __init__(self, clock: FakeClock, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self._clock = clock
+
+    def sample(self, logits: NDArray[np.float32], candidates: Any) -> int | None:
+        self._clock.now_s += self.seconds
+        return super().sample(logits, candidates)

@@ -8,7 +8,10 @@ from functools import lru_cache
 from appliance.engine.gbnf_parse import Grammar, parse_gbnf
 from appliance.engine.gbnf_probe import Machine
 
+_Stacks = set[tuple[int, ...]]
+
 _AMPLE = 10**9
+_SHORT = 8
 
 
 @lru_cache(maxsize=16)
@@ -17,13 +20,25 @@ def _parsed(gbnf: str) -> Grammar:
     return parse_gbnf(gbnf, param="gbnf", max_elements=_AMPLE)
 
 
-def admits(gbnf: str, text: str) -> bool:
-    """Whether `text` is a whole answer."""
+@lru_cache(maxsize=16)
+def _machine(gbnf: str) -> tuple[Machine, dict[str, _Stacks]]:
+    """And where it stands after short texts, which begin alike."""
     grammar = _parsed(gbnf)
     machine = Machine(grammar, budget=_AMPLE)
-    stacks = machine.begin(grammar.root)
-    for char in text:
-        stacks = machine.read(stacks, ord(char))
+    return machine, {"": machine.begin(grammar.root)}
+
+
+def admits(gbnf: str, text: str) -> bool:
+    """Whether `text` is a whole answer."""
+    machine, known = _machine(gbnf)
+    stacks = known[""]
+    for end, char in enumerate(text, start=1):
+        after = known.get(text[:end]) if end <= _SHORT else None
+        if after is None:
+            after = machine.read(stacks, ord(char))
+            if end <= _SHORT:
+                known[text[:end]] = after
+        stacks = after
     return () in stacks
 
 

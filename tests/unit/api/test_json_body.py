@@ -67,10 +67,27 @@ def test_what_is_no_strict_json_is_refused_with_its_reason(body: bytes, said: st
         json_body.parse(body)
 
 
-def test_a_duplicate_key_is_refused_by_its_name_at_any_depth() -> None:
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (b'{"a": 1, "a": 2}', "a"),
+        (b'{"a": [{"temperature": 0, "b": 1, "temperature": 2}]}', "a.0.temperature"),
+        (b'{"messages": [{}, {"content": "x", "content": "y"}]}', "messages.1.content"),
+        (b'{"a": {"b": {"c": 1, "c": 1}}, "a": 2}', "a"),
+        (b'{"a": {"b": 1, "b": NaN, "c": {"d": 0, "d": 0}}}', "a.b"),
+        (b'{"a": {"b": 1, "\\udc00": 1, "\\udc00": 2}}', r"a.\udc00"),
+    ],
+)
+def test_a_duplicate_key_is_refused_with_its_path(body: bytes, path: str) -> None:
+    with pytest.raises(InvalidRequest, match="twice") as raised:
+        json_body.parse(body)
+    assert raised.value.param == path
+
+
+def test_a_duplicate_key_is_told_also_where_the_body_is_no_object() -> None:
     with pytest.raises(InvalidRequest) as raised:
-        json_body.parse(b'{"a": [{"temperature": 0, "b": 1, "temperature": 2}]}')
-    assert raised.value.param == "temperature"
+        json_body.parse(b'[{"a": 1, "a": 2}]')
+    assert raised.value.param == "0.a"
 
 
 def test_a_lone_surrogate_is_refused_with_its_path() -> None:

@@ -68,9 +68,8 @@ def _only_its_own_garbage() -> Iterator[None]:
 @pytest.mark.parametrize("flood", FLOODS)
 def test_sixteen_megabytes_of_anything_are_cheap(flood: str) -> None:
     body = FLOODS[flood]()
-    assert (
-        min(_cpu_s(body) for _ in range(3)) < MAX_CPU_S
-    )  # one may pay for a collection of all tests' garbage
+    # One may pay for a collection of all tests' garbage.
+    assert any(_cpu_s(body) < MAX_CPU_S for _ in range(3))
 
 
 def _cpu_s(body: bytes) -> float:

@@ -114,7 +114,7 @@ def test_tool_calls_and_reasoning_are_put_together_in_a_whole_answer() -> None:
     told = scripted(*TOOL_LINES).chat(tools=[TOOL]).json
     message = told["choices"][0]["message"]
     assert message["content"] is None
-    assert message["reasoning_content"] == "hm"
+    assert message["reasoning_content"] == message["reasoning"] == "hm"
     assert message["tool_calls"] == [
         {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"a":1}'}}
     ]
