@@ -328,6 +328,7 @@ def _facts(model: LlamaModel, context: LlamaContext, chat: ChatAbility, template
         generates=context.pooling == "none",
         backend=system_info(),
         kernels=model.kernels,
+        kernels_missing=kernels.missing,
     )
 
 

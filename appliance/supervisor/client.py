@@ -287,6 +287,7 @@ class Runner:
             measured_bytes=ready.measured_bytes,
             device=ready.facts.device,
             kernels=ready.facts.kernels,
+            kernels_missing=ready.facts.kernels_missing,
             sandbox=ready.sandbox.level,
             sandbox_missing=ready.sandbox.missing,
         )

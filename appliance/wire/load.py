@@ -103,6 +103,8 @@ class ModelFacts(Struct):
     """llama.cpp's own system info line."""
     kernels: str = ""
     """Our kernels, where weights are laid out for them; empty: llama.cpp computes alone."""
+    kernels_missing: str | None = None
+    """Why this machine has none."""
 
 
 class Ready(FromRunner):

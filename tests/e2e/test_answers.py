@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 from openai import OpenAI
 
+from provision.bootstrap.kernels import lacks
+from provision.bootstrap.llama import parse_cpuinfo
 from tests.daemon import STARTER_NAME
 from tests.e2e.asking import chat, stream_chat, streamed_text, text_of
 
+LACKING = lacks(parse_cpuinfo(Path("/proc/cpuinfo").read_text(errors="replace"))[1])
 _RIVERS = "Name three rivers."
 _REPEAT = "Repeat the following text exactly.\n\nalpha beta gamma delta epsilon zeta"
 
@@ -18,6 +22,13 @@ def test_models_are_listed_with_their_names(client: OpenAI) -> None:
     names = [model.id for model in client.models.list()]
     assert STARTER_NAME in names
     assert client.models.retrieve(STARTER_NAME).object == "model"
+
+
+@pytest.mark.skipif(LACKING is not None, reason=f"no kernels for this processor: {LACKING}")
+def test_a_boxed_in_runner_computes_with_our_kernels(client: OpenAI) -> None:
+    chat(client, _RIVERS, max_tokens=1)
+    told = client.models.retrieve(STARTER_NAME).model_dump()
+    assert told["meta"]["kernels"] in ("avx512-vnni", "avx2")
 
 
 def test_a_chat_answers_the_question(client: OpenAI) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from appliance.engine.backend import Span
 from appliance.engine.llama import library
 from appliance.engine.llama.context import LlamaContext
-from appliance.engine.llama.kernels import kernels
+from appliance.engine.llama.kernels import Kernels, kernels
 from appliance.engine.llama.model import LlamaModel
 from tests.fakes.tiny_gguf import N_VOCAB
 
@@ -52,7 +52,7 @@ def digest(logits: Logits) -> str:
 
 
 def _main(path: Path, gguf: Path) -> None:
-    kernels._path = path  # before the first model, instead of those of this environment
+    kernels._library = Kernels(path)._library  # instead of this environment's
     library.initialise()
     print(kernels.name, digest(logits_of(gguf, [*range(1, 9), 4])))
 
