@@ -30,6 +30,7 @@ template <class Format> class MatMul : public ggml::cpu::tensor_traits {
         if (op->op != GGML_OP_MUL_MAT) {
             return false;
         }
+        GGML_ASSERT(op->src[1]->nb[0] == sizeof(float) && op->nb[0] == sizeof(float));
         const Work work = {params, op, op->src[0]->ne[0] / BLOCK, ggml_nrows(op->src[1])};
         if (params->ith == 0) {
             ggml_threadpool_chunk_set(params->threadpool, params->nth);
