@@ -17,7 +17,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from provision.bootstrap import debian, llama, places
+from provision.bootstrap import llama, places
 from provision.bootstrap.environment import digest_of, stamp, stamped
 from provision.bootstrap.steps import BootstrapError, run, say, step
 
@@ -41,9 +41,12 @@ def ensure(wheel_key: str) -> None:
         _, features = llama.parse_cpuinfo(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
         if (lacking := lacks(features)) is not None:
             say(f"  no kernels of our own for this processor ({lacking}): llama.cpp computes alone")
+        elif (library := _built(key)) is None:
+            say("  no compiler for our kernels: llama.cpp computes alone until `make` finds one")
+            return
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(_built(key), target)
+            shutil.copy(library, target)
         stamp("kernels", key)
 
 
@@ -58,11 +61,15 @@ def _source_bytes() -> list[bytes]:
     return [part for file in files for part in (file.name.encode(), file.read_bytes())]
 
 
-def _built(key: str) -> Path:
+def _built(key: str) -> Path | None:
+    """From the cache, or compiled now. A machine without a compiler has its llama.cpp out of the cache, too,
+    and shall not need one for this: None.
+    """
     folder = places.cache() / "kernels" / key
+    if not folder.exists() and llama.read_facts().compiler is None:
+        return None
     with places.exclusive(folder.parent / f".{key}.lock", doing="compiling the kernels"):
         if not folder.exists():
-            debian.ensure(debian.TO_BUILD)
             headers = headers_folder()
             with (
                 step("compiling the kernels"),

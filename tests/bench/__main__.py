@@ -41,9 +41,11 @@ def main() -> int:
         "commands": [],
     }
     try:
-        rows = sorted(_measured(arguments.only, rounds, facts["commands"]), key=lambda row: row.goal.order)
-        facts["minutes"] = round((time.time() - started) / 60, 1)
-        report.write_json(arguments.json, rows=rows, facts=facts)
+        rows: list[Row] = []
+        for row in _measured(arguments.only, rounds, facts["commands"]):
+            rows = sorted([*rows, row], key=lambda one: one.goal.order)
+            facts["minutes"] = round((time.time() - started) / 60, 1)
+            report.write_json(arguments.json, rows=rows, facts=facts)  # a run that is cut off leaves these
         if arguments.update_readme:
             report.update_readme(_ROOT / "README.md", rows=rows, facts=facts)
     except (BenchError, BootstrapError) as error:

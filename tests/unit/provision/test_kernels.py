@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from provision.bootstrap import kernels
+from provision.bootstrap import environment, kernels, places
 from provision.bootstrap.steps import BootstrapError
 
 
@@ -58,3 +58,18 @@ def packed(path: Path, files: dict[str, bytes]) -> Path:
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     return path
+
+
+def test_a_machine_without_a_compiler_is_told_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(places, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    monkeypatch.setattr(environment, "_STAMPS", tmp_path / "stamps")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr(kernels, "lacks", lambda _: None)
+    kernels.ensure("some wheel")
+    assert "no compiler" in capsys.readouterr().out
+    assert not (tmp_path / ".venv/lib/outpost" / kernels.NAME).exists()
+    assert not (tmp_path / "stamps/kernels").exists()
