@@ -82,8 +82,7 @@ def collect(
         if not dry_run:
             blobs, busy = _remove_blobs(layout, blobs, rules)
             at_work += busy
-            for directory in (layout.places.ingest, layout.places.quarantine):
-                _remove(layout, directory, [file for file in leftovers if file.path.parent == directory])
+            leftovers = _remove_leftovers(layout, leftovers)
         leaving = {file.path for file in leftovers}
         dropped = _dropped(layout, leaving, dry_run=dry_run) if arrivals else []
         arriving, cut_off = _parts(layout, leaving | {file.path for file in dropped})
@@ -196,11 +195,17 @@ def _remove_blobs(
     return gone, busy
 
 
-def _remove(layout: Layout, directory: Path, files: list[BlobFile]) -> None:
+def _remove_leftovers(layout: Layout, files: list[BlobFile]) -> list[BlobFile]:
+    """Those that went. What somebody has taken up since it was found old stays: an arrival goes on."""
+    gone = []
     for file in files:
-        layout.files.unlink(file.path)
-    if files:
+        with layout.locks.alone_now(file.digest) as is_ours:
+            if is_ours and file.digest not in layout.holds.held():
+                layout.files.unlink(file.path)
+                gone.append(file)
+    for directory in {file.path.parent for file in gone}:
         layout.files.fsync_dir(directory)
+    return gone
 
 
 def _dropped(layout: Layout, leaving: set[Path], *, dry_run: bool) -> list[BlobFile]:

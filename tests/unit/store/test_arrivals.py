@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -65,6 +65,30 @@ def test_what_nobody_came_back_for_goes_after_a_week(layout: Layout, clock: Cloc
 
     assert report.leftovers == (blob.digest,)
     assert list(layout.places.ingest.iterdir()) == []
+
+
+@pytest.mark.parametrize("taken_up", ["held", "busy"])
+def test_what_is_taken_up_again_while_gc_finds_it_old_stays(
+    layout: Layout, clock: Clock, monkeypatch: pytest.MonkeyPatch, taken_up: str
+) -> None:
+    blob = half_arrived(layout)
+    before = sorted(layout.places.ingest.iterdir())
+    with ExitStack() as work:
+
+        def age_s(_ctime: float, _clock_s: float) -> float:
+            """Somebody comes back for it between the look and the removal."""
+            keeper = layout.hold([blob.digest]) if taken_up == "held" else layout.locks.alone(blob.digest)
+            if len(keepers) == 0:
+                keepers.append(work.enter_context(keeper))
+            return LEFTOVER_S + 60
+
+        keepers: list[object] = []
+        monkeypatch.setattr(layout.ages, "age_s", age_s)
+        report = collect(layout)
+
+    assert len(keepers) == 1
+    assert report.leftovers == ()
+    assert sorted(layout.places.ingest.iterdir()) == before
 
 
 def test_what_was_cut_off_goes_at_once_when_it_is_asked_for(layout: Layout, root: Path) -> None:
