@@ -1,4 +1,8 @@
-"""Work spread over all cores, in children forked from here: nothing is imported twice."""
+"""Work spread over all cores, in children of a small process that has imported what they need.
+
+Not forked from here: at the end of a run of all tests this process is large, and each of a thousand forks would
+copy its page tables.
+"""
 
 from __future__ import annotations
 
@@ -18,5 +22,7 @@ def spread(work: Callable[[Item], Result], items: Iterable[Item], *, at_once: in
     """Results in the order of the items. `at_once`: items that a child takes together. A child is not above
     the modes of files.
     """
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("fork"), initializer=obey_modes) as pool:
+    context = get_context("forkserver")
+    context.set_forkserver_preload(["tests.crash.judge", "tests.crash.scenarios"])
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=obey_modes) as pool:
         return list(pool.map(work, items, chunksize=at_once))
