@@ -1,7 +1,7 @@
 """Work spread over all cores, in children of a small process that has imported what they need.
 
-Not forked from here: at the end of a run of all tests this process is large, and each of a thousand forks would
-copy its page tables.
+Not forked from here: at the end of a run of all tests this process is large, and each of a thousand forks
+would copy its page tables.
 """
 
 from __future__ import annotations
