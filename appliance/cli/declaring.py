@@ -50,6 +50,9 @@ class Parser(argparse.ArgumentParser):
         one. argparse forgets that when it comes to the words, so they are marked for it.
         """
         end = words.index("--") if "--" in words else len(words)
+        for word in words[:end]:
+            if word.startswith("-h") and word != "-h":  # some Pythons take it for -h, and call it well
+                self.error(f"argument -h/--help: ignored explicit argument {word[2:]!r}")
         behind = [_BEHIND + word for word in words[end + 1 :]]
         self.parse_intermixed_args([*words[:end], *(["--", *behind] if behind else [])], into)
 

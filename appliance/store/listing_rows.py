@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from appliance.errors import OutpostError
 from appliance.store.descriptor import Descriptor
@@ -15,29 +15,58 @@ from appliance.store.digest import Digest
 from appliance.store.listing import ListedModel
 from appliance.store.reader import ModelReader
 from appliance.store.reading import Reading
+from appliance.store.reference import Reference
 
 CREATED: Final = "org.opencontainers.image.created"
 """Annotation of a name: when it was written."""
+_LOOKS: Final = 5
+
+Named = Sequence[tuple[Reference, Descriptor]]
+
+
+class _Broken(Protocol):
+    @property
+    def broken(self) -> str | None: ...
+
+
+Told = TypeVar("Told", bound=_Broken)
 
 
 def rows(layout: Reading, reader: ModelReader, *, prefix: str = "") -> list[ListedModel]:
     """Newest first, only names that begin so. A name whose manifest is gone or no model's is listed as
     broken.
     """
+    listed = of_one_moment(layout, lambda named: _rows(layout, reader, named))
+    wanted = prefix.casefold()
+    listed = [row for row in listed if row.name.casefold().startswith(wanted)]
+    return sorted(listed, key=lambda row: (-row.modified_s, row.name))
+
+
+def of_one_moment(layout: Reading, look: Callable[[Named], list[Told]]) -> list[Told]:
+    """What `look` says of all names. Where something is broken it looks again if names have changed
+    meanwhile: what was replaced, and collected before it was looked at, is not broken.
+    """
     named = layout.references()
+    told = look(named)
+    for _ in range(_LOOKS):
+        if not any(one.broken for one in told) or layout.references() == named:
+            break
+        named = layout.references()
+        told = look(named)
+    return told
+
+
+def _rows(layout: Reading, reader: ModelReader, named: Named) -> list[ListedModel]:
     reader.keep_only({descriptor.digest for _, descriptor in named})
     for _, descriptor in named:
         with suppress(OutpostError):  # told below, by who needs it
             reader.manifest(descriptor)  # from which the layout learns what is below
     sizes = {descriptor.digest: _sizes(layout, descriptor) for _, descriptor in named}
     uses = Counter(digest for _, descriptor in named for digest in sizes[descriptor.digest])
-    listed = [
+    return [
         _row(layout, reader, descriptor, name=reference.display, sizes=sizes[descriptor.digest], uses=uses)
         for reference, descriptor in named
     ]
-    wanted = prefix.casefold()
-    listed = [row for row in listed if row.name.casefold().startswith(wanted)]
-    return sorted(listed, key=lambda row: (-row.modified_s, row.name))
 
 
 def reason_of(error: OutpostError) -> str:

@@ -126,10 +126,13 @@ class ModelStore:
         """Every name, for who serves them. `only_known`: nothing is hashed; what an unclean stop has left in
         doubt is told as broken for now.
         """
-        return [
-            serve_spec(self.layout, self._reader, reference, descriptor, only_known=only_known)
-            for reference, descriptor in self.layout.references()
-        ]
+        return listing_rows.of_one_moment(
+            self.layout,
+            lambda named: [
+                serve_spec(self.layout, self._reader, reference, descriptor, only_known=only_known)
+                for reference, descriptor in named
+            ],
+        )
 
     # ── in and out ──────────────────────────────────────────────────────────────────────────────────
 

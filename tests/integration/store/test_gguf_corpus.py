@@ -173,14 +173,14 @@ def test_the_tiny_models_of_the_tests_are_admitted(tmp_path: Path) -> None:
     assert kinds == {GgufKind.MODEL: 7, GgufKind.ADAPTER: 1}
 
 
-def test_the_starter_model_is_admitted_within_a_tenth_of_a_second() -> None:
+def test_the_starter_model_is_admitted_within_a_quarter_of_a_second() -> None:
     path = Path.home() / ".cache" / "outpost" / "models" / "SmolLM2-135M-Instruct-Q4_1.gguf"
     if not path.exists():
         pytest.fail("the starter model is missing; `make` brings it")
     seconds = min(timed(path) for _ in range(5))
     facts = check([path], model="starter")
     assert (facts.architecture, facts.quantization, facts.parameters) == ("llama", "Q4_1", 134_515_008)
-    assert seconds < 0.1
+    assert seconds < 0.25
 
 
 def timed(path: Path) -> float:
