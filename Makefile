@@ -37,7 +37,7 @@ lint: ## format, lint, types, import contracts
 	@$(BIN)/lint-imports --no-logo
 
 check: lint ## all of lint, and the unit tests: about a minute
-	@$(BIN)/pytest --quiet
+	@$(BIN)/pytest --quiet --numprocesses=auto
 
 crash: ## prove that a power cut loses nothing of the model store
 	@$(START) setup
