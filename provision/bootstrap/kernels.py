@@ -1,7 +1,7 @@
 """Our matrix kernels, compiled against the llama.cpp that is installed.
 
     CACHE/headers/llama.cpp-VERSION/     the headers of the pinned sdist that an extension of ggml includes
-    CACHE/kernels/KEY/libggml-outpost.so
+    CACHE/kernels/KEY/                   the library, and its SHA-256
     .venv/lib/outpost/                   a copy of it, where the runner looks
 
 KEY names the wheel and the sources: another llama.cpp, processor, compiler or source is another library.
@@ -23,6 +23,7 @@ from provision.bootstrap.steps import BootstrapError, run, say, step
 
 SOURCES: Final = places.ROOT / "appliance/engine/llama/kernel_sources"
 NAME: Final = "libggml-outpost.so"
+_DIGEST: Final = "sha256"
 _NEEDED: Final = frozenset({"avx2", "fma", "f16c"})
 _FLAGS: Final = ("-O3", "-std=c++17", "-fPIC", "-shared")
 _WARNINGS: Final = ("-Wall", "-Wextra", "-Wno-maybe-uninitialized", "-Wno-uninitialized")  # GCC bug 105593
@@ -32,14 +33,13 @@ _HINT: Final = "the compiler's words are above; without this step llama.cpp woul
 
 def ensure(wheel_key: str) -> None:
     """Have the kernels in .venv, or say why this machine has none. Raises BootstrapError."""
-    key = digest_of([wheel_key.encode(), " ".join(_FLAGS).encode(), *_source_bytes()])[:16]
+    key = digest_of([wheel_key.encode(), " ".join(_FLAGS).encode(), _DIGEST.encode(), *_source_bytes()])[:16]
     if stamped("kernels", key):
         return
     with places.exclusive(places.ROOT / ".cache/environment.lock", doing="setting up .venv"):
         target = places.VENV / "lib/outpost" / NAME
         target.unlink(missing_ok=True)
-        _, features = llama.parse_cpuinfo(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
-        if (lacking := lacks(features)) is not None:
+        if (lacking := lacking_here()) is not None:
             say(f"  no kernels of our own for this processor ({lacking}): llama.cpp computes alone")
         elif (library := _built(key)) is None:
             say("  no compiler for our kernels: llama.cpp computes alone until `make` finds one")
@@ -48,6 +48,12 @@ def ensure(wheel_key: str) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(library, target)
         stamp("kernels", key)
+
+
+def lacking_here() -> str | None:
+    """What this machine's processor lacks for them; None: nothing."""
+    told = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    return lacks(llama.parse_cpuinfo(told)[1])
 
 
 def lacks(features: AbstractSet[str]) -> str | None:
@@ -78,9 +84,19 @@ def _built(key: str) -> Path | None:
                 result = Path(work) / "result"
                 result.mkdir()
                 compile_to(result / NAME, headers=headers)
-                places.flush(result / NAME)
+                (result / _DIGEST).write_text(places.sha256_of(result / NAME), encoding="ascii")
+                for file in result.iterdir():
+                    places.flush(file)
                 places.place(result, folder)
-    return folder / NAME
+    return checked(folder)
+
+
+def checked(folder: Path) -> Path:
+    """The library in a finished folder, after its digest was compared with the one it was built with."""
+    library = folder / NAME
+    if places.sha256_of(library) != (folder / _DIGEST).read_text(encoding="ascii"):
+        raise BootstrapError(f"{library} is damaged", hint=f"remove {folder} and run make again")
+    return library
 
 
 def compile_to(target: Path, *, headers: Path, processor: str = "native") -> None:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 from openai import OpenAI
 
-from provision.bootstrap.kernels import lacks
-from provision.bootstrap.llama import parse_cpuinfo
+from provision.bootstrap.kernels import lacking_here
 from tests.daemon import STARTER_NAME
 from tests.e2e.asking import chat, stream_chat, streamed_text, text_of
 
-LACKING = lacks(parse_cpuinfo(Path("/proc/cpuinfo").read_text(errors="replace"))[1])
+LACKING = lacking_here()
 _RIVERS = "Name three rivers."
 _REPEAT = "Repeat the following text exactly.\n\nalpha beta gamma delta epsilon zeta"
 

@@ -17,13 +17,12 @@ from gguf import GGMLQuantizationType
 from appliance.engine.llama.kernels import Kernels, kernels
 from appliance.engine.llama.library import initialise
 from appliance.wire.messages import Adapter, AdapterScale
-from provision.bootstrap.kernels import compile_to, headers_folder, lacks
-from provision.bootstrap.llama import parse_cpuinfo
+from provision.bootstrap.kernels import compile_to, headers_folder, lacking_here
 from tests.fakes.tiny_gguf import N_VOCAB, Shape, write_adapter, write_generator
 from tests.integration.kernel_digest import digest, logits_of
 from tests.integration.llama_desk import Desk
 
-_LACKING = lacks(parse_cpuinfo(Path("/proc/cpuinfo").read_text(errors="replace"))[1])
+_LACKING = lacking_here()
 
 pytestmark = [
     pytest.mark.integration,

@@ -68,8 +68,19 @@ def test_a_machine_without_a_compiler_is_told_and_goes_on(
     monkeypatch.setattr(environment, "_STAMPS", tmp_path / "stamps")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setattr(kernels, "lacks", lambda _: None)
+    monkeypatch.setattr(kernels, "lacking_here", lambda: None)
     kernels.ensure("some wheel")
     assert "no compiler" in capsys.readouterr().out
     assert not (tmp_path / ".venv/lib/outpost" / kernels.NAME).exists()
     assert not (tmp_path / "stamps/kernels").exists()
+
+
+def test_a_library_with_one_flipped_bit_is_refused(tmp_path: Path) -> None:
+    library = tmp_path / kernels.NAME
+    library.write_bytes(b"machine code")
+    (tmp_path / "sha256").write_text(places.sha256_of(library), encoding="ascii")
+    assert kernels.checked(tmp_path) == library
+
+    library.write_bytes(b"machine codd")
+    with pytest.raises(BootstrapError, match="is damaged"):
+        kernels.checked(tmp_path)
