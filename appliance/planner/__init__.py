@@ -1,0 +1,1 @@
+"""What a model takes in memory, and with what placement it is loaded: pure, from sizes and readings."""
