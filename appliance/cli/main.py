@@ -32,6 +32,7 @@ _MODULES: Final = {
     "rm": "appliance.cli.rm",
     "verify": "appliance.cli.verify",
     "gc": "appliance.cli.gc",
+    "fit": "appliance.cli.fit",
     "ps": "appliance.cli.ps",
     "bench": "appliance.cli.bench",
     "health": "appliance.cli.health",
