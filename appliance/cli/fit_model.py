@@ -38,10 +38,10 @@ class Wish:
 
 def subject_of(name: str, *, data: Path | None, config: Config, wish: Wish) -> Subject:
     """Raises ModelNotFound, ModelInvalid, ManifestInvalid, FileUnreadable, InvalidReference."""
-    path = Path(name).expanduser()
-    if path.is_file():
+    path = _file(name)
+    if path is not None:
         return _of_manifest(path, config, wish) if path.suffix == ".json" else _of_file(path, config, wish)
-    if path.suffix in {".gguf", ".json"}:
+    if name.endswith((".gguf", ".json")):
         raise FileUnreadable(path=name, reason="no such file", errno=2)
     configured = config.models.get(name)
     if configured is not None:
@@ -49,6 +49,14 @@ def subject_of(name: str, *, data: Path | None, config: Config, wish: Wish) -> S
         notes = (_DRAFT,) if configured.draft is not None else ()
         return _of_headers(name, [configured.path], config, wish, overrides=own, notes=notes)
     return _of_store(name, data, config, wish)
+
+
+def _file(name: str) -> Path | None:
+    try:
+        path = Path(name).expanduser()
+        return path if path.is_file() else None
+    except (OSError, RuntimeError):  # too long for a file, or the home of nobody
+        return None
 
 
 def _of_file(path: Path, config: Config, wish: Wish) -> Subject:

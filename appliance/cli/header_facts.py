@@ -1,6 +1,6 @@
 """What a plan needs of a GGUF's header, read once: a vocabulary of 128,000 tokens takes a tenth of a second,
-more on a small board. What was read is kept under the user's cache directory, by the file's identity; a cache that
-cannot be read or written is none.
+more on a small board. What was read is kept under the user's cache directory, by the file's identity; a cache
+that cannot be read or written is none.
 """
 
 from __future__ import annotations

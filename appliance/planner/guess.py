@@ -30,7 +30,7 @@ def parameters_of(text: str | None, size_bytes: int) -> int:
     match = _PARAMETERS.fullmatch(text.strip()) if text else None
     if match is None:
         return size_bytes * 8 // _LEAST_BITS
-    return int(int(match[1] or 1) * float(match[2]) * _SCALES[match[3].upper()])
+    return round(int(match[1] or 1) * float(match[2]) * _SCALES[match[3].upper()])
 
 
 def guessed_shape(n_params: int, *, n_ctx_train: int | None) -> ModelShape:
