@@ -2,7 +2,8 @@
 
     python -m tests.unit.planner.golden > tests/unit/planner/golden_rungs.txt
 
-writes it anew. Who does so reads the difference: every row that changed is a model that some board loads otherwise.
+writes it anew. Who does so reads the difference: every row that changed is a model that some board loads
+otherwise.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ def _outcome(given: Fit) -> str:
         return f"refused: needs {needed // 10**6} MB at {given.ladder.min_ctx} tokens"
     taken = given.rung.placement
     size = given.rung.footprint.total_bytes // 10**6
-    return f"{taken.n_ctx_seq:>5} x{taken.n_seq_max:>2} {taken.type_k:<4} ubatch {taken.n_ubatch:<3} {size:>6} MB"
+    tokens = f"{taken.n_ctx_seq:>5} x{taken.n_seq_max:>2} {taken.type_k:<4}"
+    return f"{tokens} ubatch {taken.n_ubatch:<3} {size:>6} MB"
 
 
 def rows() -> list[str]:

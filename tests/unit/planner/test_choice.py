@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -199,9 +201,9 @@ def test_more_memory_never_gives_a_worse_rung(
 
 @given(LADDERS, BUDGETS, RESIDENTS, st.randoms(use_true_random=False))
 def test_the_order_of_the_residents_changes_nothing(
-    ladder: Ladder, budget: int, residents: list[Resident], random: object
+    ladder: Ladder, budget: int, residents: list[Resident], random: Random
 ) -> None:
-    mixed = sorted(residents, key=lambda _: random.random())  # type: ignore[attr-defined]
+    mixed = sorted(residents, key=lambda _: random.random())
     first, second = outcome(ladder, budget, residents), outcome(ladder, budget, mixed)
     if isinstance(first, InsufficientMemory):
         assert isinstance(second, InsufficientMemory)

@@ -22,9 +22,17 @@ def shape_of(model: Dimensions) -> ModelShape:
     return read_shape(ghost_header(model))
 
 
-def placed(n_ctx: int, slots: int = 1, cache: str = "f16", **more: int) -> Placement:
+def placed(
+    n_ctx: int, slots: int = 1, cache: str = "f16", *, n_ubatch: int = 512, n_gpu_layers: int = 0
+) -> Placement:
     return Placement(
-        n_ctx_seq=n_ctx, n_seq_max=slots, kv_cells=n_ctx * slots, type_k=cache, type_v=cache, **more
+        n_ctx_seq=n_ctx,
+        n_seq_max=slots,
+        kv_cells=n_ctx * slots,
+        n_ubatch=n_ubatch,
+        n_gpu_layers=n_gpu_layers,
+        type_k=cache,
+        type_v=cache,
     )
 
 
