@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from appliance.engine.speculation import DRAFT_TOKENS_PER_STEP
+from appliance.engine.speculation import DRAFT_TOKENS_PER_STEP, MAX_DRAFT
 from appliance.wire.messages import Placement
 
 LEAST_CTX: Final = 8
@@ -34,13 +34,13 @@ def generator_shape(
     placement: Placement, *, n_ctx_train: int, n_slots: int, speculates: bool
 ) -> ContextShape:
     """`n_slots` as `slots.choose_slots` has it."""
-    n_outputs = n_slots + (DRAFT_TOKENS_PER_STEP if speculates else 0)
+    n_drafts = min(DRAFT_TOKENS_PER_STEP, n_slots * MAX_DRAFT) if speculates else 0
     return ContextShape(
         n_ctx_seq=n_ctx_seq(placement, n_ctx_train),
         n_slots=n_slots,
         n_batch=N_BATCH,
         n_ubatch=placement.n_ubatch,
-        n_outputs=min(N_BATCH, n_outputs),
+        n_outputs=min(N_BATCH, n_slots + n_drafts),
         type_k=placement.type_k,
         type_v=placement.type_v,
     )
