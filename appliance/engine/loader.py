@@ -189,9 +189,7 @@ def _open_context(
         ),
         available_bytes=meminfo.read().available_bytes,
     )
-    shape = generator_shape(
-        placement, n_ctx_train=model.n_ctx_train, n_slots=n_slots, speculates=speculates
-    )
+    shape = generator_shape(placement, n_ctx_train=model.n_ctx_train, n_slots=n_slots, speculates=speculates)
     context = LlamaContext(model, shape, n_threads=base.n_threads, threadpool=base.threadpool)
     base.opened.callback(context.close)
     return context, shape

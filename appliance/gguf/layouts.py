@@ -66,9 +66,7 @@ _LOOKED_UP: Final = (
 """Rows are read by number, or values are added: nothing is multiplied."""
 
 
-def layout_of(
-    tensor: TensorInfo, cpu: Features, *, own_kernels: bool, is_output: bool = False
-) -> Layout:
+def layout_of(tensor: TensorInfo, cpu: Features, *, own_kernels: bool, is_output: bool = False) -> Layout:
     """`is_output`: of embeddings, as they stand in for an output layer that the file does not have."""
     if tensor.name.startswith(_LOOKED_UP) and not is_output:
         return Layout.PLAIN

@@ -48,8 +48,14 @@ class ContextSize(Struct):
     n_cells: int
     """Tokens of all slots."""
     n_outputs: int
-    """Logits rows of a pass."""
+    """Rows of logits, or of embeddings, that a pass gives at most."""
+    output_bytes: int
+    """Of these rows, as llama.cpp hands them out."""
     n_threads: int
+    work_bytes: int
+    """What a pass converts activations in, beside the compute buffers."""
+    vocabulary_bytes: int
+    """Heap that metadata and vocabulary took in the sizer; a runner's takes as much."""
     is_mapped: bool = False
     """Its weights stay in the mapped file."""
 

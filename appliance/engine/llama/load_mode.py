@@ -70,9 +70,7 @@ def _tensor_types(path: str) -> set[str]:
         return set()
     try:
         count = _function(library, "gguf_get_n_tensors", ctypes.c_int64, ctypes.c_void_p)(context)
-        type_of = _function(
-            library, "gguf_get_tensor_type", ctypes.c_int, ctypes.c_void_p, ctypes.c_int64
-        )
+        type_of = _function(library, "gguf_get_tensor_type", ctypes.c_int, ctypes.c_void_p, ctypes.c_int64)
         numbers = {type_of(context, index) for index in range(count)}
     finally:
         _function(library, "gguf_free", None, ctypes.c_void_p)(context)
