@@ -125,9 +125,7 @@ def _peak_bytes(path: Path, case: Case) -> tuple[int, int]:
             path=str(path),
             placement=case.placement,
             # Whole batches, however slow this machine is just now.
-            settings=EngineSettings(
-                step_bound_s=60.0, adapt_threads=False, speculation=case.speculation
-            ),
+            settings=EngineSettings(step_bound_s=60.0, adapt_threads=False, speculation=case.speculation),
         ),
         policy=_POLICY,
         command=RUNNER_COMMAND,
