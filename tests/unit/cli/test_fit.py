@@ -109,6 +109,7 @@ def test_the_same_as_json_has_the_placement_and_the_bytes(
     assert (code, err, answer["fits"], answer["is_guess"]) == (0, "", True, False)
     plan = answer["plan"]
     assert (plan["placement"]["n_ctx_seq"], plan["placement"]["n_seq_max"]) == (1024, 2)
+    assert (plan["placement"]["type_k"], plan["placement"]["n_gpu_layers"]) == ("f16", 0)
     parts = {key: value for key, value in plan["footprint"].items() if key.endswith("_bytes")}
     total = parts.pop("total_bytes")
     assert total == sum(value for key, value in parts.items() if key != "device_bytes")
