@@ -191,8 +191,9 @@ def test_a_name_of_nothing_is_no_such_model(name: str, tmp_path: Path, board: st
 
 
 def test_a_file_that_is_not_there_is_no_name(tmp_path: Path, board: str) -> None:
-    with pytest.raises(Failure, match="no such file"):
+    with pytest.raises(Failure, match="no such file") as caught:
         main(asked(str(tmp_path / "x.gguf"), "--board", board))
+    assert caught.value.exit_code == Exit.NO_INPUT
 
 
 # ── the store ───────────────────────────────────────────────────────────────────────────────────────────────
