@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance import __version__
-from appliance.cli import store_commands
+from appliance.cli import memory_commands, store_commands
 from appliance.cli.declaring import Formatter, Parser, command, connection, epilog, seconds
 from appliance.cli.exits import MEANING, Exit, Failure
 
@@ -259,6 +259,7 @@ _DECLARED: Final[dict[str, Callable[[Any], None]]] = {
     "serve": _serve,
     "run": _run,
     **store_commands.DECLARED,
+    **memory_commands.DECLARED,
     "ps": _ps,
     "bench": _bench,
     "health": _health,

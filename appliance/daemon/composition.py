@@ -27,7 +27,7 @@ from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.directory import lock_of, write_record
 from appliance.daemon.model_store import Children, make_store
-from appliance.daemon.policies import key_ring, queue_policy, runner_policy, upkeep_policy
+from appliance.daemon.policies import key_ring, queue_policy, residency_policy, runner_policy, upkeep_policy
 from appliance.daemon.store_health import store_health
 from appliance.daemon.stored_models import Pins, all_specs, require_known
 from appliance.daemon.upkeep import Upkeep
@@ -90,6 +90,7 @@ class Daemon:
             spawner=self._spawner,
             resolve=self._pins.key,
             on_released=lambda: self._upkeep.released(),
+            residency=residency_policy(config),
         )
         self._upkeep = Upkeep(
             self._store, upkeep_policy(config), begin=self._tell_models, on_broken=self._tell_models
