@@ -38,6 +38,7 @@ from appliance.log import logger
 from appliance.supervisor import preflight
 from appliance.supervisor.catalog import Catalog
 from appliance.supervisor.client import Runner
+from appliance.supervisor.cooling import CoolingDesk, CoolingOrder
 from appliance.supervisor.desk import Desk
 from appliance.supervisor.faults import fresh
 from appliance.supervisor.generation import RunningGeneration
@@ -53,7 +54,7 @@ from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.states import RunnerState
 from appliance.supervisor.status import ModelStatus, Published
 from appliance.supervisor.ticket import Ticket
-from appliance.wire.messages import Accepted, Generate, Ready, Request, Result, SetLimits
+from appliance.wire.messages import Accepted, Generate, Ready, Request, Result
 
 _log = logger("supervisor")
 
@@ -94,6 +95,7 @@ class Supervisor:
         self._resolve = resolve
         self._catalog: Catalog[Runner] = Catalog(make=self._desk, resolve=resolve)
         self._published: Mapping[str, Published] = {}
+        self._cooling = CoolingDesk()
         self._in_use: frozenset[str] = frozenset()
         self._on_released = on_released
         self._over = threading.Event()
@@ -194,9 +196,14 @@ class Supervisor:
 
     # ── any thread: the rest ───────────────────────────────────────────────────────────────────────────────
 
-    def apply_limits(self, limits: SetLimits) -> None:
-        """To all runners there are now."""
-        self._post(lambda _: self._send_limits(limits))
+    def cool(self, order: CoolingOrder) -> None:
+        """From now on these measures: for all runners, those to come, and new requests."""
+        self._post(lambda _: self._cooling.take(order, self._runners()))
+
+    @property
+    def cooling(self) -> CoolingOrder:
+        """The measures in force."""
+        return self._cooling.order
 
     def beat(self, timeout_s: float) -> bool:
         """True when the loop thread answers within `timeout_s` (for the watchdog)."""
@@ -231,7 +238,7 @@ class Supervisor:
 
     def _acquire(self, model: str, owner: str, patience: Patience) -> tuple[Ticket, Runner]:
         ticket = Ticket(model=self._resolve(model), owner=owner)
-        self._post(lambda now_s: self._catalog.acquire(ticket.model, ticket, now_s, asked=model[:_MAX_NAME]))
+        self._post(lambda now_s: self._admit(ticket, model[:_MAX_NAME], now_s))
         try:
             answer = patience.wait(ticket.wait)
         except BaseException:
@@ -332,10 +339,21 @@ class Supervisor:
     def _desk(self, spec: ModelSpec) -> Desk[Runner]:
         return Desk(spec, queue=self._queue, runners=self._policy, effects=self)
 
-    def _send_limits(self, limits: SetLimits) -> None:
-        for desk in self._catalog:
-            if desk.runner is not None:
-                desk.runner.set_limits(limits)
+    def _runners(self) -> list[Runner]:
+        """Those that are ready; the others are greeted with the limits."""
+        return [
+            desk.runner for desk in self._catalog if desk.runner is not None and desk.runner.ready is not None
+        ]
+
+    def _admit(self, ticket: Ticket, asked: str, now_s: float) -> None:
+        if (refusal := self._cooling.order.refusal) is not None:
+            ticket.answer(refusal)
+        else:
+            self._catalog.acquire(ticket.model, ticket, now_s, asked=asked)
+
+    def _on_ready(self, desk: Desk[Runner], runner: Runner, ready: Ready, now_s: float) -> None:
+        self._cooling.greet(runner)
+        desk.ready(runner, ready.facts, now_s)
 
     # ── the loop thread: desk.Effects ──────────────────────────────────────────────────────────────────────
 
@@ -372,7 +390,7 @@ class Supervisor:
             raise ShuttingDown
 
         def on_ready(runner: Runner, ready: Ready) -> None:
-            self._post(lambda now_s: desk.ready(runner, ready.facts, now_s))
+            self._post(lambda now_s: self._on_ready(desk, runner, ready, now_s))
 
         def on_gone(runner: Runner, fault: OutpostError | None) -> None:
             self._post(lambda now_s: desk.gone(runner, fault, now_s))
