@@ -17,7 +17,8 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from appliance.errors import ModelNotFound
-from appliance.supervisor.desk import Desk, Waiter
+from appliance.supervisor.desk import Desk
+from appliance.supervisor.effects import Waiter
 from appliance.supervisor.names import Resolve
 from appliance.supervisor.policy import ModelSpec
 
