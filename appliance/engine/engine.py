@@ -141,9 +141,6 @@ class Engine:
     def expected_s(self) -> float:
         return 0.0  # every step is planned to be short
 
-    def pause_s(self) -> float:
-        return self._limits.pause_s
-
     def stats(self) -> EngineStats:
         return self._meter.stats(
             running=len(self._admission.running),

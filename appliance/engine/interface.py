@@ -49,7 +49,8 @@ class EngineCore(Protocol):
     def cancel(self, request_id: int) -> Sequence[Said]:
         """Main thread. Free it before the next step; unknown ids are ignored. What is still to say."""
 
-    def set_limits(self, limits: SetLimits) -> None: ...
+    def set_limits(self, limits: SetLimits) -> None:
+        """Main thread. The loop itself keeps the pauses (`runner/pacing.py`)."""
 
     def has_work(self) -> bool: ...
 
@@ -63,8 +64,5 @@ class EngineCore(Protocol):
         """Main thread, with work at hand. At least so long the next step will take if it cannot be bounded;
         0 where it is.
         """
-
-    def pause_s(self) -> float:
-        """Sleep this long before the next step (heat); 0 normally."""
 
     def stats(self) -> EngineStats: ...

@@ -69,10 +69,11 @@ class Meter:
     def begin(self) -> float:
         """For `end`, before a decode."""
         now_s = self._clock()
-        if now_s - self._ended_s >= _REST_S:
-            self._look(now_s)
-            self._glance(now_s)
-        return now_s
+        if now_s - self._ended_s < _REST_S:
+            return now_s
+        self._look(now_s)
+        self._glance(now_s)
+        return self._clock()  # a paced engine glances before each step: that is no part of what steps cost
 
     def end(self, begun_s: float, *, is_step: bool = True) -> float:
         """Seconds since `begin`. `is_step` False: a part of one (drafting), not reported among the steps."""

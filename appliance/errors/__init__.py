@@ -18,7 +18,8 @@
     │   ├── Overloaded              the bounded queue is full
     │   ├── ModelLoading            not ready within the caller's patience
     │   ├── DeadlineExceeded        the answer was not complete in time
-    │   └── ShuttingDown
+    │   ├── ShuttingDown
+    │   └── Throttled               the board is too hot for new requests
     ├── ResourceError       the operator acts
     │   ├── InsufficientMemory
     │   ├── AddressInUse
@@ -53,7 +54,14 @@ Errors cross the wire by name and fields (`to_wire`, `from_wire`).
 from __future__ import annotations
 
 from appliance.errors.base import OutpostError, leaves
-from appliance.errors.capacity import CapacityError, DeadlineExceeded, ModelLoading, Overloaded, ShuttingDown
+from appliance.errors.capacity import (
+    CapacityError,
+    DeadlineExceeded,
+    ModelLoading,
+    Overloaded,
+    ShuttingDown,
+    Throttled,
+)
 from appliance.errors.config import ConfigError
 from appliance.errors.content import (
     ContentError,
@@ -143,6 +151,7 @@ __all__ = [
     "StoreFault",
     "StoreInUse",
     "TemplateInvalid",
+    "Throttled",
     "Unauthenticated",
     "Unsupported",
     "from_wire",

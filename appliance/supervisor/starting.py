@@ -24,11 +24,21 @@ Loaded = Callable[[Ready], None]
 class Starting:
     """`submit` from the loop thread. All else runs on the main thread, and on the readers of runners."""
 
-    def __init__(self, *, spawner: Spawner, policy: RunnerPolicy, command: Sequence[str], post: Post) -> None:
+    def __init__(
+        self,
+        *,
+        spawner: Spawner,
+        policy: RunnerPolicy,
+        command: Sequence[str],
+        post: Post,
+        greet: Callable[[Runner], None],
+    ) -> None:
+        """`greet`: called on the loop thread with a runner that is ready, before anybody is granted it."""
         self._spawner = spawner
         self._policy = policy
         self._command = tuple(command)
         self._post = post
+        self._greet = greet
 
     def submit(self, desk: Desk[Runner], spec: ModelSpec, *, loaded: Loaded = lambda _: None) -> None:
         """Answered on the loop thread by `started`, then `ready` or `gone`; or by `gone` without a runner."""
@@ -54,7 +64,7 @@ class Starting:
             raise ShuttingDown
 
         def on_ready(runner: Runner, ready: Ready) -> None:
-            self._post(lambda now_s: desk.ready(runner, ready.facts, now_s))
+            self._post(lambda now_s: self._ready(desk, runner, ready, now_s))
             loaded(ready)
 
         def on_gone(runner: Runner, fault: OutpostError | None) -> None:
@@ -63,3 +73,8 @@ class Starting:
         runner = launch(spec, policy=self._policy, command=self._command, on_ready=on_ready, on_gone=on_gone)
         _log.info("runner_started", runner=spec.name, pid=runner.pid)
         return runner
+
+    def _ready(self, desk: Desk[Runner], runner: Runner, ready: Ready, now_s: float) -> None:
+        """The loop thread."""
+        self._greet(runner)
+        desk.ready(runner, ready.facts, now_s)

@@ -36,6 +36,7 @@ from appliance.log import logger
 from appliance.supervisor import preflight
 from appliance.supervisor.catalog import Catalog
 from appliance.supervisor.client import Runner
+from appliance.supervisor.cooling import CoolingDesk, CoolingOrder
 from appliance.supervisor.desk import Desk
 from appliance.supervisor.faults import fresh
 from appliance.supervisor.generation import RunningGeneration
@@ -52,7 +53,7 @@ from appliance.supervisor.starting import Starting
 from appliance.supervisor.states import RunnerState
 from appliance.supervisor.status import ModelStatus, Published
 from appliance.supervisor.ticket import Ticket
-from appliance.wire.messages import Accepted, Generate, Request, Result, SetLimits
+from appliance.wire.messages import Accepted, Generate, Request, Result
 
 _log = logger("supervisor")
 
@@ -93,7 +94,14 @@ class Supervisor:
         self._inbox: SimpleQueue[Event | None] = SimpleQueue()
         self._resolve = resolve
         self._catalog: Catalog[Runner] = Catalog(make=self._desk, resolve=resolve)
-        self._starting = Starting(spawner=spawner, policy=runners, command=command, post=self._post)
+        self._cooling = CoolingDesk()
+        self._starting = Starting(
+            spawner=spawner,
+            policy=runners,
+            command=command,
+            post=self._post,
+            greet=self._cooling.greet,
+        )
         self._placing = (
             None
             if plans is None
@@ -244,9 +252,14 @@ class Supervisor:
         if self._placing is not None:
             self._post(self._placing.relieve)
 
-    def apply_limits(self, limits: SetLimits) -> None:
-        """To all runners there are now."""
-        self._post(lambda _: self._send_limits(limits))
+    def cool(self, order: CoolingOrder) -> None:
+        """From now on these measures: for all runners, those to come, and new requests."""
+        self._post(lambda _: self._cooling.take(order, self._runners()))
+
+    @property
+    def cooling(self) -> CoolingOrder:
+        """The measures in force."""
+        return self._cooling.order
 
     def beat(self, timeout_s: float) -> bool:
         """True when the loop thread answers within `timeout_s` (for the watchdog)."""
@@ -285,7 +298,7 @@ class Supervisor:
         self, model: str, owner: str, patience: Patience, keep_alive_s: float | None
     ) -> tuple[Ticket, Runner]:
         ticket = Ticket(model=self._resolve(model), owner=owner, keep_alive_s=keep_alive_s)
-        self._post(lambda now_s: self._catalog.acquire(ticket.model, ticket, now_s, asked=model[:_MAX_NAME]))
+        self._post(lambda now_s: self._admit(ticket, model[:_MAX_NAME], now_s))
         try:
             answer = patience.wait(ticket.wait)
         except BaseException:
@@ -391,10 +404,17 @@ class Supervisor:
     def _desk(self, spec: ModelSpec) -> Desk[Runner]:
         return Desk(spec, queue=self._queue, runners=self._policy, effects=self)
 
-    def _send_limits(self, limits: SetLimits) -> None:
-        for desk in self._catalog:
-            if desk.runner is not None:
-                desk.runner.set_limits(limits)
+    def _runners(self) -> list[Runner]:
+        """Those that are ready; the others are greeted with the limits."""
+        return [
+            desk.runner for desk in self._catalog if desk.runner is not None and desk.runner.ready is not None
+        ]
+
+    def _admit(self, ticket: Ticket, asked: str, now_s: float) -> None:
+        if (refusal := self._cooling.order.refusal) is not None:
+            ticket.answer(refusal)
+        else:
+            self._catalog.acquire(ticket.model, ticket, now_s, asked=asked)
 
     # ── the loop thread: desk.Effects ──────────────────────────────────────────────────────────────────────
 

@@ -1,4 +1,4 @@
-"""`keep_alive` of a request on every route that asks a model, and the two routes that only load and unload."""
+"""`keep_alive` of a request on every route that asks a model, and the routes that only load and unload."""
 
 from __future__ import annotations
 
