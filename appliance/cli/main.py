@@ -34,6 +34,7 @@ _MODULES: Final = {
     "gc": "appliance.cli.gc",
     "load": "appliance.cli.load",
     "stop": "appliance.cli.stop",
+    "fit": "appliance.cli.fit",
     "ps": "appliance.cli.ps",
     "bench": "appliance.cli.bench",
     "health": "appliance.cli.health",

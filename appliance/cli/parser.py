@@ -179,6 +179,46 @@ def _run(commands: Any) -> None:
     connection(parser)
 
 
+def _fit(commands: Any) -> None:
+    parser = command(
+        commands,
+        "fit",
+        "tell whether a model fits into memory, without loading it",
+        usage="outpost fit MODEL [--ctx N] [--parallel N] [--min-ctx N] [--board BOARD] [options]",
+        more="Ends with 0 when it fits, perhaps with fewer requests at once, a shorter context, a smaller KV "
+        "cache or ubatch than wished for: what is given up is told. Ends with 69 when not even the least "
+        "that is asked for fits, with the numbers. No daemon is asked, and one that runs is not disturbed: "
+        "its models count as memory that is taken.",
+        examples=(
+            "outpost fit smollm2",
+            "outpost fit llama.gguf --ctx 32768 --min-ctx 8192 --board orin-nano-8gb",
+            "outpost fit manifest.json --board pi-5-8gb --json | jq .plan.placement",
+        ),
+    )
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a name of the store or of [models], a GGUF (its header is enough), or a manifest as JSON",
+    )
+    parser.add_argument(
+        "--ctx", type=_count, metavar="N", help="tokens per request that are wished for; 0: the model's own"
+    )
+    parser.add_argument("--parallel", type=_positive, metavar="N", help="requests at once, wished for")
+    parser.add_argument(
+        "--min-ctx", type=_positive, metavar="N", help="tokens per request below which it is of no use"
+    )
+    parser.add_argument(
+        "--board",
+        metavar="BOARD",
+        help="another board than this machine: a name (a wrong one lists all), or a TOML file with its facts",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the data directory with the store")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="configuration (default: /etc/outpost/outpost.toml)"
+    )
+
+
 def _ps(commands: Any) -> None:
     parser = command(
         commands,
@@ -260,6 +300,7 @@ _DECLARED: Final[dict[str, Callable[[Any], None]]] = {
     "run": _run,
     **store_commands.DECLARED,
     **memory_commands.DECLARED,
+    "fit": _fit,
     "ps": _ps,
     "bench": _bench,
     "health": _health,

@@ -336,6 +336,41 @@ class DataSettings(Section):
     dir: FilePath = _setting(Path("/var/lib/outpost"), "Data directory.")
 
 
+class MemorySettings(Section):
+    """What a model may take of the board's memory, and what it gives up where it does not fit."""
+
+    reserve_bytes: int = _setting(
+        0,
+        "What stays free for all other programs; 0: 8 % of the memory, at least 512 MiB (on boards below "
+        "4 GiB an eighth).",
+        unit="bytes",
+        ge=0,
+        le=1 << 40,
+    )
+    min_ctx: int = _setting(
+        2048,
+        "Tokens of context per request below which no model is loaded, where a request does not say: rather "
+        "is the load refused. Models made for fewer are loaded with what they have.",
+        unit="tokens",
+        ge=8,
+        le=MOST_CONTEXT,
+    )
+    comfortable_slots: int = _setting(
+        4,
+        "Sequences at once that room is made for; more are had only where they cost nobody anything.",
+        unit="sequences",
+        ge=1,
+        le=256,
+    )
+    parallel_share: float = _setting(
+        0.5,
+        "Part of the free memory that a model with more sequences than that may fill, so that a second model "
+        "still has room.",
+        ge=0,
+        le=1,
+    )
+
+
 class Config(Section):
     """All settings. Made once by `load`; shared freely between threads, because nothing in it changes."""
 
@@ -351,3 +386,4 @@ class Config(Section):
     access: AccessSettings = AccessSettings()
     log: LogSettings = LogSettings()
     data: DataSettings = DataSettings()
+    memory: MemorySettings = MemorySettings()

@@ -10,7 +10,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from appliance.config import COMMAND_LINE, Config
-from appliance.daemon.policies import engine_settings, model_specs, placement
+from appliance.daemon.placements import placement
+from appliance.daemon.policies import engine_settings, model_specs
 from appliance.errors import ConfigError, InvalidReference
 from appliance.store.reference import parse_reference
 from appliance.store.serving import ServeSpec

@@ -120,7 +120,7 @@ def _bandwidth(value: object, what: str) -> int | None:
 
 def _accelerator(value: object, what: str) -> Accelerator:
     try:
-        return Accelerator(value)
+        return Accelerator(str(value))
     except ValueError:
         allowed = ", ".join(Accelerator)
         raise _refused(what, f"gpu.accelerator must be one of {allowed}, not {value!r}") from None

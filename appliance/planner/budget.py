@@ -3,8 +3,8 @@
     budget = min(MemAvailable, limit of the cgroup - its usage) - reserve
 
 Swap counts as nothing: it pushes other programs out, never a GPU's buffers, and a model that is swapped is
-of no use. On unified memory what the GPU has free is the same bytes as what the host has available, so there is no
-second number.
+of no use. On unified memory what the GPU has free is the same bytes as what the host has available, so there
+is no second number.
 """
 
 from __future__ import annotations

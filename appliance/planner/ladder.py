@@ -33,7 +33,6 @@ from appliance.planner.steps import (
     Step,
     Traits,
     cache_steps,
-    context_lengths,
     context_steps,
     layer_steps,
     projector_steps,
@@ -48,8 +47,8 @@ Size = Callable[[Sequence[Placement]], Sequence[Footprint]]
 COMFORTABLE_SLOTS: Final = 4
 _DIGITS: Final = 9
 """Of a worth that count: the rest is noise of the multiplication."""
-_BELOW: Final = 32
-"""Contexts told of under the least one, at most."""
+_BELOW: Final = 64
+"""Contexts looked at under the least one, at most: what is told to fit is that exact."""
 
 
 _Sized = TypeVar("_Sized", "_Candidate", Rung)
@@ -146,7 +145,7 @@ def _candidates(
     contender: Contender, wish: Placement, min_ctx: int, terms: Terms, *, step: int, instead_of: str | None
 ) -> list[_Candidate]:
     """`step`: the how-many-th variant this is; 0: the model itself."""
-    axes = _axes(contender.traits, wish, min_ctx, terms)
+    axes = _axes(contender.traits, wish, contender.wish.n_ctx_seq, min_ctx, terms)
     axes.append([_variant_step(contender, step, instead_of, terms.prices)])
     combinations = list(product(*(enumerate(axis) for axis in axes)))
     placements = [_changed(wish, chosen) for chosen in combinations]
@@ -181,11 +180,11 @@ def _variant_step(contender: Contender, step: int, instead_of: str | None, price
     )
 
 
-def _axes(traits: Traits, wish: Placement, min_ctx: int, terms: Terms) -> list[list[Step]]:
-    prices, accelerator = terms.prices, terms.accelerator
+def _axes(traits: Traits, wish: Placement, asked: int, min_ctx: int, terms: Terms) -> list[list[Step]]:
+    prices, accelerator, least = terms.prices, terms.accelerator, min(min_ctx, wish.n_ctx_seq)
     return [
         slot_steps(wish.n_seq_max, comfortable=terms.comfortable, prices=prices),
-        context_steps(wish.n_ctx_seq, least=min(min_ctx, wish.n_ctx_seq), prices=prices),
+        context_steps(wish.n_ctx_seq, asked=max(asked, wish.n_ctx_seq), least=least, prices=prices),
         cache_steps(wish, traits, prices=prices),
         ubatch_steps(wish.n_ubatch, prices=prices),
         projector_steps(wish, traits, accelerator, prices=prices),
@@ -235,9 +234,10 @@ def _trained_for(traits: Traits, min_ctx: int) -> bool:
 
 def _below(contender: Contender, wish: Placement, min_ctx: int, terms: Terms) -> tuple[Rung, ...]:
     """Everything but the context conceded as far as it goes."""
-    axes = _axes(contender.traits, wish, wish.n_ctx_seq, terms)
+    axes = _axes(contender.traits, wish, wish.n_ctx_seq, wish.n_ctx_seq, terms)
     leanest = _changed(wish, [(0, axis[-1]) for axis in axes])
-    lengths = [tokens for tokens in context_lengths(min_ctx, least=CELLS) if tokens < min_ctx][:_BELOW]
+    step = -(-min_ctx // (_BELOW * CELLS)) * CELLS
+    lengths = sorted(range(step, min_ctx, step), reverse=True)
     placements = [_placed(leanest, n_ctx_seq=tokens) for tokens in lengths]
     return tuple(
         Rung(placement=placement, footprint=footprint)

@@ -68,8 +68,8 @@ class PriceTable:
 
 
 CPU_PRICES: Final = PriceTable(ubatch_prefill=((32, 1.13), (64, 1.02), (128, 1.0)))
-"""Measured on x86 with SmolLM2-135M: the cache at a depth of 3,500 tokens; ubatch by prefills of 24 (1.13), 80
-and 256 tokens (both the same time a token; docs/adr/0013).
+"""Measured on x86 with SmolLM2-135M: the cache at a depth of 3,500 tokens; ubatch by prefills of 24 tokens
+(1.13), 80 and 256 (both the same time a token; docs/adr/0013).
 """
 GPU_PRICES: Final = PriceTable(
     cache_prefill=1.15,

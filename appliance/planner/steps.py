@@ -58,11 +58,12 @@ def slot_steps(wanted: int, *, comfortable: int, prices: PriceTable) -> list[Ste
     ]
 
 
-def context_steps(wanted: int, *, least: int, prices: PriceTable) -> list[Step]:
+def context_steps(wanted: int, *, asked: int, least: int, prices: PriceTable) -> list[Step]:
+    """`asked`: more than `wanted` where the model was made for no more; that is told, and costs nothing."""
     return [
         Step(
             changes={"n_ctx_seq": tokens},
-            conceded=_conceded(Concession.CONTEXT, wanted, tokens, prices.context(wanted, tokens)),
+            conceded=_conceded(Concession.CONTEXT, asked, tokens, prices.context(wanted, tokens)),
         )
         for tokens in context_lengths(wanted, least=least)
     ]
