@@ -21,7 +21,7 @@ from appliance.gguf.architectures import ENCODERS
 from appliance.gguf.header import Header
 from appliance.gguf.layouts import Features, Layout, layout_of, may_be_copied
 from appliance.gguf.shape import ModelShape, read_shape
-from appliance.planner.cache import CacheShape, cache_bytes
+from appliance.planner.cache import CacheShape, cache_bytes, state_numbers
 from appliance.planner.facts import Footprint
 from appliance.planner.footprint import footprint as footprint_of
 from appliance.wire.messages import Placement
@@ -136,7 +136,9 @@ def compute_bytes(header: Header, pass_: CacheShape) -> int:
     states = 6 * shape.ssm_d_inner + width if shape.ssm_d_inner else 0
     n_tokens = min(pass_.n_ubatch, pass_.n_ctx_seq * pass_.n_slots)
     mask = 0 if pass_.is_pooled or shape.is_recurrent else _MASK_BYTES * n_tokens * pass_.cells
-    activations = n_tokens * _FLOAT_BYTES * max(feed if n_ff else 0, experts, states) + mask
+    # A pass gathers the states of one layer.
+    gathered = _FLOAT_BYTES * pass_.n_slots * state_numbers(header, shape) if _keeps_state(shape) else 0
+    activations = n_tokens * _FLOAT_BYTES * max(feed if n_ff else 0, experts, states) + mask + gathered
     if pass_.is_pooled:
         return activations
     n_outputs = min(n_tokens, pass_.n_outputs)

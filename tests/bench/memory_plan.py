@@ -68,14 +68,33 @@ class Case:
 
 
 CASES: Final = (
-    *(Case("q4_1", 512, 1), Case("q4_1", 1024, 2), Case("q4_1", 2048, 1), Case("q4_1", 512, 8)),
-    *(Case("q4_1", 1024, 1, "q8_0"), Case("q4_1", 256, 16), Case("q4_1", 2048, 2, n_ubatch=128)),
-    *(Case("q4_0", 512, 2), Case("q4_0", 1024, 4), Case("q4_0", 1024, 1, "q8_0"), Case("q4_0", 2048, 1)),
-    *(Case("q8_0", 512, 1), Case("q8_0", 1024, 2), Case("q8_0", 512, 4, "q8_0"), Case("q8_0", 2048, 2)),
-    *(Case("f16", 512, 1), Case("f16", 1024, 2), Case("f16", 1024, 1, "q4_0"), Case("f16", 256, 8)),
+    Case("q4_1", 1024, 1),
+    Case("q4_1", 1024, 2),
+    Case("q4_1", 2048, 1, speculation=False),
+    Case("q4_1", 1024, 4, speculation=False),
+    Case("q4_1", 512, 8, n_ubatch=256),
+    Case("q4_1", 1024, 1, "q8_0", speculation=False),
+    Case("q4_1", 2048, 2, n_ubatch=128),
+    Case("q4_0", 1024, 2, speculation=False),
+    Case("q4_0", 1024, 4),
+    Case("q4_0", 1024, 1, "q8_0", n_ubatch=256, speculation=False),
+    Case("q4_0", 2048, 1, speculation=False),
+    Case("q8_0", 1024, 1, speculation=False),
+    Case("q8_0", 1024, 2),
+    Case("q8_0", 512, 4, "q8_0", n_ubatch=256),
+    Case("q8_0", 2048, 2),
+    Case("f16", 1024, 1),
+    Case("f16", 1024, 2, speculation=False),
+    Case("f16", 1024, 1, "q4_0", n_ubatch=256),
+    Case("f16", 512, 8, n_ubatch=256, speculation=False),
     Case("f16", 4096, 1),
 )
-FAST: Final = (CASES[0], Case("q4_1", 256, 8), Case("q8_0", 512, 2, "q8_0"), Case("f16", 512, 2))
+FAST: Final = (
+    Case("q4_1", 512, 2, n_ubatch=256, speculation=False),
+    Case("q4_0", 512, 1, n_ubatch=128),
+    Case("q8_0", 512, 2, "q8_0", n_ubatch=128, speculation=False),
+    Case("f16", 512, 2, n_ubatch=256),
+)
 """For `make test`."""
 
 
@@ -174,8 +193,8 @@ def _peak_of(pid: int) -> int:
 
 
 HEAD: Final = (
-    "| model | context | slots | KV | ubatch | after load, MB | predicted peak, MB | measured peak, MB | over |\n"
-    "|---|---|---|---|---|---|---|---|---|"
+    "| model | context | slots | KV | ubatch | drafts | after load, MB | predicted peak, MB "
+    "| measured peak, MB | over |\n|---|---|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -185,6 +204,7 @@ def row(outcome: Outcome) -> str:
     megabytes = " | ".join(f"{size / _MIB:.1f}" for size in sizes)
     return (
         f"| {case.kind} | {case.n_ctx_seq} | {case.n_slots} | {case.cache_type} | {case.n_ubatch} "
+        f"| {'yes' if case.speculation else 'no'} "
         f"| {megabytes} | {100 * (outcome.ratio - 1):+.1f} % |"
     )
 
