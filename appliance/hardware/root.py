@@ -20,7 +20,9 @@ import stat
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+Known = TypeVar("Known")
 
 ERRNO_TABLE: Final = ".errno.json"
 MOST_BYTES: Final = 64 * 1024
@@ -61,14 +63,26 @@ class Absent:
     """A value that could not be read."""
 
     path: str
-    """Under the root, without a leading slash."""
-    reason: Reason
+    """Under the root, without a leading slash; empty: no file at all would tell."""
+    reason: str
+    """One of `Reason`, or a sentence of the reader's."""
     detail: str | None = None
     """The error's name, where the reason does not say all."""
 
     def __str__(self) -> str:
         detail = f" ({self.detail})" if self.detail else ""
-        return f"/{self.path}: {self.reason}{detail}"
+        return f"/{self.path}: {self.reason}{detail}" if self.path else self.reason
+
+
+class Reasons(dict[str, str]):
+    """Why fields of a reading are None, by field; filled while the reading is made."""
+
+    def known(self, field: str, value: Known | Absent) -> Known | None:
+        """The value, or None with its reason noted."""
+        if isinstance(value, Absent):
+            self[field] = str(value)
+            return None
+        return value
 
 
 class Root:
@@ -82,6 +96,11 @@ class Root:
         self._is_machine = self._real == "/"
         self._table: dict[str, str] = {}
         self._table_mark: tuple[int, int, int] | None = None
+
+    @classmethod
+    def of(cls, place: Path | Root) -> Root:
+        """The root at `place`, which may be one already."""
+        return place if isinstance(place, Root) else cls(place)
 
     @property
     def is_machine(self) -> bool:
@@ -178,14 +197,6 @@ class Root:
             return place is not None and os.path.exists(place)  # noqa: PTH110 - as in `data`
         except (OSError, ValueError):
             return path.strip("/") in self._errors()
-
-    def link(self, path: str) -> str | None:
-        """Where a path leads after all links, under the root; None: nowhere, or out of it."""
-        try:
-            real = os.path.realpath(f"{self._real}/{path}", strict=True)
-        except (OSError, ValueError):
-            return None
-        return real[len(self._real) :].lstrip("/") if self._holds(real) else None
 
     def _listed(self, folder: str) -> tuple[str, ...]:
         names = self.names(folder or ".")
