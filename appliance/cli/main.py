@@ -34,6 +34,7 @@ _MODULES: Final = {
     "gc": "appliance.cli.gc",
     "ps": "appliance.cli.ps",
     "bench": "appliance.cli.bench",
+    "hardware": "appliance.cli.hardware",
     "health": "appliance.cli.health",
     "version": "appliance.cli.version",
 }

@@ -298,7 +298,7 @@ def test_the_level_with_the_least_room_bounds_the_memory(tmp_path: Path) -> None
     )
     found = cgroup.read_memory_limit(root)
     assert found == MemoryLimit(limit_bytes=1000, used_bytes=900, cache_bytes=80)
-    assert found is not None and found.room_bytes == 180
+    assert found.room_bytes == 180
 
 
 @pytest.mark.parametrize("text", [9223372036854771712, 9223372036854759424, "max", "x", -1])
