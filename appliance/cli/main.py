@@ -37,6 +37,7 @@ _MODULES: Final = {
     "fit": "appliance.cli.fit",
     "ps": "appliance.cli.ps",
     "bench": "appliance.cli.bench",
+    "hardware": "appliance.cli.hardware",
     "health": "appliance.cli.health",
     "version": "appliance.cli.version",
 }
