@@ -26,6 +26,7 @@ from appliance.api.calls import Limits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.directory import lock_of, write_record
+from appliance.daemon.memory import BoardMemory
 from appliance.daemon.model_store import Children, make_store
 from appliance.daemon.policies import key_ring, queue_policy, residency_policy, runner_policy, upkeep_policy
 from appliance.daemon.store_health import store_health
@@ -83,6 +84,7 @@ class Daemon:
         )
         self._telling = threading.Lock()
         self._pins = Pins()
+        self._memory = BoardMemory(config, sysroot=sysroot)
         self._supervisor = Supervisor(
             self._first_specs(),
             queue=queue_policy(config),
@@ -90,6 +92,7 @@ class Daemon:
             spawner=self._spawner,
             resolve=self._pins.key,
             on_released=lambda: self._upkeep.released(),
+            plans=self._memory.plans,
             residency=residency_policy(config),
         )
         self._upkeep = Upkeep(
@@ -124,6 +127,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._supervisor.start()
+        self._memory.start(self._supervisor.relieve)
         try:
             server = serve(
                 self._app,
@@ -159,6 +163,7 @@ class Daemon:
 
     def _stop_supervisor(self, *, drain_s: float) -> None:
         self._spawner.close()
+        self._memory.close()
         if not self._supervisor.drain(drain_s):
             _log.error("runners_left_behind")  # PDEATHSIG ends them with us
         self._supervisor.close()

@@ -17,13 +17,14 @@ from appliance import log
 from appliance.errors import InsufficientMemory, RunnerHung, RunnerStartFailed
 from appliance.gguf.header import Header, read_header
 from appliance.gguf.shape import read_shape, weight_bytes
-from appliance.hardware.meminfo import MemoryReading
+from appliance.hardware.memory import Memory
 from appliance.planner.budget import Reading, budget
 from appliance.planner.choice import choose
 from appliance.planner.facts import Accelerator, Footprint, Ladder, Rung
 from appliance.planner.ladder import Contender, Terms, build, least_context, resized
 from appliance.planner.prices import PriceTable, default_prices
 from appliance.planner.rough_sizes import Weights, rough_size, traits_of
+from appliance.supervisor.learned_sizes import LearnedSizes
 from appliance.supervisor.policy import ModelSpec
 from appliance.supervisor.sizer import ModelFiles, Sizing
 from appliance.wire.messages import Placement
@@ -47,6 +48,7 @@ class PlanPolicy:
     reserve_bytes: int
     min_ctx: int
     comfortable: int
+    parallel_share: float
     own_kernels: bool
     accelerator: Accelerator = Accelerator.NONE
     prices: PriceTable | None = None
@@ -55,30 +57,46 @@ class PlanPolicy:
 class BoardPlans:
     """`ladder` belongs to the planning thread; the others to any."""
 
-    def __init__(self, sizes: Sizes, *, policy: PlanPolicy, read_memory: Callable[[], MemoryReading]) -> None:
+    def __init__(
+        self,
+        sizes: Sizes,
+        *,
+        policy: PlanPolicy,
+        read_memory: Callable[[], Memory],
+        learned: LearnedSizes | None = None,
+    ) -> None:
         self._sizes = sizes
         self._policy = policy
         self._read_memory = read_memory
+        self._learned = learned
 
     def budget_bytes(self) -> int | None:
         seen = self._read_memory()
         if seen.total_bytes is None or seen.available_bytes is None:
             return None
-        reading = Reading(total_bytes=seen.total_bytes, available_bytes=seen.available_bytes)
+        limit = seen.limit
+        reading = Reading(
+            total_bytes=seen.total_bytes,
+            available_bytes=seen.available_bytes,
+            cgroup_limit_bytes=None if limit is None else limit.limit_bytes,
+            cgroup_usage_bytes=None if limit is None else limit.limit_bytes - limit.room_bytes,
+        )
         return budget(reading, reserve_bytes=self._policy.reserve_bytes).bytes
 
     def ladder(self, spec: ModelSpec) -> Ladder:
         """Raises ModelInvalid, FileUnreadable, InvalidRequest."""
         headers = [read_header(Path(path), model=spec.name) for path in spec.paths or (spec.path,)]
-        return self._sized(spec, self._rough(spec, headers))
+        return self._corrected(spec, self._sized(spec, self._rough(spec, headers)))
 
     def learn(self, spec: ModelSpec, rung: Rung, measured_bytes: int) -> None:
-        if measured_bytes > rung.footprint.total_bytes:
+        planned_bytes = rung.footprint.total_bytes
+        if measured_bytes > planned_bytes:
             _log.warning(
-                "plan_too_small",
-                model=spec.name,
-                planned_bytes=rung.footprint.total_bytes,
-                measured_bytes=measured_bytes,
+                "plan_too_small", model=spec.name, planned_bytes=planned_bytes, measured_bytes=measured_bytes
+            )
+        if self._learned is not None:
+            self._learned.observe(
+                model=_identity(spec), planned_bytes=planned_bytes, measured_bytes=measured_bytes
             )
 
     # ── the planning thread ────────────────────────────────────────────────────────────────────────────────
@@ -121,13 +139,27 @@ class BoardPlans:
             ladder = resized(rough, footprints)
         return ladder
 
+    def _corrected(self, spec: ModelSpec, ladder: Ladder) -> Ladder:
+        """By what loads of this model have taken on this board."""
+        if self._learned is None:
+            return ladder
+        model, learned = _identity(spec), self._learned
+        factors = [
+            learned.corrected_bytes(rung.footprint.total_bytes, model=model) / rung.footprint.total_bytes
+            for rung in ladder.rungs
+        ]
+        footprints = [
+            _scaled(rung.footprint, factor) for rung, factor in zip(ladder.rungs, factors, strict=True)
+        ]
+        return resized(ladder, footprints)
+
     def _likely(self, ladder: Ladder) -> list[Rung]:
         """The rungs that would be taken, and the next one below each."""
         seen = self._read_memory()
         budgets = [self.budget_bytes(), seen.total_bytes]
         likely: list[Rung] = []
         for budget_bytes in budgets:
-            index = _index_of_choice(ladder, budget_bytes)
+            index = _index_of_choice(ladder, budget_bytes, parallel_share=self._policy.parallel_share)
             likely += ladder.rungs[index : index + 2]
         return list(dict.fromkeys(likely))
 
@@ -142,6 +174,11 @@ class BoardPlans:
         return {placement: footprint for placement, footprint in pairs if footprint is not None}
 
 
+def _identity(spec: ModelSpec) -> str:
+    """What was learned of a model holds for its files, under whatever name: the store's are their digests."""
+    return Path(spec.path).name
+
+
 def _files_of(spec: ModelSpec, *, own_kernels: bool) -> ModelFiles:
     return ModelFiles(
         model=spec.name,
@@ -153,12 +190,12 @@ def _files_of(spec: ModelSpec, *, own_kernels: bool) -> ModelFiles:
     )
 
 
-def _index_of_choice(ladder: Ladder, budget_bytes: int | None) -> int:
+def _index_of_choice(ladder: Ladder, budget_bytes: int | None, *, parallel_share: float) -> int:
     """Of nothing that fits, the last; where nothing is known, the first."""
     if budget_bytes is None:
         return 0
     try:
-        chosen = choose(ladder, budget_bytes=budget_bytes)
+        chosen = choose(ladder, budget_bytes=budget_bytes, parallel_share=parallel_share)
     except InsufficientMemory:
         return len(ladder.rungs) - 1
     return ladder.rungs.index(chosen.rung)

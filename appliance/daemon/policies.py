@@ -48,6 +48,7 @@ def residency_policy(config: Config) -> ResidencyPolicy:
     return ResidencyPolicy(
         turn_s=lifecycle.turn_s,
         min_residency_s=lifecycle.min_residency_s,
+        parallel_share=config.memory.parallel_share,
         max_swaps_per_min=lifecycle.max_swaps_per_min,
     )
 

@@ -122,7 +122,10 @@ class Residency(Generic[R]):
         ]
         try:
             verdict = choose(
-                pending.ladder, budget_bytes=budget_bytes - self._owed_bytes(desk), residents=residents
+                pending.ladder,
+                budget_bytes=budget_bytes - self._owed_bytes(desk),
+                residents=residents,
+                parallel_share=self._policy.parallel_share,
             )
         except InsufficientMemory as error:
             self._refuse(desk, error, now_s)
