@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.config import Config
-from appliance.daemon.plans import BoardPlans, PlanPolicy
+from appliance.daemon.plans import BoardPlans, PlanPolicy, whole_bytes
 from appliance.daemon.policies import runner_policy
 from appliance.hardware import memory
 from appliance.hardware.root import Root
@@ -57,7 +57,7 @@ class BoardMemory:
             self._watch.close()
 
     def _floor_bytes(self) -> int:
-        total_bytes = memory.read(self._root).total_bytes or 0
+        total_bytes = whole_bytes(memory.read(self._root)) or 0
         return int((self._config.memory.reserve_bytes or reserve(total_bytes)) * _FLOOR_SHARE)
 
     def _look(self) -> MemoryLook:

@@ -76,7 +76,7 @@ class BoardPlans:
             return None
         limit = seen.limit
         reading = Reading(
-            total_bytes=seen.total_bytes,
+            total_bytes=whole_bytes(seen) or 0,
             available_bytes=seen.available_bytes,
             cgroup_limit_bytes=None if limit is None else limit.limit_bytes,
             cgroup_usage_bytes=None if limit is None else limit.limit_bytes - limit.room_bytes,
@@ -156,7 +156,7 @@ class BoardPlans:
     def _likely(self, ladder: Ladder) -> list[Rung]:
         """The rungs that would be taken, and the next one below each."""
         seen = self._read_memory()
-        budgets = [self.budget_bytes(), seen.total_bytes]
+        budgets = [self.budget_bytes(), whole_bytes(seen)]
         likely: list[Rung] = []
         for budget_bytes in budgets:
             index = _index_of_choice(ladder, budget_bytes, parallel_share=self._policy.parallel_share)
@@ -172,6 +172,13 @@ class BoardPlans:
             return None
         pairs = zip(placements, sizing.footprints, strict=True)
         return {placement: footprint for placement, footprint in pairs if footprint is not None}
+
+
+def whole_bytes(seen: Memory) -> int | None:
+    """What the board has for us at most: all of it, or what our cgroup allows."""
+    if seen.limit is None or seen.total_bytes is None:
+        return seen.total_bytes
+    return min(seen.total_bytes, seen.limit.limit_bytes)
 
 
 def _identity(spec: ModelSpec) -> str:
