@@ -52,7 +52,6 @@ class EngineCore(Protocol):
     def set_limits(self, limits: SetLimits) -> None:
         """Main thread. The loop itself keeps the pauses (`runner/pacing.py`)."""
 
-
     def has_work(self) -> bool: ...
 
     def step(self) -> Sequence[Said]:

@@ -95,7 +95,8 @@ class Supervisor:
         self._resolve = resolve
         self._catalog: Catalog[Runner] = Catalog(make=self._desk, resolve=resolve)
         self._published: Mapping[str, Published] = {}
-        self._cooling = CoolingDesk()
+        self.cooling = CoolingDesk()
+        """What heat asks for now; `cool` changes it."""
         self._in_use: frozenset[str] = frozenset()
         self._on_released = on_released
         self._over = threading.Event()
@@ -117,6 +118,10 @@ class Supervisor:
         if published is None:
             raise self._not_found(model)
         return published.card()
+
+    def stand_in(self, model: str) -> str | None:
+        sibling = self.cooling.stand_in(self.find(model).name)
+        return sibling if sibling is not None and self._resolve(sibling) in self._published else None
 
     def status(self) -> Sequence[ModelStatus]:
         """Everything that can be shown of the models; a picture, not a basis for decisions."""
@@ -198,12 +203,7 @@ class Supervisor:
 
     def cool(self, order: CoolingOrder) -> None:
         """From now on these measures: for all runners, those to come, and new requests."""
-        self._post(lambda _: self._cooling.take(order, self._runners()))
-
-    @property
-    def cooling(self) -> CoolingOrder:
-        """The measures in force."""
-        return self._cooling.order
+        self._post(lambda _: self.cooling.take(order, self._catalog))
 
     def beat(self, timeout_s: float) -> bool:
         """True when the loop thread answers within `timeout_s` (for the watchdog)."""
@@ -250,6 +250,10 @@ class Supervisor:
             raise fresh(answer)
         self._release(ticket, succeeded=False)
         raise self._impatient(ticket.model)
+
+    def _admit(self, ticket: Ticket, asked: str, now_s: float) -> None:
+        if not self.cooling.refuses(ticket):
+            self._catalog.acquire(ticket.model, ticket, now_s, asked=asked)
 
     def _release(self, ticket: Ticket, *, succeeded: bool) -> None:
         self._post(lambda now_s: self._catalog.release(ticket.model, ticket, now_s, succeeded=succeeded))
@@ -339,22 +343,6 @@ class Supervisor:
     def _desk(self, spec: ModelSpec) -> Desk[Runner]:
         return Desk(spec, queue=self._queue, runners=self._policy, effects=self)
 
-    def _runners(self) -> list[Runner]:
-        """Those that are ready; the others are greeted with the limits."""
-        return [
-            desk.runner for desk in self._catalog if desk.runner is not None and desk.runner.ready is not None
-        ]
-
-    def _admit(self, ticket: Ticket, asked: str, now_s: float) -> None:
-        if (refusal := self._cooling.order.refusal) is not None:
-            ticket.answer(refusal)
-        else:
-            self._catalog.acquire(ticket.model, ticket, now_s, asked=asked)
-
-    def _on_ready(self, desk: Desk[Runner], runner: Runner, ready: Ready, now_s: float) -> None:
-        self._cooling.greet(runner)
-        desk.ready(runner, ready.facts, now_s)
-
     # ── the loop thread: desk.Effects ──────────────────────────────────────────────────────────────────────
 
     def start_runner(self, desk: Desk[Runner], /) -> None:
@@ -390,7 +378,8 @@ class Supervisor:
             raise ShuttingDown
 
         def on_ready(runner: Runner, ready: Ready) -> None:
-            self._post(lambda now_s: self._on_ready(desk, runner, ready, now_s))
+            self._post(lambda _: self.cooling.greet(runner))
+            self._post(lambda now_s: desk.ready(runner, ready.facts, now_s))
 
         def on_gone(runner: Runner, fault: OutpostError | None) -> None:
             self._post(lambda now_s: desk.gone(runner, fault, now_s))

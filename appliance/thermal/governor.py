@@ -1,4 +1,4 @@
-"""The governor: what is seen of heat and supply, to limits for the engines. Pure: time comes in with each look.
+"""The governor: from what is seen of heat and supply to limits for the engines. Pure: time comes in.
 
     sensors ── margin, slope ──▶ heat pace (PI) ─┐
             └─ faults ─────────▶ safe pace ──────┤
@@ -6,11 +6,11 @@
     watts ─────────────────────▶ budget cap ─────┤
     throttle alerts ───────────▶ least pace ─────┘
 
-Each cause says how long models may compute (`duty`) and how far the measures should go (`level`); the strictest
-counts, and gives its name to the whole. Levels have hysteresis here, dwell and rate in `ladder`.
+Each cause says how long models may compute (`duty`) and how far the measures should go (`level`); the
+strictest counts, and gives its name to the whole. Levels have hysteresis here, dwell and rate in `ladder`.
 
-Who throttles, and why: an alert or a throttle bit while the supply complains (or did in the last minute) is the
-supply's; while the nearest zone is far from its limit it is over-current; else it is heat.
+Who throttles, and why: an alert or a throttle bit while the supply complains (or did in the last minute) is
+the supply's; while the nearest zone is far from its limit it is over-current; else it is heat.
 """
 
 from __future__ import annotations
@@ -107,14 +107,18 @@ class Governor:
         complains = bool(look.power.under_voltage)
         level, duty = self._under_voltage.update(complains=complains, at_s=look.at_s, gap_s=gap_s)
         what = "the supply's voltage is too low" if complains else "the supply's voltage was too low"
-        return _Wish(cause=Cause.UNDERVOLTAGE, level=level, duty=duty, reason=f"{what}: check supply and cable")
+        return _Wish(
+            cause=Cause.UNDERVOLTAGE, level=level, duty=duty, reason=f"{what}: check supply and cable"
+        )
 
     def _overcurrent(self, look: Look, gap_s: float, *, throttles: bool) -> _Wish:
         rails = [rail.name for rail in look.power.rails if rail.is_over_current]
         level, duty = self._over_current.update(
             complains=bool(rails) or throttles, at_s=look.at_s, gap_s=gap_s
         )
-        reason = f"too much current on {', '.join(rails)}" if rails else "the board throttles though it is cool"
+        reason = (
+            f"too much current on {', '.join(rails)}" if rails else "the board throttles though it is cool"
+        )
         wish = _Wish(cause=Cause.OVERCURRENT, level=level, duty=duty, reason=reason)
         watts, budget = look.power.input_watts, self._policy.power_budget_watts
         cap = self._budget.update(watts, gap_s=gap_s)
@@ -152,7 +156,7 @@ class Governor:
         return _Wish(cause=Cause.SENSOR_FAULT, level=self._hot_level, duty=1.0, reason=self._fault_reason)
 
     def _level(self, ahead: float, margin: float, duty: float) -> int:
-        """With hysteresis: `self._hot_level` is what was wanted before. `ahead` is never more than `margin`."""
+        """With hysteresis: `self._hot_level` is what was wanted before. `ahead` is at most `margin`."""
         level = self._hot_level
         is_worst = margin <= 0 or (duty <= LEAST_DUTY and margin < self._pace.target_celsius / 4)
         if is_worst or (level == 3 and margin < _NEAR_CELSIUS):
@@ -222,9 +226,7 @@ class Governor:
             return strictest.cause, strictest.reason
         return self.cooling.cause, f"recovering: {self.cooling.reason.removeprefix('recovering: ')}"
 
-    def _limits(
-        self, state: CoolingState, duty: float, nearest: Nearest | None, at_s: float
-    ) -> EngineLimits:
+    def _limits(self, state: CoolingState, duty: float, nearest: Nearest | None, at_s: float) -> EngineLimits:
         if state is CoolingState.NORMAL:
             return EngineLimits()
         is_holding = state in {CoolingState.HOLDING, CoolingState.CLOSED}
