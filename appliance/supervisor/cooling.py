@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from appliance.errors import OutpostError, Throttled
+from appliance.supervisor.names import Resolve
 from appliance.wire.messages import Ready, SetLimits
 
 UNLIMITED = SetLimits()
@@ -66,9 +67,11 @@ class CoolingDesk:
         if self.order.limits != UNLIMITED:
             runner.set_limits(self.order.limits)
 
-    def stand_in(self, model: str) -> str | None:
-        """Of one step only: a sibling has no sibling."""
-        return self.order.siblings.get(model)
+    def stand_in(self, model: str, resolve: Resolve) -> str | None:
+        """Any thread. Of one step only: who stands in has no stand-in."""
+        siblings = self.order.siblings
+        key = resolve(model) if siblings else model
+        return next((small for name, small in siblings.items() if resolve(name) == key), None)
 
     def refuses(self, ticket: Answerable) -> bool:
         """Whether a new request has been answered with the refusal that is in force."""

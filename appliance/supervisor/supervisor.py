@@ -120,7 +120,7 @@ class Supervisor:
         return published.card()
 
     def stand_in(self, model: str) -> str | None:
-        sibling = self.cooling.stand_in(self.find(model).name)
+        sibling = self.cooling.stand_in(model, self._resolve)
         return sibling if sibling is not None and self._resolve(sibling) in self._published else None
 
     def status(self) -> Sequence[ModelStatus]:

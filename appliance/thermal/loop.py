@@ -33,6 +33,17 @@ def is_raspberry_pi(root: Root) -> bool:
     return isinstance(names, tuple) and any(name.startswith("raspberrypi,") for name in names)
 
 
+class Clock:
+    """Time, as the thread knows it."""
+
+    def now_s(self) -> float:
+        return time.monotonic()
+
+    def wait(self, is_stopped: threading.Event, seconds: float) -> bool:
+        """True as soon as it is stopped."""
+        return is_stopped.wait(seconds)
+
+
 class ThermalLoop:
     """`start`, `stop`, `cooling`, `cpu_s` from any thread; the rest belongs to the thread `thermal`."""
 
@@ -43,11 +54,9 @@ class ThermalLoop:
         *,
         on_cooling: Callable[[Cooling], None],
         is_busy: Callable[[], bool | None] = lambda: None,
-        speed: float = 1.0,
+        clock: Clock | None = None,
     ) -> None:
-        """`on_cooling` must not block. `speed`: seconds of the board in one of ours (a simulated board's time
-        may pass faster).
-        """
+        """`on_cooling` must not block. `clock`: the board's time."""
         self.cooling = Cooling()
         """The last decision: frozen."""
         self.cpu_s = 0.0
@@ -57,7 +66,7 @@ class ThermalLoop:
         self._governor = Governor(policy)
         self._on_cooling = on_cooling
         self._is_busy = is_busy
-        self._speed = speed
+        self._clock = clock or Clock()
         self._told = EngineLimits()
         self._is_stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="thermal", daemon=True)
@@ -75,7 +84,7 @@ class ThermalLoop:
 
     def _run(self) -> None:
         wait_s = 0.0
-        while not self._is_stopped.wait(wait_s):
+        while not self._clock.wait(self._is_stopped, wait_s):
             try:
                 wait_s = self.look()
             except Exception:  # noqa: BLE001  # thread top: one bad look must not end the watch
@@ -86,7 +95,7 @@ class ThermalLoop:
         """One look; returns after how many seconds the next is wanted."""
         began_s = time.thread_time()
         look = Look(
-            at_s=time.monotonic() * self._speed,
+            at_s=self._clock.now_s(),
             thermal=thermal_zones.read(self._root),
             power=power.read(self._root),
             is_busy=self._is_busy(),
@@ -100,7 +109,7 @@ class ThermalLoop:
             self._on_cooling(after)
         self.cpu_s += time.thread_time() - began_s
         self.looks += 1
-        return (after.next_look_s if _sees_anything(look) else _NOTHING_TO_SEE_S) / self._speed
+        return after.next_look_s if _sees_anything(look) else _NOTHING_TO_SEE_S
 
 
 def _sees_anything(look: Look) -> bool:
