@@ -1,9 +1,9 @@
 """Heat end to end, with the real runner and the real starter model on a simulated board.
 
-An hour in a minute: all times of a first-order board are R x C, so a board with a sixtieth of the heat capacity does
-in a second what the real one does in a minute, at the same temperatures. The governor's clock runs sixty times as
-fast, too. What does not scale makes it harder, not easier: a step of the engine, a message and a look take as long as
-they take, which is sixty times as long for the board.
+An hour in a minute: all times of a first-order board are R x C, so a board with a sixtieth of the heat
+capacity does in a second what the real one does in a minute, at the same temperatures. The governor's clock
+runs sixty times as fast, too. What does not scale makes it harder, not easier: a step of the engine, a
+message and a look take as long as they take, which is sixty times as long for the board.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +35,13 @@ from appliance.thermal.values import Cooling
 from appliance.wire.messages import Delta, EngineSettings, Generate, Placement, SamplingParams, TextPrompt
 from tests.daemon import STARTER
 from tests.fakes import tiny_gguf
-from tests.fakes.thermal_board import ORIN, Board, BoardFiles, Body, best_constant_rate
+from tests.fakes.thermal_board import LARGE, ORIN, Board, BoardFiles, Body, best_constant_rate
 from tests.integration.supervisor.conftest import MakeSupervisor, eventually, supervise
 
 __all__ = ["supervise"]
 
 SPEED = 60.0
 STREAMS = 4
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _POLICY = RunnerPolicy(heartbeat_timeout_s=20.0, load_timeout_s=60.0, stop_timeout_s=3.0, sandbox="auto")
 _GREEDY = SamplingParams(temperature=0.0, ignore_eos=True)
 
@@ -55,12 +54,6 @@ class FastClock(Clock):
 
     def wait(self, is_stopped: threading.Event, seconds: float) -> bool:
         return is_stopped.wait(max(0.008, seconds / SPEED))
-
-
-def cpu_s(pid: int) -> float:
-    """CPU time of a process, all threads (proc(5): utime and stime)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
 
 
 class Load:
@@ -112,15 +105,17 @@ class Load:
 
 
 class LiveBoard:
-    """The board beside a real runner: warmed by the CPU time that it really takes."""
+    """The board beside a real runner, warmed by the share of time that this really computes (its heartbeats
+    tell). By CPU time, other work on this machine would be a board whose power changes as it likes.
+    """
 
-    def __init__(self, files: BoardFiles, board: Board, *, pid: int, full_cpu_per_s: float) -> None:
+    def __init__(self, files: BoardFiles, board: Board, supervisor: Supervisor, *, full_share: float) -> None:
         self.body = Body(board)
         self.peak_celsius = 0.0
         self.crossings = 0
         self._files = files
-        self._pid = pid
-        self._full = full_cpu_per_s
+        self._supervisor = supervisor
+        self._full = full_share
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="board")
         files.tell(self.body.chip_celsius)
@@ -133,9 +128,9 @@ class LiveBoard:
         self._thread.join()
 
     def _run(self) -> None:
-        at_s, used_s, was_over = time.monotonic(), cpu_s(self._pid), False
-        while not self._is_over.wait(0.02):
-            now_s, now_used_s = time.monotonic(), cpu_s(self._pid)
+        at_s, used_s, was_over = time.monotonic(), computing_s(self._supervisor), False
+        while not self._is_over.wait(0.025):
+            now_s, now_used_s = time.monotonic(), computing_s(self._supervisor)
             activity = (now_used_s - used_s) / (now_s - at_s) / self._full
             for _ in range(10):
                 self.body.step(activity, (now_s - at_s) * SPEED / 10)
@@ -155,15 +150,31 @@ class Measured:
     """Of some time under full load."""
 
     seconds: float
-    cpu_s: float
+    computing_s: float
     tokens: int
 
+    @property
+    def share(self) -> float:
+        return self.computing_s / self.seconds
 
-def measure(pid: int, load: Load, seconds: float) -> Measured:
-    began_s, used_s, tokens = time.monotonic(), cpu_s(pid), load.total_tokens
+    @property
+    def tokens_per_computing_s(self) -> float:
+        return self.tokens / self.computing_s
+
+
+def computing_s(supervisor: Supervisor) -> float:
+    stats = supervisor.status()[0].stats
+    assert stats is not None
+    return stats.computing_s
+
+
+def measure(supervisor: Supervisor, load: Load, seconds: float) -> Measured:
+    began_s, used_s, tokens = time.monotonic(), computing_s(supervisor), load.total_tokens
     time.sleep(seconds)
     return Measured(
-        seconds=time.monotonic() - began_s, cpu_s=cpu_s(pid) - used_s, tokens=load.total_tokens - tokens
+        seconds=time.monotonic() - began_s,
+        computing_s=computing_s(supervisor) - used_s,
+        tokens=load.total_tokens - tokens,
     )
 
 
@@ -171,31 +182,34 @@ def measure(pid: int, load: Load, seconds: float) -> Measured:
 def test_an_hour_at_full_load_passes_no_trip_and_loses_little(
     supervise: MakeSupervisor, tmp_path: Path
 ) -> None:
-    board = replace(ORIN, resolution_celsius=0.1)
+    board = LARGE
     files = BoardFiles(tmp_path, board)
     placement = Placement(n_ctx_seq=512, n_seq_max=STREAMS, kv_cells=4 * 512, n_threads=1)
-    settings = EngineSettings(heartbeat_s=0.5, speculation=False)
+    settings = EngineSettings(heartbeat_s=0.02, speculation=False)
     model = ModelSpec(name="m", path=str(STARTER), placement=placement, settings=settings)
     supervisor = supervise(model, runners=_POLICY, command=RUNNER_COMMAND)
     load = Load(supervisor)
     try:
         eventually(lambda: load.total_tokens > 50, within_s=30.0)
-        pid = supervisor.status()[0].runner_pid
-        assert pid is not None
-        free = measure(pid, load, 5.0)
-        live = LiveBoard(files, board, pid=pid, full_cpu_per_s=free.cpu_s / free.seconds)
+        free = measure(supervisor, load, 5.0)
+        live = LiveBoard(files, board, supervisor, full_share=free.share)
         coolings: list[Cooling] = []
+
+        def apply(cooling: Cooling) -> None:
+            coolings.append(cooling)
+            supervisor.cool(order_of(cooling, {}))
+
         loop = ThermalLoop(
             Root(tmp_path),
             board.policy,
-            on_cooling=lambda cooling: (coolings.append(cooling), supervisor.cool(order_of(cooling, {})))[1],
+            on_cooling=apply,
             is_busy=lambda: True,
             clock=FastClock(),
         )
         live.start()
         loop.start()
         try:
-            paced = measure(pid, load, 3600.0 / SPEED)
+            paced = measure(supervisor, load, 3600.0 / SPEED)
         finally:
             loop.stop()
             live.stop()
@@ -203,23 +217,21 @@ def test_an_hour_at_full_load_passes_no_trip_and_loses_little(
     finally:
         load.stop()
     best = best_constant_rate(board)
-    activity = paced.cpu_s / paced.seconds / (free.cpu_s / free.seconds)
-    per_cpu_s = (paced.tokens / paced.cpu_s) / (free.tokens / free.cpu_s)
+    activity = paced.share / free.share
+    efficiency = paced.tokens_per_computing_s / free.tokens_per_computing_s
     print(
-        f"\n60 simulated minutes at full load in {paced.seconds:.0f} s, {paced.tokens} tokens of the real model:\n"
+        f"\n60 simulated minutes at full load in {paced.seconds:.0f} s, {paced.tokens} tokens\n"
         f"  hottest {live.peak_celsius:.1f} °C of {board.limit_celsius:.0f}, {live.crossings} trips passed\n"
-        f"  computing {activity:.1%} of the full pace; best constant pace by the sweep {best:.1%}: "
+        f"  computing {activity:.1%} of the full pace, best constant pace by the sweep {best:.1%}: "
         f"{activity / best:.1%} of it\n"
-        f"  tokens per CPU second beside the full pace: {per_cpu_s:.1%}; tokens/s "
-        f"{paced.tokens / paced.seconds:.0f} of {free.tokens / free.seconds * best:.0f} "
-        f"at the best constant pace\n"
-        f"  {loop.cooling.changes} changes of the state, {len(coolings)} messages, {sum(load.refusals)} refusals, "
-        f"{loop.looks} looks of {loop.cpu_s / loop.looks * 1000:.1f} ms CPU"
+        f"  tokens per computing second beside the full pace: {efficiency:.1%}\n"
+        f"  {loop.cooling.changes} changes of the state, {len(coolings)} messages, "
+        f"{sum(load.refusals)} refusals, {loop.looks} looks of {loop.cpu_s / loop.looks * 1000:.1f} ms CPU"
     )
     assert live.crossings == 0
     assert activity >= 0.95 * best
     assert loop.cooling.changes <= 6
-    assert per_cpu_s >= 0.8  # other work on this machine moves it; pauses must not
+    assert efficiency >= 0.5  # other work on this machine moves it by a factor; pauses must not
 
 
 # ── the daemon ─────────────────────────────────────────────────────────────────────────────────────────────
@@ -296,7 +308,7 @@ def on_board(tmp_path: Path) -> Iterator[Callable[[Board], BoardDaemon]]:
 def cli(daemon: BoardDaemon, *arguments: str) -> str:
     outpost = Path(sys.executable).parent / "outpost"
     done = subprocess.run(
-        [str(outpost), *arguments, "--url", daemon.url],
+        [str(outpost), *arguments, "--host", daemon.url],
         capture_output=True,
         text=True,
         timeout=30,

@@ -1,15 +1,14 @@
-"""Boards that heat: a first-order model, what its sensors tell, and the files in which the kernel would show it.
+"""Boards that heat: a first-order model, what its sensors tell, and the files in which a kernel shows it.
 
     C dT/dt = P - (T - ambient) / R          P = idle + (full - idle) x activity
 
-R and C are chosen so that each board would pass its limit at full load. Figures are of the size that is told of such
-boards with a small heat sink; they are no measurement of any.
+R and C are chosen so that each board would pass its limit at full load. Figures are of the size that is told
+of such boards with a small heat sink; they are no measurement of any.
 """
 
 from __future__ import annotations
 
 import math
-import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -285,7 +284,7 @@ def _advance(run: Run, body: Body, activity: float) -> None:
 
 
 class BoardFiles:
-    """The board as a tree below `root`, as the kernel would show it. Every file is replaced, never cut short."""
+    """The board as a tree below `root`, as the kernel would show it. Files are replaced, never cut short."""
 
     def __init__(self, root: Path, board: Board) -> None:
         self.root = root
@@ -308,7 +307,7 @@ class BoardFiles:
         step = self.board.resolution_celsius
         self.write(f"{self._zone}/temp", f"{round(celsius / step) * step * 1000:.0f}\n")
 
-    def throttles(self, does: bool) -> None:  # noqa: FBT001
+    def throttles(self, does: bool) -> None:
         """What the kernel does when a trip is passed: it says so."""
         self.write(f"{self._alert}/type", "cpu-throttle-alert\n")
         self.write(f"{self._alert}/max_state", "1\n")
@@ -322,7 +321,7 @@ class BoardFiles:
         file.parent.mkdir(parents=True, exist_ok=True)
         aside = file.with_name(f".{file.name}.new")
         aside.write_text(text, encoding="ascii")
-        os.replace(aside, file)
+        aside.replace(file)
 
 
 def hotter(kelvin: float, *, after_s: float) -> Callable[[float, Board], Board]:

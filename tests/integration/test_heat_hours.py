@@ -1,5 +1,5 @@
-"""An hour at full load on simulated boards: what the governor promises of heat, throughput and calm. The figures are
-printed with `-s`.
+"""An hour at full load on simulated boards: what the governor promises of heat, throughput and calm. The
+figures are printed with `-s`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def test_an_ambient_that_rises_by_15_kelvin_at_once_passes_no_trip(board: Board)
 @_SLOW
 @pytest.mark.parametrize("board", [PI5, ORIN, RK3588, X86, LARGE], ids=lambda board: board.name)
 def test_a_fan_that_stops_passes_no_trip(board: Board) -> None:
-    """It then cools half as well. (Boards that pass their limit idle without it are not here.)"""
+    """It then cools half as well. Boards that pass their limit idle without it are not here."""
     run = governed(board, minutes=40, world=blocked_fan(2.0, after_s=1200))
     assert run.peak_celsius < board.limit_celsius
     assert run.coolings[-1].cause == "hot"

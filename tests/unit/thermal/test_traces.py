@@ -208,6 +208,7 @@ def test_a_budget_of_power_is_kept_by_the_pace() -> None:
         power = rail(5.0 + 20.0 * duty)
         cooling = governor.update(look_at(float(second), zone_of(ORIN, 60.0 + second % 2), power=power))
         duty = cooling.limits.duty
+    cooling = governor.cooling
     assert duty == pytest.approx(0.5, abs=0.02)
     assert (cooling.state, cooling.cause) == ("paced", "overcurrent")
     assert cooling.reason == "15.0 W are drawn, 15.0 W are allowed"
