@@ -33,7 +33,7 @@ def _stop(commands: Any) -> None:
         "stop",
         "put models out of memory",
         usage="outpost stop MODEL... [options]",
-        more="Running answers are let finish, new requests wait for the next start. A pinned model goes, too, "
+        more="Running answers are let finish, new requests wait for the next start. A pinned model goes too, "
         "until a request brings it back.",
         examples=("outpost stop tiny", "outpost stop tiny other --json"),
     )

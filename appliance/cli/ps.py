@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from appliance.cli import terminal
 from appliance.cli.client import Client
 from appliance.cli.connect import cards, client_of
+from appliance.cli.cooling import cooling_line
 from appliance.cli.exits import GET_A_MODEL, Exit, Failure
 
 Value = TypeVar("Value")
@@ -64,6 +65,7 @@ def main(arguments: argparse.Namespace) -> int:
             "url": client.target.url,
             "version": report.get("version"),
             "uptime_s": report.get("uptime_s"),
+            "cooling": report.get("cooling"),
         }
         print(json.dumps({**daemon, "models": [row.as_json() for row in rows(models, report)]}))
     else:
@@ -73,14 +75,16 @@ def main(arguments: argparse.Namespace) -> int:
 
 def listing(client: Client) -> str:
     """The table; columns of which the server tells nothing are left out."""
-    listed = rows(*asked(client))
+    models, report = asked(client)
+    listed = rows(models, report)
     if not listed:
         return f"{client.target.url} has no model; {GET_A_MODEL}"
     columns = list(zip(HEADER, *(cells(row) for row in listed), strict=True))
     shown = [column for column in columns if any(cell != _NOTHING for cell in column[1:])]
     header, *lines = zip(*shown, strict=True)
     reasons = [terminal.printable(f"{row.name}: {row.reason}") for row in listed if row.reason]
-    return "\n".join([terminal.table(header, lines), *reasons])
+    heat = [line] if (line := cooling_line(report)) is not None else []
+    return "\n".join([terminal.table(header, lines), *reasons, *heat])
 
 
 def asked(client: Client) -> tuple[list[dict[str, Any]], dict[str, Any]]:

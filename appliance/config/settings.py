@@ -323,6 +323,31 @@ class AccessSettings(Section):
     )
 
 
+class HeatSettings(Section):
+    """Heat and power: how the board is kept below the temperatures at which it throttles."""
+
+    enabled: bool = _setting(True, "Watch the sensors and slow down in time; off: leave it to the kernel.")
+    margin_celsius: float = _setting(
+        1.0,
+        "So far below a zone's limit it is kept at least; more where its sensor is noisy.",
+        unit="K",
+        ge=0.5,
+        le=30,
+    )
+    power_budget_watts: float = _setting(
+        0.0,
+        "What the board may draw on average, where a sensor measures it; 0: as much as it takes.",
+        unit="W",
+        ge=0,
+        le=1000,
+    )
+    siblings: dict[ModelName, ModelName] = Field(
+        default_factory=dict,
+        description="Models whose chats and completions a smaller model may answer while it is too hot: "
+        "name = smaller model. The answer says so in X-Outpost-Warning.",
+    )
+
+
 class LogSettings(Section):
     """What is told to the journal."""
 
@@ -384,6 +409,7 @@ class Config(Section):
     )
     store: StoreSettings = StoreSettings()
     access: AccessSettings = AccessSettings()
+    heat: HeatSettings = HeatSettings()
     log: LogSettings = LogSettings()
     data: DataSettings = DataSettings()
     memory: MemorySettings = MemorySettings()

@@ -5,6 +5,7 @@ in reverse.
     supervisor    the loop that decides; one reader and one stderr thread per runner
     http-*        waitress: one loop, workers on demand; verbs on stored models run on these
     upkeep        scrubs the store and collects what no model needs
+    thermal       reads the sensors and tells the supervisor how fast models may compute
 
 Start: lock of the data directory → store → supervisor → door → upkeep → `daemon.json` → `on_ready` → READY=1.
 Stop (SIGTERM, SIGINT): STOPPING=1, no more spawns, pulls and probes end, drain while the door still answers,
@@ -26,6 +27,7 @@ from appliance.api.calls import Limits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.directory import lock_of, write_record
+from appliance.daemon.heat import Heat
 from appliance.daemon.memory import BoardMemory
 from appliance.daemon.model_store import Children, make_store
 from appliance.daemon.policies import key_ring, queue_policy, residency_policy, runner_policy, upkeep_policy
@@ -38,6 +40,7 @@ from appliance.supervisor.policy import ModelSpec
 from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.supervisor import Supervisor
 from appliance.telemetry.engine_metrics import engine_samples
+from appliance.telemetry.heat_metrics import heat_samples
 from appliance.telemetry.prometheus import Prometheus
 from appliance.telemetry.store_metrics import store_samples
 
@@ -57,7 +60,8 @@ def main(
 
     `preload`: models to start with the daemon; the others start with their first request. `on_ready` is
     called once with the URL, when the door accepts and `daemon.json` says so. `sysroot`: whose memory the
-    store's choices are made for. Raises ConfigError, AddressInUse, DataDirInUse.
+    store's choices are made for, and whose sensors are watched. Raises ConfigError, AddressInUse,
+    DataDirInUse.
     """
     log.configure(level=config.log.level, form=config.log.format)
     with lock_of(config.data.dir):
@@ -98,11 +102,13 @@ class Daemon:
         self._upkeep = Upkeep(
             self._store, upkeep_policy(config), begin=self._tell_models, on_broken=self._tell_models
         )
+        self._heat = Heat(config, self._supervisor, sysroot=sysroot)
         prometheus = Prometheus(
             self._supervisor,
             sources=[
                 lambda: engine_samples(self._supervisor.status()),
                 lambda: store_samples(store_health(self._store)),
+                lambda: heat_samples(self._heat.health()),
             ],
         )
         self._app = create_app(
@@ -139,6 +145,7 @@ class Daemon:
             self._store.close()
             raise
         self._upkeep.start()
+        self._heat.start()
         try:
             self._announce(server, on_ready)
             interval_s = systemd.watchdog_interval_s()
@@ -156,6 +163,7 @@ class Daemon:
         self._children.close()
         self._stop_supervisor(drain_s=self._config.server.drain_s)
         server.close(grace_s=1.0)
+        self._heat.stop()
         self._upkeep.stop()
         self._store.close()
         self._record.unlink(missing_ok=True)
@@ -233,6 +241,7 @@ class Daemon:
             is_stopping=self._is_stopping,
             models=self._supervisor.status(),
             store=store_health(self._store),
+            cooling=self._heat.health(),
         )
 
     @property

@@ -140,6 +140,7 @@ class Meter:
             kv_cells=kv_cells,
             prefixes=prefixes,
             n_threads=self._threads,
+            computing_s=self._computing_s,
             step_s_p50=median(self._recent) if self._recent else 0.0,
             step_s_max=max(self._recent, default=0.0),
             rss_bytes=self._board.rss_bytes(),

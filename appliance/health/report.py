@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from appliance.health.cooling import CoolingHealth
 from appliance.supervisor.status import ModelStatus
 
 
@@ -80,6 +81,8 @@ class HealthReport:
     is_stopping: bool
     runners: tuple[RunnerHealth, ...]
     store: StoreHealth | None = None
+    cooling: CoolingHealth | None = None
+    """None: nobody watches the sensors."""
 
 
 def collect(
@@ -90,6 +93,7 @@ def collect(
     is_stopping: bool,
     models: Sequence[ModelStatus],
     store: StoreHealth | None = None,
+    cooling: CoolingHealth | None = None,
 ) -> HealthReport:
     return HealthReport(
         version=version,
@@ -98,6 +102,7 @@ def collect(
         is_stopping=is_stopping,
         runners=tuple(_runner(status) for status in models),
         store=store,
+        cooling=cooling,
     )
 
 

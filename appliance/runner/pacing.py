@@ -1,8 +1,8 @@
 """Pauses between steps: how long a runner may compute, as a share of time. Pure: times come in.
 
-A pause is owed for each step and paid before the next one. Small debts are collected, because a sleep of some
-microseconds takes longer than it says; what was slept too long is credit, within bounds. So the share is kept on
-average, while the gaps between tokens stay even.
+A pause is owed for each step and paid before the next one. Small debts are collected, because a sleep of
+some microseconds takes longer than it says; what was slept too long is credit, within bounds. So the share
+is kept on average, while the gaps between tokens stay even.
 """
 
 from __future__ import annotations

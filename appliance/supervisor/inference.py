@@ -73,6 +73,9 @@ class Inference(Protocol):
         ModelNotFound, InvalidReference.
         """
 
+    def stand_in(self, model: str) -> str | None:
+        """The model that answers instead while it is too hot; None: no other."""
+
     def generate(
         self,
         model: str,

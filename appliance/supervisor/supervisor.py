@@ -94,13 +94,14 @@ class Supervisor:
         self._inbox: SimpleQueue[Event | None] = SimpleQueue()
         self._resolve = resolve
         self._catalog: Catalog[Runner] = Catalog(make=self._desk, resolve=resolve)
-        self._cooling = CoolingDesk()
+        self.cooling = CoolingDesk()
+        """What heat asks for now; `cool` changes it."""
         self._starting = Starting(
             spawner=spawner,
             policy=runners,
             command=command,
             post=self._post,
-            greet=self._cooling.greet,
+            greet=self.cooling.greet,
         )
         self._placing = (
             None
@@ -137,6 +138,10 @@ class Supervisor:
         if published is None:
             raise self._not_found(model)
         return published.card()
+
+    def stand_in(self, model: str) -> str | None:
+        sibling = self.cooling.stand_in(model, self._resolve)
+        return sibling if sibling is not None and self._resolve(sibling) in self._published else None
 
     def status(self) -> Sequence[ModelStatus]:
         """Everything that can be shown of the models; a picture, not a basis for decisions."""
@@ -254,12 +259,7 @@ class Supervisor:
 
     def cool(self, order: CoolingOrder) -> None:
         """From now on these measures: for all runners, those to come, and new requests."""
-        self._post(lambda _: self._cooling.take(order, self._runners()))
-
-    @property
-    def cooling(self) -> CoolingOrder:
-        """The measures in force."""
-        return self._cooling.order
+        self._post(lambda _: self.cooling.take(order, self._catalog))
 
     def beat(self, timeout_s: float) -> bool:
         """True when the loop thread answers within `timeout_s` (for the watchdog)."""
@@ -310,6 +310,10 @@ class Supervisor:
             raise fresh(answer)
         self._release(ticket, succeeded=False)
         raise self._impatient(ticket.model)
+
+    def _admit(self, ticket: Ticket, asked: str, now_s: float) -> None:
+        if not self.cooling.refuses(ticket):
+            self._catalog.acquire(ticket.model, ticket, now_s, asked=asked)
 
     def _release(self, ticket: Ticket, *, succeeded: bool) -> None:
         self._post(lambda now_s: self._catalog.release(ticket.model, ticket, now_s, succeeded=succeeded))
@@ -403,18 +407,6 @@ class Supervisor:
 
     def _desk(self, spec: ModelSpec) -> Desk[Runner]:
         return Desk(spec, queue=self._queue, runners=self._policy, effects=self)
-
-    def _runners(self) -> list[Runner]:
-        """Those that are ready; the others are greeted with the limits."""
-        return [
-            desk.runner for desk in self._catalog if desk.runner is not None and desk.runner.ready is not None
-        ]
-
-    def _admit(self, ticket: Ticket, asked: str, now_s: float) -> None:
-        if (refusal := self._cooling.order.refusal) is not None:
-            ticket.answer(refusal)
-        else:
-            self._catalog.acquire(ticket.model, ticket, now_s, asked=asked)
 
     # ── the loop thread: desk.Effects ──────────────────────────────────────────────────────────────────────
 

@@ -52,6 +52,7 @@ _ENGINE: Final[tuple[_Metric[EngineStats], ...]] = (
     _Metric("kv_cells", lambda stats: stats.kv_cells, "Cells of the KV cache."),
     _Metric("prefixes", lambda stats: stats.prefixes, "Cached prefixes that can be reused."),
     _Metric("threads", lambda stats: stats.n_threads, "Compute threads of the next step."),
+    _Metric("computing_seconds_total", lambda stats: stats.computing_s, "Time inside of decodes.", "counter"),
     _Metric("step_seconds_p50", lambda stats: stats.step_s_p50, "Median time of the last 128 steps."),
     _Metric("step_seconds_max", lambda stats: stats.step_s_max, "Longest of the last 128 steps."),
 )

@@ -1,4 +1,4 @@
-"""The governor: what is seen of heat and supply, to limits for the engines. Pure: time comes in with each look.
+"""The governor: from what is seen of heat and supply to limits for the engines. Pure: time comes in.
 
     sensors ── margin, slope ──▶ heat pace (PI) ─┐
             └─ faults ─────────▶ safe pace ──────┤
@@ -6,11 +6,11 @@
     watts ─────────────────────▶ budget cap ─────┤
     throttle alerts ───────────▶ least pace ─────┘
 
-Each cause says how long models may compute (`duty`) and how far the measures should go (`level`); the strictest
-counts, and gives its name to the whole. Levels have hysteresis here, dwell and rate in `ladder`.
+Each cause says how long models may compute (`duty`) and how far the measures should go (`level`); the
+strictest counts, and gives its name to the whole. Levels have hysteresis here, dwell and rate in `ladder`.
 
-Who throttles, and why: an alert or a throttle bit while the supply complains (or did in the last minute) is the
-supply's; while the nearest zone is far from its limit it is over-current; else it is heat.
+Who throttles, and why: an alert or a throttle bit while the supply complains (or did in the last minute) is
+the supply's; while the nearest zone is far from its limit it is over-current; else it is heat.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ class Governor:
         return _Wish(cause=Cause.SENSOR_FAULT, level=self._hot_level, duty=1.0, reason=self._fault_reason)
 
     def _level(self, ahead: float, margin: float, duty: float) -> int:
-        """With hysteresis: `self._hot_level` is what was wanted before. `ahead` is never more than `margin`."""
+        """With hysteresis: `self._hot_level` is what was wanted before. `ahead` is at most `margin`."""
         level = self._hot_level
         is_worst = margin <= 0 or (duty <= LEAST_DUTY and margin < self._pace.target_celsius / 4)
         if is_worst or (level == 3 and margin < _NEAR_CELSIUS):
@@ -215,16 +215,17 @@ class Governor:
         )
 
     def _why(self, state: CoolingState, wishes: list[_Wish], sensed: Sensed) -> tuple[Cause, str]:
-        """The strictest wish's, the first of equals. Between an end and the state's dwell: the last one's."""
-        if state is CoolingState.NORMAL:
-            nearest = sensed.nearest
-            if nearest is None:
-                return Cause.OK, "no sensors"
-            return Cause.OK, f"{nearest.name} is {nearest.raw_margin_celsius:.1f} K below its limit"
+        """The strictest wish's, the first of equals. While a state only lasts out its time, its own cause."""
         strictest = max(wishes, key=lambda wish: (wish.level, -wish.duty))
         if strictest.level > 0:
             return strictest.cause, strictest.reason
-        return self.cooling.cause, f"recovering: {self.cooling.reason.removeprefix('recovering: ')}"
+        nearest = sensed.nearest
+        now = "no sensors"
+        if nearest is not None:
+            now = f"{nearest.name} is {nearest.raw_margin_celsius:.1f} K below its limit"
+        if state in {CoolingState.NORMAL, CoolingState.PACED}:  # a pace that limits nothing
+            return Cause.OK, now
+        return self.cooling.cause, f"it recovers; {now}"
 
     def _limits(self, state: CoolingState, duty: float, nearest: Nearest | None, at_s: float) -> EngineLimits:
         if state is CoolingState.NORMAL:
@@ -276,16 +277,18 @@ class _Supply:
         return (1 if complains or duty < 1.0 else 0), duty
 
 
-def _token_budget(state: CoolingState, duty: float, nearest: Nearest | None) -> int:
+def _token_budget(state: CoolingState, duty: float, nearest: Nearest | None) -> int | None:
     """Continuous in the margin, and at its small size before the first pause."""
     if state is CoolingState.CLOSED:
         return _CLOSED_TOKENS
     if state is CoolingState.HOLDING:
         return _HOLDING_TOKENS
-    if duty < 1.0 or nearest is None:
+    if duty < 1.0:
         return SMALL_TOKENS
-    share = (nearest.margin_celsius - _NEAR_CELSIUS) / (SOFT_CELSIUS - _NEAR_CELSIUS)
-    return SMALL_TOKENS + int((WIDE_TOKENS - SMALL_TOKENS) * max(0.0, min(1.0, share)))
+    share = 1.0
+    if nearest is not None:
+        share = (nearest.margin_celsius - _NEAR_CELSIUS) / (SOFT_CELSIUS - _NEAR_CELSIUS)
+    return None if share >= 1.0 else SMALL_TOKENS + int((WIDE_TOKENS - SMALL_TOKENS) * max(0.0, share))
 
 
 def _is_throttled(look: Look) -> bool | None:

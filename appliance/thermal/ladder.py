@@ -3,10 +3,10 @@
     up      at once, to the level that is wanted
     down    when a lower one has been wanted for `DWELL_S`, and only if the hour still has room for it
 
-Room: every way down may be followed by ways up again. A way down to level L is taken only if the changes of the
-last hour, this one, and all ups from L to the top are at most `MOST_CHANGES`. So no sequence of readings
-whatsoever gives more than that in an hour. A state that stays costs little: in `paced` the pace itself is free to
-rise to 1.
+Room: every way down may be followed by ways up again. A way down to level L is taken only if the changes of
+the last hour, this one, and all ups from L to the top are at most `MOST_CHANGES`. So no sequence of readings
+whatsoever gives more than that in an hour. A state that stays costs little: in `paced` the pace itself is
+free to rise to 1.
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ The integral moves only while the duty is between its bounds. So it stays what t
 pauses of the load and bursts from cold, and the next burst brakes in time. Below the target there is a second
 rule that looks at no history: the duty is at most in proportion to the margin that is left.
 
-Gains: a board warms by G = R x power kelvins at full load, within a time constant of some 30 to 600 s. Kp = 0.15
-makes the loop faster by 1 + Kp x G (4 to 10 times), slow against the filters (2 and 4 s) and the engine's steps.
+Gains: a board warms by G = R x power kelvins at full load, within a time constant of some 30 to 600 s.
+Kp = 0.15 makes the loop faster by 1 + Kp x G (4 to 10 times), slow against the filters (2 and 4 s) and the
+engine's steps.
 
 The target follows the sensor: half a kelvin and three times the ripple that is seen while the pace is in
 force. A quiet sensor gives away one kelvin, one of whole degrees two or three.
@@ -67,7 +68,7 @@ class HeatPace:
         return self._integral
 
     def throttled(self, margin_celsius: float) -> None:
-        """The kernel or the firmware throttles for heat, at this margin: the limit lies lower than it says."""
+        """The kernel or the firmware throttles for heat at this margin: the limit is lower than it says."""
         self.duty = LEAST_DUTY
         wanted = margin_celsius + _BELOW_THROTTLE_CELSIUS
         self._least_celsius = max(self._least_celsius, min(wanted, _MOST_LEARNT_CELSIUS))

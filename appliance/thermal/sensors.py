@@ -204,6 +204,7 @@ class _Stillness:
         is_alone = self._low == math.inf
         if is_alone and min(self._busy_s, self._idle_s) >= _ENOUGH_WORK_S:
             return f"has told the same for {still_s:.0f} s, with and without work"
-        if not is_alone and has_moved and self._high - self._low >= _NEIGHBOURS_MOVE_K:
-            return f"has told the same for {still_s:.0f} s while its neighbours moved by {self._high - self._low:.0f} K"
+        moved = 0.0 if is_alone else self._high - self._low
+        if has_moved and moved >= _NEIGHBOURS_MOVE_K:
+            return f"has told the same for {still_s:.0f} s while its neighbours moved by {moved:.0f} K"
         return None

@@ -116,6 +116,8 @@ class EngineStats(Struct):
     kv_cells: int = 0
     prefixes: int = 0
     n_threads: int = 0
+    computing_s: float = 0.0
+    """Time inside of decodes; what is left of a busy time is sampling, and pauses for heat."""
     step_s_p50: float = 0.0
     step_s_max: float = 0.0
     rss_bytes: int = 0

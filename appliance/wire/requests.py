@@ -175,4 +175,4 @@ class SetLimits(ToRunner):
     pause_s: float = 0.0
     """Sleep so long between steps."""
     duty: float = 1.0
-    """Share of the time that steps may take (heat): after a step of s seconds, a pause of s (1 / duty - 1)."""
+    """Share of the time that steps may take (heat): after a step of s seconds, pause s (1 / duty - 1)."""

@@ -131,6 +131,8 @@ class FakeInference:
     keep_alives: list[float | None] = field(default_factory=list)
     unloaded: int = 0
     generations: list[FakeGeneration] = field(default_factory=list)
+    stand_ins: dict[str, str] = field(default_factory=dict)
+    """Models that are too hot, and who answers instead."""
     gone: int = 0
     """Clients that left while they were queued."""
 
@@ -161,6 +163,9 @@ class FakeInference:
                 defaults=self.defaults,
             )
         ]
+
+    def stand_in(self, model: str) -> str | None:
+        return self.stand_ins.get(model)
 
     def find(self, model: str) -> ModelCard:
         self._check_name(model)

@@ -128,9 +128,6 @@ class ScriptedEngine:
                 self._settled.release()
         return [Step(deltas=deltas)]
 
-    def pause_s(self) -> float:
-        return 0.0
-
     def stats(self) -> EngineStats:
         return EngineStats(running=len(self.left))
 

@@ -65,6 +65,7 @@ def test_a_loaded_runner_tells_all_its_figures() -> None:
         'outpost_engine_kv_cells{model="hot"} 4096',
         'outpost_engine_prefixes{model="hot"} 5',
         'outpost_engine_threads{model="hot"} 2',
+        'outpost_engine_computing_seconds_total{model="hot"} 0',
         'outpost_engine_step_seconds_p50{model="hot"} 0.025',
         'outpost_engine_step_seconds_max{model="hot"} 0.5',
     ]
