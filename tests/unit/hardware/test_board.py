@@ -6,6 +6,7 @@ import pytest
 
 from appliance.hardware import board, boards
 from appliance.hardware.board import L4tRelease
+from tests.fakes.fake_board import NAMES
 from tests.unit.hardware.trees import tree
 
 
@@ -64,3 +65,14 @@ def test_a_release_of_two_numbers_is_whole() -> None:
 def test_a_machine_of_a_cloud_is_virtual_by_its_firmware(tmp_path: Path) -> None:
     found = board.read(tree(tmp_path, {"sys/class/dmi/id/sys_vendor": "QEMU"}))
     assert (found.key, found.name) == ("virtual", "a virtual machine")
+
+
+def test_the_documentation_shows_every_board_that_is_known_by_name() -> None:
+    page = (Path(__file__).parents[3] / "docs/hardware.md").read_text(encoding="utf-8")
+    shown = {
+        (row.split("|")[1].strip(" `"), row.split("|")[2].strip())
+        for row in page.splitlines()
+        if row.startswith("| `")
+    }
+    assert {(one.key, one.name) for one in boards.MODULES.values()} <= shown
+    assert [name for name in NAMES if f"`{name}`" not in page] == []

@@ -81,8 +81,8 @@ def test_a_board_is_read_as_its_fixture_says(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_numbers_of_zones_and_chips_change_nothing(name: str, tmp_path: Path) -> None:
     fixture = load(name)
-    reports = [sample(FakeBoard(tmp_path / str(seed), fixture, seed=seed).root) for seed in range(4)]
-    assert [without_places(report) for report in reports[1:]] == [without_places(reports[0])] * 3
+    reports = [sample(FakeBoard(tmp_path / str(seed), fixture, seed=seed).root) for seed in range(3)]
+    assert [without_places(report) for report in reports[1:]] == [without_places(reports[0])] * 2
 
 
 @pytest.mark.parametrize("name", NAMES)
