@@ -35,11 +35,14 @@ from appliance.daemon.store_health import store_health
 from appliance.daemon.stored_models import Pins, all_specs, require_known
 from appliance.daemon.upkeep import Upkeep
 from appliance.errors import StoreFault
+from appliance.hardware.report import sample
+from appliance.hardware.root import Root
 from appliance.health import report
 from appliance.supervisor.policy import ModelSpec
 from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.supervisor import Supervisor
 from appliance.telemetry.engine_metrics import engine_samples
+from appliance.telemetry.hardware_metrics import hardware_samples
 from appliance.telemetry.heat_metrics import heat_samples
 from appliance.telemetry.prometheus import Prometheus
 from appliance.telemetry.store_metrics import store_samples
@@ -109,6 +112,7 @@ class Daemon:
                 lambda: engine_samples(self._supervisor.status()),
                 lambda: store_samples(store_health(self._store)),
                 lambda: heat_samples(self._heat.health()),
+                lambda: hardware_samples(sample(Root(sysroot))),
             ],
         )
         self._app = create_app(
