@@ -67,4 +67,10 @@ class EngineCore(Protocol):
     def pause_s(self) -> float:
         """Sleep this long before the next step (heat); 0 normally."""
 
+    def rest(self) -> None:
+        """Main thread, now and then while there is no work: what can be done ahead, briefly."""
+
+    def hibernate(self) -> None:
+        """Main thread, last of all: what is worth it goes to disk, within the time that `Load` gives."""
+
     def stats(self) -> EngineStats: ...

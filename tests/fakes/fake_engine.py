@@ -143,6 +143,11 @@ class FakeEngine:
     def pause_s(self) -> float:
         return self._pause_s
 
+    def rest(self) -> None: ...
+
+    def hibernate(self) -> None:
+        time.sleep(self._knobs.get("hibernate_s", 0.0))
+
     def stats(self) -> EngineStats:
         return EngineStats(running=len(self._running), steps=self._steps, generated_tokens=self._tokens)
 

@@ -131,6 +131,11 @@ class ScriptedEngine:
     def pause_s(self) -> float:
         return 0.0
 
+    def rest(self) -> None:
+        self.asked.append("rest")
+
+    def hibernate(self) -> None: ...
+
     def stats(self) -> EngineStats:
         return EngineStats(running=len(self.left))
 
