@@ -45,7 +45,7 @@ _MEMORY_SHARE: Final = 0.5
 """Of the memory that is available, one state may take."""
 _IDLE_S: Final = 5.0
 """After so long without work, prefixes are saved one by one."""
-_SETTLE_S: Final = 0.1
+_SETTLE_S: Final = 0.02
 
 
 @dataclass(slots=True)

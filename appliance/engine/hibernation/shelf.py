@@ -59,7 +59,14 @@ class Shelf:
     """Stateless but for its settings; any thread."""
 
     def __init__(
-        self, directory: str, *, sealer: Sealer, fingerprint: bytes, floor_bytes: int, most_tokens: int
+        self,
+        directory: str,
+        *,
+        sealer: Sealer,
+        fingerprint: bytes,
+        floor_bytes: int,
+        most_tokens: int,
+        sync: Callable[[int], None] = os.fsync,
     ) -> None:
         """`floor_bytes` stay free on the disk. `most_tokens`: no snapshot has more."""
         self._directory = Path(directory)
@@ -67,6 +74,7 @@ class Shelf:
         self._fingerprint = fingerprint
         self._floor_bytes = floor_bytes
         self._most_tokens = most_tokens
+        self._sync = sync
 
     def read_in(self) -> Listing:
         """The heads of all. What is no snapshot of ours under its own name is removed."""
@@ -183,7 +191,7 @@ class Shelf:
             _write(descriptor, chunk)
             seal.update(chunk)
         _write(descriptor, memoryview(seal.digest()))
-        os.fsync(descriptor)
+        self._sync(descriptor)
 
     def _require_room(self, n_bytes: int) -> None:
         disk = os.statvfs(self._directory)
@@ -193,7 +201,7 @@ class Shelf:
     def _sync_directory(self) -> None:
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            os.fsync(descriptor)
+            self._sync(descriptor)
         finally:
             os.close(descriptor)
 
