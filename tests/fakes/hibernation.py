@@ -9,18 +9,20 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from appliance.engine.engine import Engine
 from appliance.engine.hibernation.hibernator import Hibernator, Surroundings
 from appliance.engine.hibernation.porter import Porter
 from appliance.engine.hibernation.shelf import Shelf
 from appliance.engine.hibernation.snapshot import Head, Sealer, fingerprint_of, pack_tokens
 from appliance.engine.hibernation.waking import Sleep
 from appliance.wire.messages import Hibernation
-from tests.fakes.engines import engine_over
 from tests.fakes.fake_backend import FakeBackend, FakeClock
 
 KEY: Final = b"k" * 32
 FINGERPRINT: Final = fingerprint_of({"model": "fake"})
+
+
+def never(_descriptor: int) -> None:
+    """Nothing is synced: a disk that others use takes long for it."""
 
 
 class AtOnce:
@@ -68,16 +70,13 @@ def shelf_in(
     fingerprint: bytes = FINGERPRINT,
     key: bytes = KEY,
     floor_bytes: int = 0,
-    sync: Callable[[int], None] = lambda _descriptor: None,
 ) -> Shelf:
-    """Nothing is synced: a disk that others use takes long for it."""
     return Shelf(
         str(directory),
         sealer=Sealer(key),
         fingerprint=fingerprint,
         floor_bytes=floor_bytes,
         most_tokens=64,
-        sync=sync,
     )
 
 
@@ -115,6 +114,7 @@ def sleeper(
         shelf_in(directory, fingerprint=fingerprint),
         writer=writer or AtOnce(),
         reader=reader or AtOnce(),
+        sync=never,
         clock=clock,
     )
     around = Surroundings(

@@ -5,6 +5,7 @@ News go into a queue that the engine's thread empties (`news`). A fault of the d
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -68,6 +69,7 @@ class Porter:
         writer: Work,
         reader: Work,
         n_streams: int = 0,
+        sync: Callable[[int], None] = os.fsync,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """`n_streams`: slots of the context, where its state can be told apart from their number; 0: not."""
@@ -75,6 +77,7 @@ class Porter:
         self._writer = writer
         self._reader = reader
         self._n_streams = n_streams
+        self._sync = sync
         self._clock = clock
         self._news: SimpleQueue[News] = SimpleQueue()
         self._has_news = threading.Event()
@@ -107,7 +110,7 @@ class Porter:
         self._writer.submit(partial(self._shelf.remove, name))
 
     def write_until(self, at_s: float) -> None:
-        """What is not written by then is given up."""
+        """What is not written by then is given up, and nothing is synced any more."""
         self._write_until_s = at_s
 
     def close(self) -> None:
@@ -161,7 +164,12 @@ class Porter:
     def _do_write(self, head: Head, state: NDArray[np.uint8]) -> None:
         name, began_s = None, self._clock()
         try:
-            name = self._shelf.write(head, state, goes_on=lambda: self._clock() < self._write_until_s)
+            name = self._shelf.write(
+                head,
+                state,
+                goes_on=lambda: self._clock() < self._write_until_s,
+                sync=self._sync if self._write_until_s == _FOREVER else _leave_to_the_kernel,
+            )
         except NoRoom:
             self._say_once("a snapshot was not written: the rest of the disk stays free")
         except WriteGivenUp:
@@ -181,3 +189,7 @@ class Porter:
         if what not in self._told:
             self._told.add(what)
             print(f"hibernation: {what}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _leave_to_the_kernel(_descriptor: int) -> None:
+    """It writes what it has when it can, also when this process is gone."""

@@ -1,7 +1,8 @@
 """The snapshots of one directory: read in, read, written, removed. The only module here that touches files.
 
 A file is written aside, synced, renamed, and the directory synced: after a power cut it is there whole or not
-at all, and the seals notice what a disk lost later. Links are not followed, and nothing but a plain file is
+at all. Where a model has to go there is no time to sync; a power cut before the kernel has written it leaves a
+file whose seals are wrong, as does a disk that loses bytes later. Links are not followed, and nothing but a plain file is
 read. Blocks; on the reader's and the writer's thread. Refusals of the system leave as OSError.
 """
 
@@ -66,7 +67,6 @@ class Shelf:
         fingerprint: bytes,
         floor_bytes: int,
         most_tokens: int,
-        sync: Callable[[int], None] = os.fsync,
     ) -> None:
         """`floor_bytes` stay free on the disk. `most_tokens`: no snapshot has more."""
         self._directory = Path(directory)
@@ -74,7 +74,6 @@ class Shelf:
         self._fingerprint = fingerprint
         self._floor_bytes = floor_bytes
         self._most_tokens = most_tokens
-        self._sync = sync
 
     def read_in(self) -> Listing:
         """The heads of all. What is no snapshot of ours under its own name is removed."""
@@ -116,8 +115,17 @@ class Shelf:
                 raise SnapshotInvalid("the seal of its state is wrong")
         return buffer
 
-    def write(self, head: Head, state: NDArray[np.uint8], *, goes_on: Callable[[], bool]) -> str:
-        """Returns its name. `goes_on` is asked every few megabytes. What is not finished leaves nothing.
+    def write(
+        self,
+        head: Head,
+        state: NDArray[np.uint8],
+        *,
+        goes_on: Callable[[], bool],
+        sync: Callable[[int], None] = os.fsync,
+    ) -> str:
+        """Returns its name. `goes_on` is asked every few megabytes. What is not finished leaves nothing. `sync`
+        makes an open file, and then the directory, durable.
+
         Raises WriteGivenUp, NoRoom and OSError.
         """
         self._require_room(head.file_bytes)
@@ -128,6 +136,7 @@ class Shelf:
         try:
             try:
                 self._fill(descriptor, head, state, goes_on)
+                sync(descriptor)
             finally:
                 os.close(descriptor)
             aside.rename(self._directory / name)
@@ -135,7 +144,7 @@ class Shelf:
             with suppress(OSError):
                 aside.unlink()
             raise
-        self._sync_directory()
+        self._sync_directory(sync)
         return name
 
     def touch(self, name: str) -> None:
@@ -191,17 +200,16 @@ class Shelf:
             _write(descriptor, chunk)
             seal.update(chunk)
         _write(descriptor, memoryview(seal.digest()))
-        self._sync(descriptor)
 
     def _require_room(self, n_bytes: int) -> None:
         disk = os.statvfs(self._directory)
         if disk.f_bavail * disk.f_frsize - n_bytes < self._floor_bytes:
             raise NoRoom
 
-    def _sync_directory(self) -> None:
+    def _sync_directory(self, sync: Callable[[int], None]) -> None:
         descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            self._sync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
 

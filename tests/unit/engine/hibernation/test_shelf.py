@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from appliance.engine.hibernation.shelf import NoRoom, WriteGivenUp
 from appliance.engine.hibernation.snapshot import Sealer, SnapshotInvalid, fingerprint_of
-from tests.fakes.hibernation import KEY, head_of, shelf_in, state_of
+from tests.fakes.hibernation import KEY, head_of, never, shelf_in, state_of
 
 HEAD = head_of(list(range(1, 11)), state_bytes=100)
 STATE = state_of(100)
@@ -23,7 +23,7 @@ def always() -> bool:
 
 
 def written(directory: Path) -> str:
-    return shelf_in(directory).write(HEAD, STATE, goes_on=always)
+    return shelf_in(directory).write(HEAD, STATE, goes_on=always, sync=never)
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_file_with_more_behind_it_is_refused(tmp_path: Path, tail: bytes) -> N
 def test_the_state_of_one_snapshot_behind_the_head_of_another_is_refused(tmp_path: Path) -> None:
     other = head_of(list(range(2, 12)), state_bytes=100)
     shelf = shelf_in(tmp_path)
-    one, two = written(tmp_path), shelf.write(other, STATE, goes_on=always)
+    one, two = written(tmp_path), shelf.write(other, STATE, goes_on=always, sync=never)
     head = (tmp_path / two).read_bytes()[:200]
     (tmp_path / two).write_bytes(head + (tmp_path / one).read_bytes()[200:])
     with pytest.raises(SnapshotInvalid, match="seal of its state"):
@@ -153,7 +153,7 @@ def test_a_snapshot_has_its_name_only_when_it_is_whole_on_the_disk(tmp_path: Pat
         names = [path.suffix for path in tmp_path.iterdir()]
         seen.append((names[0], 0 if stat.S_ISDIR(status.st_mode) else status.st_size))
 
-    shelf_in(tmp_path, sync=sync).write(HEAD, STATE, goes_on=always)
+    shelf_in(tmp_path).write(HEAD, STATE, goes_on=always, sync=sync)
     assert seen == [(".part", HEAD.file_bytes), (".kv", 0)]
 
 
@@ -165,7 +165,7 @@ def test_what_is_given_up_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_floor_of_free_space_stays(tmp_path: Path) -> None:
     with pytest.raises(NoRoom):
-        shelf_in(tmp_path, floor_bytes=1 << 60).write(HEAD, STATE, goes_on=always)
+        shelf_in(tmp_path, floor_bytes=1 << 60).write(HEAD, STATE, goes_on=always, sync=never)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -182,7 +182,7 @@ def test_a_directory_that_is_gone_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file"):
         shelf_in(tmp_path / "gone").read_in()
     with pytest.raises(OSError, match="No such file"):
-        shelf_in(tmp_path / "gone").write(HEAD, STATE, goes_on=always)
+        shelf_in(tmp_path / "gone").write(HEAD, STATE, goes_on=always, sync=never)
 
 
 def test_a_touched_snapshot_is_young_and_whole(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_touched_snapshot_is_young_and_whole(tmp_path: Path) -> None:
 
 def test_the_oldest_is_listed_first(tmp_path: Path) -> None:
     shelf, other = shelf_in(tmp_path), head_of([9, 9, 9], state_bytes=100)
-    young, old = written(tmp_path), shelf.write(other, STATE, goes_on=always)
+    young, old = written(tmp_path), shelf.write(other, STATE, goes_on=always, sync=never)
     os.utime(tmp_path / old, (1, 1))
     assert [name for name, _ in shelf.read_in().heads] == [old, young]
 
@@ -203,5 +203,5 @@ def test_the_oldest_is_listed_first(tmp_path: Path) -> None:
 def test_a_context_too_large_for_ours_is_foreign(tmp_path: Path) -> None:
     long = head_of(range(1, 66), state_bytes=100)
     shelf = shelf_in(tmp_path)
-    shelf.write(long, STATE, goes_on=always)
+    shelf.write(long, STATE, goes_on=always, sync=never)
     assert shelf.read_in().foreign == 1
