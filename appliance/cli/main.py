@@ -34,13 +34,16 @@ _MODULES: Final = {
     "gc": "appliance.cli.gc",
     "load": "appliance.cli.load",
     "stop": "appliance.cli.stop",
+    "hibernation": "appliance.cli.hibernation",
     "ps": "appliance.cli.ps",
     "bench": "appliance.cli.bench",
     "health": "appliance.cli.health",
     "version": "appliance.cli.version",
 }
 
-_SHORT: Final = frozenset({"show", "list", "cp", "rm", "load", "stop", "ps", "health", "version"})
+_SHORT: Final = frozenset(
+    {"show", "list", "cp", "rm", "load", "stop", "hibernation", "ps", "health", "version"}
+)
 """They end before there is garbage worth looking for."""
 
 

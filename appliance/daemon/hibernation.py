@@ -20,8 +20,7 @@ import os
 import secrets
 import stat
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import Final
 
 from appliance import log
 from appliance.config import Config
+from appliance.daemon.snapshots import FOLDER, clear, prune
 from appliance.supervisor.policy import ModelSpec
 from appliance.wire.messages import Hibernation
 
@@ -36,24 +36,12 @@ _log = log.logger("hibernation")
 
 KEY_BYTES: Final = 32
 _KEY_NAME: Final = "device.key"
-_FOLDER: Final = "hibernation"
-_SNAPSHOT: Final = ".kv"
-_ASIDE: Final = ".part"
 _PURPOSE: Final = b"outpost hibernation 1\0"
 _LOOK_S: Final = 10.0
 _ASIDE_AGE_S: Final = 600.0
 """No snapshot takes longer to write."""
 _STOP_SHARE: Final = 0.8
 """Of the time after which a runner that stops is killed, it may write."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Kept:
-    """What is on the disk, over all models."""
-
-    snapshots: int
-    size_bytes: int
-    models: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +79,7 @@ class Den:
 
     def __init__(self, policy: HibernationPolicy) -> None:
         self._policy = policy
-        self._root = policy.data / _FOLDER
+        self._root = policy.data / FOLDER
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hibernation", daemon=True)
 
@@ -227,56 +215,3 @@ def _make_private(directory: Path) -> None:
         raise NotADirectoryError(f"{directory} is not a directory")
     if stat.S_IMODE(status.st_mode) != 0o700:
         directory.chmod(0o700)
-
-
-def prune(root: Path, limit_bytes: int, *, aside_age_s: float) -> int:
-    """Remove what was used longest ago, until the rest fits; returns how many snapshots went."""
-    found = sorted(_files(root))
-    left, gone = sum(size for _, size, path in found if path.suffix == _SNAPSHOT), 0
-    for changed_s, size, path in found:
-        if path.suffix == _ASIDE:
-            if time.time() - changed_s >= aside_age_s:
-                path.unlink(missing_ok=True)
-        elif left > limit_bytes:
-            path.unlink(missing_ok=True)
-            left -= size
-            gone += 1
-    return gone
-
-
-def kept(data: Path) -> Kept:
-    """What is on the disk now."""
-    found = [(size, path) for _, size, path in _files(data / _FOLDER) if path.suffix == _SNAPSHOT]
-    return Kept(
-        snapshots=len(found),
-        size_bytes=sum(size for size, _ in found),
-        models=len({path.parent for _, path in found}),
-    )
-
-
-def clear(data: Path) -> Kept:
-    """Remove all snapshots; returns what they were. Harmless while runners run. Raises OSError."""
-    there = kept(data)
-    for _, _, path in list(_files(data / _FOLDER)):
-        path.unlink(missing_ok=True)
-    return there
-
-
-def _files(root: Path) -> Iterator[tuple[float, int, Path]]:
-    """(last change, size, path) of every snapshot, whole or not. Links are not followed."""
-    for directory in _entries(root):
-        if not directory.is_dir(follow_symlinks=False):
-            continue
-        for entry in _entries(Path(directory.path)):
-            with suppress(FileNotFoundError):  # its runner was faster
-                status = entry.stat(follow_symlinks=False)
-                if entry.name.endswith((_SNAPSHOT, _ASIDE)) and not stat.S_ISDIR(status.st_mode):
-                    yield status.st_mtime, status.st_size, Path(entry.path)
-
-
-def _entries(directory: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(directory) as entries:
-            return list(entries)
-    except FileNotFoundError:
-        return []

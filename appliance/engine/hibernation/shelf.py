@@ -1,9 +1,9 @@
 """The snapshots of one directory: read in, read, written, removed. The only module here that touches files.
 
 A file is written aside, synced, renamed, and the directory synced: after a power cut it is there whole or not
-at all. Where a model has to go there is no time to sync; a power cut before the kernel has written it leaves a
-file whose seals are wrong, as does a disk that loses bytes later. Links are not followed, and nothing but a plain file is
-read. Blocks; on the reader's and the writer's thread. Refusals of the system leave as OSError.
+at all. Where a model has to go there is no time to sync: a power cut before the kernel has written it leaves
+a file whose seals are wrong, as does a disk that loses bytes later. Links are not followed, and nothing but a
+plain file is read. Blocks; on the reader's and the writer's thread. Refusals of the system leave as OSError.
 """
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ class Shelf:
         goes_on: Callable[[], bool],
         sync: Callable[[int], None] = os.fsync,
     ) -> str:
-        """Returns its name. `goes_on` is asked every few megabytes. What is not finished leaves nothing. `sync`
-        makes an open file, and then the directory, durable.
+        """Returns its name. `goes_on` is asked every few megabytes. What is not finished leaves nothing.
+        `sync` makes an open file, and then the directory, durable.
 
         Raises WriteGivenUp, NoRoom and OSError.
         """

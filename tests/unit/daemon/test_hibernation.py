@@ -15,14 +15,12 @@ from appliance.config import Config
 from appliance.daemon.hibernation import (
     Den,
     HibernationPolicy,
-    clear,
     derive_key,
     device_key,
     hibernation_policy,
     identity_of,
-    kept,
-    prune,
 )
+from appliance.daemon.snapshots import clear, kept, prune
 from appliance.supervisor.policy import ModelSpec
 from appliance.wire.messages import Adapter, Placement
 
