@@ -35,6 +35,7 @@ _MODULES: Final = {
     "load": "appliance.cli.load",
     "stop": "appliance.cli.stop",
     "fit": "appliance.cli.fit",
+    "hibernation": "appliance.cli.hibernation",
     "ps": "appliance.cli.ps",
     "bench": "appliance.cli.bench",
     "hardware": "appliance.cli.hardware",
@@ -42,7 +43,9 @@ _MODULES: Final = {
     "version": "appliance.cli.version",
 }
 
-_SHORT: Final = frozenset({"show", "list", "cp", "rm", "load", "stop", "ps", "health", "version"})
+_SHORT: Final = frozenset(
+    {"show", "list", "cp", "rm", "load", "stop", "hibernation", "ps", "health", "version"}
+)
 """They end before there is garbage worth looking for."""
 
 

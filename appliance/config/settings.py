@@ -396,6 +396,45 @@ class MemorySettings(Section):
     )
 
 
+class HibernationSettings(Section):
+    """KV state on disk: computed prompts come back after a model was unloaded, or the machine was off. Off by
+    default: the files hold prompts and answers, in the clear (docs/threat-model.md).
+    """
+
+    enabled: bool = _setting(
+        False, "Keep KV state in the data directory. Off: what is there is removed when the daemon starts."
+    )
+    max_bytes: int = _setting(
+        8192 * _MIB,
+        "Most bytes over all models; what was used longest ago goes first.",
+        unit="bytes",
+        ge=_MIB,
+        le=1 << 44,
+    )
+    max_fraction: float = _setting(
+        0.1, "And no more than this part of the disk, whose floor ([store]) stays free.", ge=0, le=0.9
+    )
+    min_tokens: int = _setting(
+        256, "Shorter prefixes are computed again.", unit="tokens", ge=16, le=MOST_CONTEXT
+    )
+    write_bytes_per_min: int = _setting(
+        256 * _MIB,
+        "How much each model may write in the long run, so that flash wears slowly; ten minutes' worth at "
+        "once.",
+        unit="bytes/min",
+        ge=_MIB,
+        le=1 << 40,
+    )
+    stop_s: float = _setting(
+        1.5,
+        "How long a model that is unloaded may still write; most is written before, while nobody asks. At "
+        "most 0.8 of [runner] stop_timeout_s.",
+        unit="s",
+        ge=0,
+        le=240,
+    )
+
+
 class Config(Section):
     """All settings. Made once by `load`; shared freely between threads, because nothing in it changes."""
 
@@ -413,3 +452,4 @@ class Config(Section):
     log: LogSettings = LogSettings()
     data: DataSettings = DataSettings()
     memory: MemorySettings = MemorySettings()
+    hibernation: HibernationSettings = HibernationSettings()

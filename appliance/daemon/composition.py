@@ -19,6 +19,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from appliance import __version__, log, systemd
@@ -28,6 +29,7 @@ from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.directory import lock_of, write_record
 from appliance.daemon.heat import Heat
+from appliance.daemon.hibernation import Den, hibernation_policy
 from appliance.daemon.memory import BoardMemory
 from appliance.daemon.model_store import Children, make_store
 from appliance.daemon.policies import key_ring, queue_policy, residency_policy, runner_policy, upkeep_policy
@@ -89,13 +91,14 @@ class Daemon:
             in_use=self._files_in_use,
             sysroot=sysroot,
         )
+        self._den = Den(hibernation_policy(config))
         self._telling = threading.Lock()
         self._pins = Pins()
         self._memory = BoardMemory(config, sysroot=sysroot)
         self._supervisor = Supervisor(
             self._first_specs(),
             queue=queue_policy(config),
-            runners=runner_policy(config),
+            runners=replace(runner_policy(config), hibernation=self._den.of),
             spawner=self._spawner,
             resolve=self._pins.key,
             on_released=lambda: self._upkeep.released(),
@@ -136,6 +139,7 @@ class Daemon:
         """Until a signal."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        self._den.start()
         self._supervisor.start()
         self._memory.start(self._supervisor.relieve)
         try:
@@ -169,6 +173,7 @@ class Daemon:
         server.close(grace_s=1.0)
         self._heat.stop()
         self._upkeep.stop()
+        self._den.stop()
         self._store.close()
         self._record.unlink(missing_ok=True)
         _log.info("daemon_stopped", uptime_s=round(time.monotonic() - self._started_s, 1))

@@ -5,12 +5,12 @@ only.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from appliance.wire.messages import Adapter, AdapterScale, EngineSettings, Placement
+from appliance.wire.messages import Adapter, AdapterScale, EngineSettings, Hibernation, Placement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,8 @@ class RunnerPolicy:
     quarantine_s: float = 600.0
     sandbox: str = "auto"
     """auto | strict | off"""
+    hibernation: Callable[[ModelSpec], Hibernation | None] = lambda _spec: None
+    """Where a model's runner keeps KV state on disk; asked at each start, on the main thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
