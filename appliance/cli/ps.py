@@ -12,6 +12,7 @@ from appliance.cli import terminal
 from appliance.cli.client import Client
 from appliance.cli.connect import cards, client_of
 from appliance.cli.exits import GET_A_MODEL, Exit, Failure
+from appliance.cli.layouts import about_layout
 
 Value = TypeVar("Value")
 
@@ -51,6 +52,9 @@ class Row:
     device: str | None
     sandbox: str | None
     reason: str | None
+    optimized: str | None = None
+    """Which variant of the model's weights is served, or why the measured one is not."""
+    hint: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -80,7 +84,8 @@ def listing(client: Client) -> str:
     shown = [column for column in columns if any(cell != _NOTHING for cell in column[1:])]
     header, *lines = zip(*shown, strict=True)
     reasons = [terminal.printable(f"{row.name}: {row.reason}") for row in listed if row.reason]
-    return "\n".join([terminal.table(header, lines), *reasons])
+    layouts = [line for row in listed for line in about_layout(row.name, row.optimized, row.hint)]
+    return "\n".join([terminal.table(header, lines), *reasons, *layouts])
 
 
 def asked(client: Client) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -122,6 +127,8 @@ def _row(model: dict[str, Any], runner: dict[str, Any]) -> Row:
         device=runner.get("device"),
         sandbox=runner.get("sandbox_level"),
         reason=model.get("reason"),
+        optimized=runner.get("optimized"),
+        hint=runner.get("hint"),
     )
 
 

@@ -95,6 +95,8 @@ def stored_spec(config: Config, spec: ServeSpec, *, preload: bool = False) -> Mo
             Adapter(name=name, path=str(path)) for name, path in zip(names, spec.adapters, strict=True)
         ),
         preload=preload,
+        optimized=spec.optimized,
+        hint=spec.hint,
     )
 
 

@@ -100,7 +100,7 @@ def _open(
     _require_context(model)
     for adapter in load.adapters:
         model.load_adapter(adapter.name, adapter.path)
-    n_threads, cpus = _compute_cores(load)
+    n_threads, cpus = compute_cores(load.placement.n_threads)
     meter = Meter(
         n_threads=n_threads,
         adapt=load.settings.adapt_threads,
@@ -347,11 +347,11 @@ def _warm_up(context: LlamaContext, engine: Engine, model: LlamaModel) -> None:
         context.clear()
 
 
-def _compute_cores(load: Load) -> tuple[int, frozenset[int]]:
-    """How many threads, and the cores they are bound to (none: all are alike)."""
+def compute_cores(wanted: int) -> tuple[int, frozenset[int]]:
+    """How many threads (0 wanted: chosen), and the cores they are bound to (none: all are alike)."""
     board = cpu.read()
     big = frozenset(board.big_cores)
-    n_threads = load.placement.n_threads or choose_threads(
+    n_threads = wanted or choose_threads(
         usable_cores=board.usable_big_cores, big_cores=len(big), all_cores=len(board.cores)
     )
     return n_threads, big if len(big) < len(board.cores) else frozenset()

@@ -18,6 +18,7 @@
     │   ├── Overloaded              the bounded queue is full
     │   ├── ModelLoading            not ready within the caller's patience
     │   ├── DeadlineExceeded        the answer was not complete in time
+    │   ├── MachineBusy             speed is measured only while nobody asks
     │   └── ShuttingDown
     ├── ResourceError       the operator acts
     │   ├── InsufficientMemory
@@ -53,7 +54,14 @@ Errors cross the wire by name and fields (`to_wire`, `from_wire`).
 from __future__ import annotations
 
 from appliance.errors.base import OutpostError, leaves
-from appliance.errors.capacity import CapacityError, DeadlineExceeded, ModelLoading, Overloaded, ShuttingDown
+from appliance.errors.capacity import (
+    CapacityError,
+    DeadlineExceeded,
+    MachineBusy,
+    ModelLoading,
+    Overloaded,
+    ShuttingDown,
+)
 from appliance.errors.config import ConfigError
 from appliance.errors.content import (
     ContentError,
@@ -117,6 +125,7 @@ __all__ = [
     "InsufficientSpace",
     "InvalidReference",
     "InvalidRequest",
+    "MachineBusy",
     "ManifestInvalid",
     "ModelBroken",
     "ModelInUse",

@@ -78,6 +78,10 @@ class ModelSpec:
     adapters: tuple[Adapter, ...] = ()
     preload: bool = False
     """Started with the daemon, and started again (with back-off) when its runner dies."""
+    optimized: str | None = None
+    """Which variant of its weights these files are, or why they are none; to show."""
+    hint: str | None = None
+    """What there may be to gain by one; to show."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -93,5 +97,7 @@ class ModelSpec:
             defaults=self.defaults,
             preload=self.preload,
             size_bytes=self.size_bytes,
+            optimized=self.optimized,
+            hint=self.hint,
         )
         return same == self
