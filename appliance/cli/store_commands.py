@@ -172,11 +172,11 @@ def _optimize(commands: Any) -> None:
         "optimize",
         "serve a model in a type of weights that is faster on this chip",
         usage="outpost optimize NAME [--kl X] [--candidates TYPE,...] [--dry-run] [options]",
-        more="Processors multiply some types of weights several rows at a time and others one by one. This makes "
-        "the model's weights in the types that are fast here, measures their speed on this board in turn with "
-        "the original's, and how far their next-token distributions are from it on a bundled text. One is kept "
-        "only if it is faster, fits, and loses less than --kl; then it is served under the same name. The "
-        "original stays: it is what push, export and verify have, and --undo goes back to it.\n\n"
+        more="Processors multiply some types of weights several rows at a time and others one by one. This "
+        "makes the model's weights in the types that are fast here, measures how far their next-token "
+        "distributions are from the original's on a bundled text, and their speed on this board in turn with "
+        "its own. One is kept only if it is faster, fits, and loses less than --kl; then it is served under "
+        "the same name. The original stays: it is what push, export and verify have, and --undo goes back to it.\n\n"
         "It takes a minute or two with a small model. Speed is measured while nobody waits for an answer: it "
         "stands still as soon as a request comes. Ctrl-C leaves everything as it was.",
         examples=(

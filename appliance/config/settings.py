@@ -309,8 +309,8 @@ class OptimizeSettings(Section):
 
     policy: OptimizePolicy = _setting(
         "ask",
-        "off: only when it is asked for (outpost optimize); ask: models that may be faster are named in list, "
-        "show and ps; auto: they are made and measured while nobody waits for an answer.",
+        "off: only when it is asked for (outpost optimize); ask: models that may be faster are named in "
+        "list, show and ps; auto: they are made and measured while nobody waits for an answer.",
     )
     max_kl: float = _setting(
         0.01,
@@ -322,6 +322,12 @@ class OptimizeSettings(Section):
     )
     min_speedup: float = _setting(
         1.1, "How many times faster a variant must be, by its weighted score.", ge=1, le=100
+    )
+    min_ratio: float = _setting(
+        0.9,
+        "What every single figure (prefill, decode of 1, 8, 32 sequences) must at least be of the original's.",
+        ge=0,
+        le=1,
     )
     tokens: int = _setting(
         2048, "Most tokens of the bundled text that variants are judged by.", unit="tokens", ge=64, le=65536

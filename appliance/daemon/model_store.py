@@ -119,6 +119,7 @@ class Children:
             text=judged_text(),
             tokens=settings.tokens,
             rounds=settings.rounds,
+            max_kl=duel.max_kl,
             limit_s=settings.limit_s,
             patience_s=_PATIENCE_S if is_patient else _IMPATIENCE_S,
         )
@@ -160,7 +161,7 @@ def optimizing_of(config: Config, children: Children) -> Optimizing:
     settings = config.optimize
     return Optimizing(
         tools=children,
-        bounds=Bounds(max_kl=settings.max_kl, min_speedup=settings.min_speedup),
+        bounds=Bounds(max_kl=settings.max_kl, min_speedup=settings.min_speedup, min_ratio=settings.min_ratio),
         hints=settings.policy == "ask",
     )
 

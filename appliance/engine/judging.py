@@ -112,6 +112,8 @@ class _Judging:
     def run(self) -> Judged:
         self._told("quality")
         divergence = self._quality()
+        if not divergence.mean <= self._order.max_kl:
+            return Judged(divergence=divergence, n_threads=self._n_threads)
         before, own_before = cpu.read_times(), cpu.read_own_ticks()
         original, candidate = self._speed()
         others = _others_share(before, cpu.read_times(), own_before, cpu.read_own_ticks())

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from appliance.optimizing.standing import Chip, Standing
+from appliance.hardware.chip import Chip
+from appliance.optimizing.standing import Standing
 
 PLAIN: Final = frozenset({"F32", "F16", "BF16"})
 _OWN: Final = frozenset({"Q4_1", "Q8_0"})

@@ -91,7 +91,7 @@ def tried(trials: Sequence[Trial], found: Sequence[Verdict]) -> list[Tried]:
 
 
 def render(record: Record) -> bytes:
-    return msgspec.json.encode(record, order="sorted")
+    return msgspec.json.encode(msgspec.to_builtins(record, str_keys=True), order="sorted")
 
 
 def parse(content: bytes) -> Record | None:

@@ -20,8 +20,6 @@ PREFILL_WEIGHT: Final = 0.40
 SINGLE_WEIGHT: Final = 0.35
 MANY_WEIGHT: Final = 0.25
 """Shared by all widths above one."""
-LEAST_RATIO: Final = 0.9
-"""No single figure may be worse than so: faster prompts must not cost a reader a third of his pace."""
 
 
 class Reason(StrEnum):
@@ -43,6 +41,8 @@ class Bounds:
     max_kl: float = 0.01
     """Mean, in nats."""
     min_speedup: float = 1.1
+    min_ratio: float = 0.9
+    """Of every single figure: faster prompts must not cost a reader a third of his pace."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,10 @@ class Trial:
 
     @property
     def ratios(self) -> Ratios | None:
-        return None if self.judged is None else ratios(self.judged.original, self.judged.candidate)
+        """None: its speed was not measured."""
+        if self.judged is None or self.judged.original is None or self.judged.candidate is None:
+            return None
+        return ratios(self.judged.original, self.judged.candidate)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,24 +137,27 @@ def _alone(trial: Trial, bounds: Bounds, available_bytes: int | None) -> Verdict
         return Verdict(kind=trial.kind, reason=Reason.FAILED, text=trial.fault, score=None)
     if (large := fits(trial, available_bytes)) is not None:
         return large
-    measured = trial.ratios
-    if trial.judged is None or measured is None:
+    if trial.judged is None:
         return Verdict(kind=trial.kind, reason=Reason.FAILED, text="it was not measured", score=None)
-    reason, text = _measured(measured, trial.judged.divergence, bounds)
-    return Verdict(kind=trial.kind, reason=reason, text=text, score=measured.score)
+    reason, text = _measured(trial.ratios, trial.judged.divergence, bounds)
+    return Verdict(
+        kind=trial.kind, reason=reason, text=text, score=trial.ratios.score if trial.ratios else None
+    )
 
 
-def _measured(measured: Ratios, divergence: Divergence, bounds: Bounds) -> tuple[Reason, str]:
-    speed = f"{measured.score:.2f}x"
-    # Written so that NaN fails both.
+def _measured(measured: Ratios | None, divergence: Divergence, bounds: Bounds) -> tuple[Reason, str]:
+    # Both written so that NaN fails.
     if not divergence.mean <= bounds.max_kl:
         return Reason.LOSSY, f"KL divergence {divergence.mean:.4f}, at most {bounds.max_kl:g} is allowed"
+    if measured is None:
+        return Reason.FAILED, "its speed was not measured"
+    speed = f"{measured.score:.2f}x"
     if not measured.score >= bounds.min_speedup:
         return (
             Reason.NOT_FASTER,
             f"{speed} the original's speed, at least {bounds.min_speedup:g}x is asked for",
         )
-    if measured.least < LEAST_RATIO:
+    if measured.least < bounds.min_ratio:
         where = "prefill" if measured.prefill == measured.least else "decode"
         return Reason.SLOWER_SOMEWHERE, f"{where} has {measured.least:.2f}x the original's speed"
     return Reason.KEPT, f"{speed} the original's speed, KL divergence {divergence.mean:.4f}"

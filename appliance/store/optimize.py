@@ -61,6 +61,8 @@ class Duel:
     original: Sequence[Path]
     candidate: Path
     placement: Mapping[str, object]
+    max_kl: float
+    """Past it there is no use in measuring speed."""
 
 
 class Tools(Protocol):
@@ -168,8 +170,8 @@ class Optimizer:
             self._on_change()
 
     def next(self, report: Report) -> Optimized | None:
-        """As `optimize`, of the first model that this chip may be faster with, that is not settled and has not
-        failed in this process. Raises MachineBusy.
+        """As `optimize`, of the first model that this chip may be faster with, that is not settled and has
+        not failed in this process. Raises MachineBusy.
         """
         if self._tools is None:
             return None
@@ -242,7 +244,13 @@ class Optimizer:
             return replace(expected, fault=text)
         self._make(original, kind, path, tools, report)
         trial = _sized(kind, path.stat().st_size)
-        duel = Duel(model=name, original=original.paths, candidate=path, placement=original.placement)
+        duel = Duel(
+            model=name,
+            original=original.paths,
+            candidate=path,
+            placement=original.placement,
+            max_kl=self._bounds.max_kl if wish.max_kl is None else wish.max_kl,
+        )
         against = f"{trial.kind} against {original.quantization}"
         news = Progress(status=f"loading {against}")
 
@@ -292,7 +300,10 @@ class Optimizer:
         with ExitStack() as held:
             weights = None
             if path is not None:
-                weights = layout.adopt(path, link=True, report=report)
+                news = f"storing the {decided.kept} variant"
+                weights = layout.adopt(
+                    path, link=True, report=lambda told: report(replace(told, status=news))
+                )
                 held.enter_context(layout.hold([weights.digest]))
             top, content, written = compose(decided, weights)
             held.enter_context(layout.hold([top.digest]))

@@ -66,6 +66,7 @@ class JudgeRequest:
     text: str
     tokens: int
     rounds: int = 5
+    max_kl: float = 0.01
     limit_s: float = 60.0
     own_kernels: bool = True
     patience_s: float = 600.0
@@ -221,6 +222,7 @@ def _order(request: JudgeRequest) -> Judge:
         tokens=request.tokens,
         widths=[width for width in WIDTHS if width <= max(1, request.placement.n_seq_max)],
         rounds=request.rounds,
+        max_kl=request.max_kl,
         limit_s=request.limit_s,
     )
 

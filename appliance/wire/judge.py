@@ -30,6 +30,8 @@ class Judge(ToRunner):
     widths: list[int]
     """Sequences that decode at once, ascending."""
     rounds: int
+    max_kl: float
+    """Past it there is no use in measuring speed."""
     limit_s: float
     """Of computing, loading not counted: then what was found so far must do. Two rounds, and one window of
     the text, are done in any case.
@@ -75,10 +77,11 @@ class Divergence(Struct):
 
 
 class Judged(FromRunner):
-    original: Figures
-    candidate: Figures
     divergence: Divergence
     n_threads: int
+    original: Figures | None = None
+    """None, as the next: it loses too much, and its speed is of no interest."""
+    candidate: Figures | None = None
     others_share: float | None = None
     """Of the time of all cores while speed was measured: what others computed, 0 to 1; None: unknown."""
 
