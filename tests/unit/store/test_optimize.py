@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,6 @@ from appliance.store.reference import parse_reference
 from appliance.store.serving import ServeSpec
 from appliance.store.store import ModelStore
 from appliance.store.verbs import OptimizeWish
-from tests.fakes.faulty_files import FaultyFiles
 from tests.fakes.model_files import Changes, Told, generator, make_store
 from tests.fakes.optimizing import HERE, SLOW, FakeTools, judged
 
@@ -240,8 +240,7 @@ def test_what_does_not_fit_into_memory_is_not_even_made(
     done = store.optimize("tiny", unreported, wish=PLAIN)
     assert tools.made == []
     assert done.record.kept is None
-    pytest.importorskip("re")
-    assert __import__("re").search(reason, done.record.tried[0].text)
+    assert re.search(reason, done.record.tried[0].text)
 
 
 @pytest.mark.parametrize(
