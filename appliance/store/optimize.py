@@ -148,10 +148,12 @@ class Optimizer:
         """
         if self._tools is None:
             raise Unsupported(feature="optimize", reason="this process has no llama.cpp")
+        kinds = _kinds(wish, self._tools)
+        self._layout.lookup(reference)  # what is wrong with the request is told before there is news
         report(Progress(status="reading the model"))
         original = self._original(reference)
         with self._layout.hold(list(self._layout.closure(original.named))):
-            return self._work(original, wish, self._tools, report)
+            return self._work(original, kinds, wish, self._tools, report)
 
     def undo(self, reference: Reference) -> bool:
         """Whether there was something. The bytes go with the next gc. Raises ModelNotFound."""
@@ -211,9 +213,16 @@ class Optimizer:
             placement=settings_of(model.params, model=name).placement,
         )
 
-    def _work(self, original: _Original, wish: OptimizeWish, tools: Tools, report: Report) -> Optimized:
+    def _work(
+        self,
+        original: _Original,
+        kinds: tuple[str, ...],
+        wish: OptimizeWish,
+        tools: Tools,
+        report: Report,
+    ) -> Optimized:
         standing = tools.standing()
-        kinds = _kinds(wish, tools) or candidates(original.quantization, standing)
+        kinds = kinds or candidates(original.quantization, standing)
         bounds = self._bounds if wish.max_kl is None else replace(self._bounds, max_kl=wish.max_kl)
         best, trials = _Best(), []
         with ExitStack() as files:

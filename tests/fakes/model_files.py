@@ -12,8 +12,8 @@ from appliance.errors import ModelInvalid
 from appliance.store.content import Progress, Wanted
 from appliance.store.files import Files
 from appliance.store.gate import ProbeRequest
-from appliance.store.optimize import Optimizing
 from appliance.store.opening import open_store
+from appliance.store.optimize import Optimizing
 from appliance.store.store import ModelStore
 from tests.fakes import tiny_gguf
 
