@@ -28,6 +28,7 @@ _MODULES: Final = {
     "export": "appliance.cli.export",
     "show": "appliance.cli.show",
     "list": "appliance.cli.listing",
+    "optimize": "appliance.cli.optimize",
     "cp": "appliance.cli.cp",
     "rm": "appliance.cli.rm",
     "verify": "appliance.cli.verify",

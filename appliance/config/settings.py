@@ -21,6 +21,7 @@ from appliance.config.values import (
     LogFormat,
     LogLevel,
     ModelName,
+    OptimizePolicy,
     Origin,
     Pooling,
     ProxyAddress,
@@ -435,6 +436,46 @@ class HibernationSettings(Section):
     )
 
 
+class OptimizeSettings(Section):
+    """Weights of a model in a type that is faster on this board (docs/optimize.md)."""
+
+    policy: OptimizePolicy = _setting(
+        "ask",
+        "off: only when it is asked for (outpost optimize); ask: models that may be faster are named in "
+        "list, show and ps; auto: they are made and measured while nobody waits for an answer.",
+    )
+    max_kl: float = _setting(
+        0.01,
+        "Most that a variant may lose: the mean KL divergence of its next-token distributions from the "
+        "original's.",
+        unit="nats",
+        ge=0,
+        le=10,
+    )
+    min_speedup: float = _setting(
+        1.1, "How many times faster a variant must be, by its weighted score.", ge=1, le=100
+    )
+    min_ratio: float = _setting(
+        0.9,
+        "What every single figure (prefill, decode of 1, 8, 32 sequences) must at least be of the original's.",
+        ge=0,
+        le=1,
+    )
+    tokens: int = _setting(
+        2048, "Most tokens of the bundled text that variants are judged by.", unit="tokens", ge=64, le=65536
+    )
+    rounds: int = _setting(
+        5, "How often each speed is measured; the medians count.", unit="rounds", ge=2, le=99
+    )
+    limit_s: float = _setting(
+        60.0,
+        "Time for one variant; past it there are no more rounds than two, and no more text than one window.",
+        unit="s",
+        ge=1,
+        le=86400,
+    )
+
+
 class Config(Section):
     """All settings. Made once by `load`; shared freely between threads, because nothing in it changes."""
 
@@ -453,3 +494,4 @@ class Config(Section):
     data: DataSettings = DataSettings()
     memory: MemorySettings = MemorySettings()
     hibernation: HibernationSettings = HibernationSettings()
+    optimize: OptimizeSettings = OptimizeSettings()

@@ -40,6 +40,7 @@ from appliance.errors import StoreFault
 from appliance.hardware.report import sample
 from appliance.hardware.root import Root
 from appliance.health import report
+from appliance.store.content import unreported
 from appliance.supervisor.policy import ModelSpec
 from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.supervisor import Supervisor
@@ -83,7 +84,7 @@ class Daemon:
         self._is_stopping = False
         self._preload = tuple(preload)
         self._spawner = Spawner()
-        self._children = Children(config)
+        self._children = Children(config, busy=self._is_busy, sysroot=sysroot)
         self._store = make_store(
             config,
             self._children,
@@ -106,7 +107,11 @@ class Daemon:
             residency=residency_policy(config),
         )
         self._upkeep = Upkeep(
-            self._store, upkeep_policy(config), begin=self._tell_models, on_broken=self._tell_models
+            self._store,
+            upkeep_policy(config),
+            begin=self._tell_models,
+            on_broken=self._tell_models,
+            optimize=self._optimize_next if config.optimize.policy == "auto" else None,
         )
         self._heat = Heat(config, self._supervisor, sysroot=sysroot)
         prometheus = Prometheus(
@@ -134,6 +139,17 @@ class Daemon:
 
     def _files_in_use(self) -> frozenset[str]:
         return self._supervisor.paths_in_use()
+
+    def _is_busy(self) -> bool:
+        """Somebody waits for an answer."""
+        return any(model.running or model.waiting for model in self._supervisor.status())
+
+    def _optimize_next(self) -> bool:
+        """On the thread of the upkeep; whether there was one."""
+        done = self._store.optimize_next(unreported)
+        if done is not None:
+            _log.info("model_optimized", model=done.name, kept=done.record.kept, told=done.record.sentence)
+        return done is not None
 
     def run(self, on_ready: Callable[[str], None] | None = None) -> None:
         """Until a signal."""

@@ -103,6 +103,10 @@ class ModelSpec:
     """Never evicted: neither for another model nor under pressure nor for idleness."""
     min_ctx: int = 0
     """Tokens of context below which it is refused rather than served; 0: the planner's own least."""
+    optimized: str | None = None
+    """Which variant of its weights these files are, or why they are none; to show."""
+    hint: str | None = None
+    """What there may be to gain by one; to show."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -121,5 +125,7 @@ class ModelSpec:
             keep_alive_s=self.keep_alive_s,
             pin=self.pin,
             min_ctx=self.min_ctx,
+            optimized=self.optimized,
+            hint=self.hint,
         )
         return same == self
