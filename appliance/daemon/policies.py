@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from appliance.access.keys import KeyRing, StoredKey
 from appliance.access.scopes import Scope
 from appliance.config import Config, ModelSettings
 from appliance.daemon.placements import placement
 from appliance.daemon.upkeep import UpkeepPolicy
-from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
+from appliance.supervisor.policy import ModelSpec, QueuePolicy, ResidencyPolicy, RunnerPolicy
 from appliance.wire.messages import Adapter, EngineSettings
 
 _MAX_BACKOFF_S = 30.0
@@ -45,11 +43,21 @@ def runner_policy(config: Config) -> RunnerPolicy:
     )
 
 
-def model_specs(config: Config, *, preload: Sequence[str] = ()) -> list[ModelSpec]:
-    return [_spec(config, name, model, preload=name in preload) for name, model in config.models.items()]
+def residency_policy(config: Config) -> ResidencyPolicy:
+    lifecycle = config.lifecycle
+    return ResidencyPolicy(
+        turn_s=lifecycle.turn_s,
+        min_residency_s=lifecycle.min_residency_s,
+        parallel_share=config.memory.parallel_share,
+        max_swaps_per_min=lifecycle.max_swaps_per_min,
+    )
 
 
-def _spec(config: Config, name: str, model: ModelSettings, *, preload: bool) -> ModelSpec:
+def model_specs(config: Config) -> list[ModelSpec]:
+    return [_spec(config, name, model) for name, model in config.models.items()]
+
+
+def _spec(config: Config, name: str, model: ModelSettings) -> ModelSpec:
     told = {"n_ctx_seq": model.n_ctx_seq, "pooling": model.pooling}
     return ModelSpec(
         name=name,
@@ -58,7 +66,6 @@ def _spec(config: Config, name: str, model: ModelSettings, *, preload: bool) -> 
         settings=engine_settings(config),
         draft_path=None if model.draft is None else str(model.draft),
         adapters=tuple(Adapter(name=adapter, path=str(path)) for adapter, path in model.adapters.items()),
-        preload=preload,
     )
 
 
