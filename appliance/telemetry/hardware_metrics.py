@@ -45,6 +45,13 @@ def _power(report: HardwareReport) -> Iterator[Sample]:
             help="What the processor packages have used; wraps.",
             kind="counter",
         )
+    if power.supply_throttle_events is not None:
+        yield Sample(
+            name="board_supply_throttle_events_total",
+            value=power.supply_throttle_events,
+            help="Times the hardware has throttled itself for under-voltage or over-current.",
+            kind="counter",
+        )
     flags = {
         "under-voltage": power.under_voltage,
         "frequency-capped": power.frequency_capped,

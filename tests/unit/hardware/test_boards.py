@@ -46,6 +46,7 @@ def summary(report: HardwareReport) -> dict[str, Any]:
         "rails": [rail.name for rail in report.power.rails],
         "input_watts": report.power.input_watts,
         "energy_joules": report.power.energy_joules,
+        "supply_events": report.power.supply_throttle_events,
         "gpu_load": report.gpu.load,
         "gpu_hertz": report.gpu.current_hertz,
         "memory_hertz": report.gpu.memory_most_hertz,
