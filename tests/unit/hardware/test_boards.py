@@ -111,7 +111,7 @@ def test_one_sample_costs_little(tmp_path: Path, capsys: pytest.CaptureFixture[s
         figures[name] = statistics.median(costs)
     with capsys.disabled():
         print("\n  CPU " + ", ".join(f"{name} {cost * 1000:.1f} ms" for name, cost in figures.items()))
-    # A tree in files costs twice what the kernel's own does, and this may be a slow board: `hil/` has the bound.
+    # Files cost twice what the kernel's own do, and this may be a slow board: the true bound is in `hil/`.
     assert figures["sample"] <= 3 * contract.MOST_CPU_S
 
 
