@@ -14,6 +14,7 @@ from appliance.config.values import (
     CacheType,
     FilePath,
     HostName,
+    KeepAlive,
     KeyId,
     KeyScope,
     Listen,
@@ -221,6 +222,38 @@ class ModelSettings(Section):
         None, "As in [engine], for this model only.", unit="tokens", ge=0, le=MOST_CONTEXT
     )
     pooling: Pooling | None = _setting(None, "Pooling of embeddings, where the file does not say.")
+    keep_alive: KeepAlive | None = _setting(None, "As in [lifecycle], for this model only.")
+
+
+class LifecycleSettings(Section):
+    """Which models are in memory, and for how long."""
+
+    keep_alive: KeepAlive = _setting(
+        300.0,
+        "How long a model stays in memory after its last request, where that says nothing: seconds or text "
+        'like "30s", "10m", "1h30m"; 0: not at all; below 0: until memory is needed.',
+        unit="s",
+    )
+    preload: Annotated[tuple[ModelName, ...], BeforeValidator(frozen)] = _setting(
+        (), "Models that are loaded with the daemon and stay until their memory is needed."
+    )
+    pin: Annotated[tuple[ModelName, ...], BeforeValidator(frozen)] = _setting(
+        (), "Models that are never put out of memory, once there, but by `outpost stop`."
+    )
+    turn_s: float = _setting(
+        5.0,
+        "A model that waits for longer for memory that a busy one holds gets its turn: the busy one takes no "
+        "new requests, finishes those it has, and makes room.",
+        unit="s",
+        ge=0,
+        le=3600,
+    )
+    min_residency_s: float = _setting(
+        2.0, "Shortest service of a model before it is put out for another.", unit="s", ge=0, le=3600
+    )
+    max_swaps_per_min: int = _setting(
+        20, "Models that may be put out for others within a minute.", unit="models", ge=1, le=600
+    )
 
 
 class RemoteSettings(Section):
@@ -328,6 +361,41 @@ class DataSettings(Section):
     dir: FilePath = _setting(Path("/var/lib/outpost"), "Data directory.")
 
 
+class MemorySettings(Section):
+    """What a model may take of the board's memory, and what it gives up where it does not fit."""
+
+    reserve_bytes: int = _setting(
+        0,
+        "What stays free for all other programs; 0: 8 % of the memory, at least 512 MiB (on boards below "
+        "4 GiB an eighth).",
+        unit="bytes",
+        ge=0,
+        le=1 << 40,
+    )
+    min_ctx: int = _setting(
+        2048,
+        "Tokens of context per request below which no model is loaded, where a request does not say: rather "
+        "is the load refused. Models made for fewer are loaded with what they have.",
+        unit="tokens",
+        ge=8,
+        le=MOST_CONTEXT,
+    )
+    comfortable_slots: int = _setting(
+        4,
+        "Sequences at once that room is made for; more are had only where they cost nobody anything.",
+        unit="sequences",
+        ge=1,
+        le=256,
+    )
+    parallel_share: float = _setting(
+        0.5,
+        "Part of the free memory that a model with more sequences than that may fill, so that a second model "
+        "still has room.",
+        ge=0,
+        le=1,
+    )
+
+
 class Config(Section):
     """All settings. Made once by `load`; shared freely between threads, because nothing in it changes."""
 
@@ -335,6 +403,7 @@ class Config(Section):
     queue: QueueSettings = QueueSettings()
     runner: RunnerSettings = RunnerSettings()
     engine: EngineSettings = EngineSettings()
+    lifecycle: LifecycleSettings = LifecycleSettings()
     models: dict[ModelName, Annotated[ModelSettings, BeforeValidator(entry_from_path)]] = Field(
         default_factory=dict, description="Models to serve: name = path, or name = { path = …, … }."
     )
@@ -343,3 +412,4 @@ class Config(Section):
     heat: HeatSettings = HeatSettings()
     log: LogSettings = LogSettings()
     data: DataSettings = DataSettings()
+    memory: MemorySettings = MemorySettings()

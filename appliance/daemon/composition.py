@@ -28,8 +28,9 @@ from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.directory import lock_of, write_record
 from appliance.daemon.heat import Heat
+from appliance.daemon.memory import BoardMemory
 from appliance.daemon.model_store import Children, make_store
-from appliance.daemon.policies import key_ring, queue_policy, runner_policy, upkeep_policy
+from appliance.daemon.policies import key_ring, queue_policy, residency_policy, runner_policy, upkeep_policy
 from appliance.daemon.store_health import store_health
 from appliance.daemon.stored_models import Pins, all_specs, require_known
 from appliance.daemon.upkeep import Upkeep
@@ -87,6 +88,7 @@ class Daemon:
         )
         self._telling = threading.Lock()
         self._pins = Pins()
+        self._memory = BoardMemory(config, sysroot=sysroot)
         self._supervisor = Supervisor(
             self._first_specs(),
             queue=queue_policy(config),
@@ -94,6 +96,8 @@ class Daemon:
             spawner=self._spawner,
             resolve=self._pins.key,
             on_released=lambda: self._upkeep.released(),
+            plans=self._memory.plans,
+            residency=residency_policy(config),
         )
         self._upkeep = Upkeep(
             self._store, upkeep_policy(config), begin=self._tell_models, on_broken=self._tell_models
@@ -129,6 +133,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._supervisor.start()
+        self._memory.start(self._supervisor.relieve)
         try:
             server = serve(
                 self._app,
@@ -166,6 +171,7 @@ class Daemon:
 
     def _stop_supervisor(self, *, drain_s: float) -> None:
         self._spawner.close()
+        self._memory.close()
         if not self._supervisor.drain(drain_s):
             _log.error("runners_left_behind")  # PDEATHSIG ends them with us
         self._supervisor.close()

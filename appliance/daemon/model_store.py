@@ -10,7 +10,8 @@ from pathlib import Path
 
 from appliance import log
 from appliance.config import Config
-from appliance.daemon.policies import placed, runner_policy
+from appliance.daemon.placements import placed
+from appliance.daemon.policies import runner_policy
 from appliance.hardware import meminfo
 from appliance.store.content import Wanted
 from appliance.store.gate import ProbeRequest

@@ -7,6 +7,7 @@ with its reason; a power is never an estimate.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -14,7 +15,7 @@ from typing import Final
 from appliance.hardware import rails
 from appliance.hardware.hwmon import chips
 from appliance.hardware.rails import Rail
-from appliance.hardware.root import Absent, Reason, Root
+from appliance.hardware.root import Absent, Reason, Reasons, Root
 
 __all__ = ["PowerReading", "Rail", "parse_throttled", "read"]
 
@@ -24,7 +25,7 @@ _THROTTLED: Final = "sys/devices/platform/*/*:firmware/get_throttled"
 """Pi 4: soc/soc:firmware; Pi 5: soc@107c000000/soc@107c000000:firmware."""
 _BITS: Final = ("under_voltage", "frequency_capped", "is_throttled", "soft_limit")
 """Bits 0 to 3, now; bits 16 to 19, since boot, are not used: the kernel's own driver clears them."""
-_NO_PI: Final = "only the firmware of a Raspberry Pi tells it"
+_NO_PI: Final = Absent(path="", reason="only the firmware of a Raspberry Pi tells it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,23 +58,20 @@ def read(root: Root) -> PowerReading:
     """Read all four sources; about 40 small files on a Jetson."""
     found = rails.read(root)
     watts = rails.input_watts(found)
-    energy = _energy(root)
+    energy, most = _energy(root)
     flags = _flags(root)
-    reasons = {name: value for name, value in flags.items() if isinstance(value, str)}
-    missing = watts if isinstance(watts, str) else None
-    if missing is not None:
-        reasons["input_watts"] = missing
-    if isinstance(energy, Absent):
-        reasons["energy_joules"] = reasons["energy_range_joules"] = str(energy)
-    joules, most = (None, None) if isinstance(energy, Absent) else energy
+    reasons = Reasons()
     return PowerReading(
         rails=found,
-        input_watts=watts if isinstance(watts, float) else None,
-        energy_joules=joules,
-        energy_range_joules=most,
-        missing=missing,
+        input_watts=reasons.known("input_watts", watts),
+        energy_joules=reasons.known("energy_joules", energy),
+        energy_range_joules=reasons.known("energy_range_joules", most),
+        missing=str(watts) if isinstance(watts, Absent) else None,
+        under_voltage=reasons.known("under_voltage", flags["under_voltage"]),
+        frequency_capped=reasons.known("frequency_capped", flags["frequency_capped"]),
+        is_throttled=reasons.known("is_throttled", flags["is_throttled"]),
+        soft_limit=reasons.known("soft_limit", flags["soft_limit"]),
         reasons=reasons,
-        **{name: value if isinstance(value, bool) else None for name, value in flags.items()},
     )
 
 
@@ -86,42 +84,35 @@ def parse_throttled(text: str) -> dict[str, bool] | None:
     return {name: bool(bits >> bit & 1) for bit, name in enumerate(_BITS)}
 
 
-def _flags(root: Root) -> dict[str, bool | str]:
-    """Each flag, or why it is unknown."""
-    flags: dict[str, bool | str] = dict.fromkeys(_BITS, _NO_PI)
+def _flags(root: Root) -> dict[str, bool | Absent]:
+    flags: dict[str, bool | Absent] = dict.fromkeys(_BITS, _NO_PI)
     for path in root.glob(_THROTTLED)[:1]:
         text = root.text(path)
         word = None if isinstance(text, Absent) else parse_throttled(text)
-        if word is not None:
-            flags.update(word)
-        else:
-            fault = text if isinstance(text, Absent) else Absent(path=path, reason=Reason.NOT_A_NUMBER)
-            flags.update(dict.fromkeys(_BITS, str(fault)))
+        fault = text if isinstance(text, Absent) else Absent(path=path, reason=Reason.NOT_A_NUMBER)
+        flags.update({name: word[name] if word else fault for name in _BITS})
     for chip in chips(root, names=("rpi_volt",)):
         alarm = root.integer(f"{chip.path}/in0_lcrit_alarm")
-        if isinstance(alarm, Absent):
-            continue
-        # Either source is enough: the driver sees what happened between two looks at the word.
-        flags["under_voltage"] = alarm != 0 or flags["under_voltage"] is True
+        if isinstance(alarm, int):
+            # Either source is enough: the driver sees what happened between two looks at the word.
+            flags["under_voltage"] = alarm != 0 or flags["under_voltage"] is True
     return flags
 
 
-def _energy(root: Root) -> tuple[float, float | None] | Absent:
+def _energy(root: Root) -> tuple[float | Absent, float | Absent]:
     """Joules of all packages, and where the sum wraps: only known for a single package."""
     listed = root.names(_RAPL)
     if isinstance(listed, Absent):
-        return listed
-    counters, ranges = [], []
-    for entry in (entry for entry in listed if entry.startswith("intel-rapl:") and entry.count(":") == 1):
-        name = root.text(f"{_RAPL}/{entry}/name")
-        if isinstance(name, Absent) or not name.startswith(_PACKAGE):
-            continue
-        counter = root.integer(f"{_RAPL}/{entry}/energy_uj")
-        if isinstance(counter, Absent):
-            return counter
-        counters.append(counter)
-        ranges.append(root.integer(f"{_RAPL}/{entry}/max_energy_range_uj"))
-    if not counters:
-        return Absent(path=f"{_RAPL}/intel-rapl:0", reason=Reason.NOT_THERE)
-    most = ranges[0] if len(ranges) == 1 else None
-    return sum(counters) / 1e6, most / 1e6 if isinstance(most, int) else None
+        return listed, listed
+    zones = [f"{_RAPL}/{entry}" for entry in listed if re.fullmatch("intel-rapl:[0-9]{1,3}", entry)]
+    packages = [zone for zone in zones if str(root.text(f"{zone}/name")).startswith(_PACKAGE)]
+    if not packages:
+        none = Absent(path=_RAPL, reason="no package of a processor counts its energy")
+        return none, none
+    counters = [root.integer(f"{zone}/energy_uj") for zone in packages]
+    unread = next((counter for counter in counters if isinstance(counter, Absent)), None)
+    joules = unread or sum(counter for counter in counters if isinstance(counter, int)) / 1e6
+    most = root.integer(f"{packages[0]}/max_energy_range_uj")
+    if len(packages) > 1:
+        most = Absent(path=_RAPL, reason="the counters of several packages wrap one by one")
+    return joules, most / 1e6 if isinstance(most, int) else most

@@ -18,7 +18,7 @@ _NOT_CONNECTED: Final = "NC"
 _IIO: Final = "sys/bus/i2c/drivers/ina3221x/*/iio:device*"
 _INPUTS: Final = ("VDD_IN", "VIN", "POM_5V_IN")
 """The rail that feeds all of the module: Orin Nano and NX and Xavier NX; Thor; Nano."""
-_AGX_PARTS: Final = frozenset({"VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"})
+_AGX_PARTS: Final = ["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"]
 """AGX Orin has no such rail. VDDQ_VDD2_1V8AO is fed from the 5 V here, so it is not added again."""
 
 
@@ -41,21 +41,20 @@ def read(root: Root) -> tuple[Rail, ...]:
     return tuple(sorted(found, key=lambda rail: (rail.name, rail.volts or 0.0, rail.amperes or 0.0)))
 
 
-def input_watts(rails: tuple[Rail, ...]) -> float | str:
-    """What the whole module takes, or why nobody can tell. Rails are never guessed by parts of their names:
-    `VDD_CPU_GPU_CV` is both.
-    """
+def input_watts(rails: tuple[Rail, ...]) -> float | Absent:
+    """What the whole module takes. No rail is guessed by a part of its name: `VDD_CPU_GPU_CV` has three."""
     power = {rail.name: rail.power_watts for rail in rails}
-    for name in _INPUTS:
-        if name in power:
-            watts = power[name]
-            return watts if watts is not None else f"rail {name} gives no power"
-    if power.keys() >= _AGX_PARTS:
-        parts = [watts for name in sorted(_AGX_PARTS) if (watts := power[name]) is not None]
-        return sum(parts) if len(parts) == len(_AGX_PARTS) else "one of the rails to add up gives no power"
-    if power:
-        return f"none of the rails {', '.join(sorted(power))} feeds the whole board"
-    return "no power sensor on this board"
+    parts = next(([name] for name in _INPUTS if name in power), _AGX_PARTS)
+    if not power:
+        return Absent(path="", reason="no power sensor on this board")
+    if not power.keys() >= set(parts):
+        names = ", ".join(sorted(power))
+        return Absent(path="", reason=f"none of the rails feeds the whole board: {names}")
+    watts = {name: power[name] for name in parts}
+    silent = [name for name, value in watts.items() if value is None]
+    if silent:
+        return Absent(path="", reason=f"no power is told for rail {', '.join(silent)}")
+    return round(sum(value for value in watts.values() if value is not None), 6)
 
 
 def _of_chip(root: Root, chip: Chip) -> list[Rail]:
@@ -66,7 +65,7 @@ def _of_chip(root: Root, chip: Chip) -> list[Rail]:
         if isinstance(label, Absent) and chip.name == "ina238":  # one channel, labelled in newer kernels only
             label = root.text(f"{chip.path}/label")
             label = "VIN" if isinstance(label, Absent) else label
-        if isinstance(label, Absent) or label == _NOT_CONNECTED:
+        if isinstance(label, Absent) or label.upper() == _NOT_CONNECTED:
             continue
         volts = _scaled(root, f"{chip.path}/in{channel}_input", 1e3)
         amperes = _scaled(root, path, 1e3)

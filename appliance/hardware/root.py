@@ -20,7 +20,9 @@ import stat
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
+
+Known = TypeVar("Known")
 
 ERRNO_TABLE: Final = ".errno.json"
 MOST_BYTES: Final = 64 * 1024
@@ -61,27 +63,45 @@ class Absent:
     """A value that could not be read."""
 
     path: str
-    """Under the root, without a leading slash."""
-    reason: Reason
+    """Under the root, without a leading slash; empty: no file at all would tell."""
+    reason: str
+    """One of `Reason`, or a sentence of the reader's."""
     detail: str | None = None
     """The error's name, where the reason does not say all."""
 
     def __str__(self) -> str:
         detail = f" ({self.detail})" if self.detail else ""
-        return f"/{self.path}: {self.reason}{detail}"
+        return f"/{self.path}: {self.reason}{detail}" if self.path else self.reason
+
+
+class Reasons(dict[str, str]):
+    """Why fields of a reading are None, by field; filled while the reading is made."""
+
+    def known(self, field: str, value: Known | Absent) -> Known | None:
+        """The value, or None with its reason noted."""
+        if isinstance(value, Absent):
+            self[field] = str(value)
+            return None
+        return value
 
 
 class Root:
     """A tree of the kernel's files. Paths are relative: `sys/class/thermal`. Safe for several threads."""
 
-    __slots__ = ("_is_machine", "_real", "_table", "_table_mark", "top")
+    __slots__ = ("_is_machine", "_prefix", "_real", "_table", "_table_mark", "top")
 
     def __init__(self, top: Path = Path("/")) -> None:
         self.top = top
         self._real = os.path.realpath(top)
         self._is_machine = self._real == "/"
+        self._prefix = "" if self._is_machine else self._real
         self._table: dict[str, str] = {}
         self._table_mark: tuple[int, int, int] | None = None
+
+    @classmethod
+    def of(cls, place: Path | Root) -> Root:
+        """The root at `place`, which may be one already."""
+        return place if isinstance(place, Root) else cls(place)
 
     @property
     def is_machine(self) -> bool:
@@ -131,17 +151,19 @@ class Root:
 
     def data(self, path: str, *, most_bytes: int = MOST_BYTES) -> bytes | Absent:
         """The file's bytes."""
+        file = f"{self._prefix}/{path}"
         try:
-            file = self._place(path)
-            if file is None:
-                return Absent(path=path, reason=Reason.OUTSIDE)
-            if not stat.S_ISREG(os.stat(file).st_mode):  # noqa: PTH116 - a hundred files are read in a sample
+            self._fail_as_told(path)
+            # Asked before it is opened: to open a device may act on it.
+            if not stat.S_ISREG(os.stat(file).st_mode):  # noqa: PTH116 - hundreds of files in a sample
                 return Absent(path=path, reason=Reason.NOT_A_FILE)
-            found = _bytes(file, most_bytes + 1)
+            found = _bytes(file, most_bytes + 1, within=None if self._is_machine else self._real)
         except OSError as error:
             return _absent(path, error)
         except ValueError:  # a NUL in the path
             return Absent(path=path, reason=Reason.NOT_THERE)
+        if found is None:
+            return Absent(path=path, reason=Reason.OUTSIDE)
         return found if len(found) <= most_bytes else Absent(path=path, reason=Reason.TOO_LARGE)
 
     def names(self, folder: str) -> tuple[str, ...] | Absent:
@@ -169,7 +191,8 @@ class Root:
                 for folder in found
                 for name in fnmatch.filter(self._listed(folder), part)
             ]
-        return tuple(path for path in sorted(found)[:_MOST_NAMES] if self.has(path))
+        is_listed = not _MAGIC.isdisjoint(pattern.rsplit("/", 1)[-1])
+        return tuple(path for path in sorted(found)[:_MOST_NAMES] if is_listed or self.has(path))
 
     def has(self, path: str) -> bool:
         """Something is there, of whatever kind."""
@@ -177,44 +200,34 @@ class Root:
             place = self._place(path)
             return place is not None and os.path.exists(place)  # noqa: PTH110 - as in `data`
         except (OSError, ValueError):
-            return path.strip("/") in self._errors()
-
-    def link(self, path: str) -> str | None:
-        """Where a path leads after all links, under the root; None: nowhere, or out of it."""
-        try:
-            real = os.path.realpath(f"{self._real}/{path}", strict=True)
-        except (OSError, ValueError):
-            return None
-        return real[len(self._real) :].lstrip("/") if self._holds(real) else None
+            return not self._is_machine and path in self._errors()
 
     def _listed(self, folder: str) -> tuple[str, ...]:
         names = self.names(folder or ".")
         return () if isinstance(names, Absent) else names
 
     def _place(self, path: str) -> str | None:
-        """Where the file is; None: out of the tree. Raises the error that the table has for it."""
+        """Where something is; None: out of the tree. Raises the error that the table has for it."""
         if self._is_machine:
             return f"/{path}"
-        name = self._errors().get(path)
+        self._fail_as_told(path)
+        real = os.path.realpath(f"{self._real}/{path}")
+        return real if _is_within(real, self._real) else None
+
+    def _fail_as_told(self, path: str) -> None:
+        name = None if self._is_machine else self._errors().get(path)
         if name is not None:
             number = getattr(errno, name, errno.EIO)
             raise OSError(number, os.strerror(number))
-        real = os.path.realpath(f"{self._real}/{path}")
-        return real if self._holds(real) else None
-
-    def _holds(self, real: str) -> bool:
-        return self._is_machine or real == self._real or real.startswith(self._real + "/")
 
     def _errors(self) -> dict[str, str]:
         """The table beside the tree, read again when it is another file."""
-        if self._is_machine:
-            return {}
         file = f"{self._real}/{ERRNO_TABLE}"
         try:
             found = os.stat(file)  # noqa: PTH116 - as in `data`
             mark = (found.st_ino, found.st_mtime_ns, found.st_size)
             if mark != self._table_mark:
-                self._table, self._table_mark = _table(_bytes(file, 16 * MOST_BYTES)), mark
+                self._table, self._table_mark = _table(_bytes(file, 16 * MOST_BYTES) or b""), mark
         except OSError:
             self._table, self._table_mark = {}, None
         return self._table
@@ -226,10 +239,13 @@ def whole(text: str) -> int | None:
     return int(text) if _WHOLE.fullmatch(text) and text.isascii() else None
 
 
-def _bytes(file: str, most_bytes: int) -> bytes:
-    """At most so many; procfs may give them in parts."""
+def _bytes(file: str, most_bytes: int, *, within: str | None = None) -> bytes | None:
+    """At most so many; procfs may give them in parts. None: the open file is not below `within`."""
     descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
+        # Asked of what is open, so that no link can change in between; cheaper than to resolve the path.
+        if within is not None and not _is_within(os.readlink(f"/proc/self/fd/{descriptor}"), within):  # noqa: PTH115
+            return None
         parts = [os.read(descriptor, most_bytes)]
         size = len(parts[0])
         while parts[-1] and size < most_bytes:
@@ -238,6 +254,10 @@ def _bytes(file: str, most_bytes: int) -> bytes:
     finally:
         os.close(descriptor)
     return b"".join(parts)
+
+
+def _is_within(real: str, folder: str) -> bool:
+    return real == folder or real.startswith(f"{folder}/")
 
 
 def _absent(path: str, error: OSError) -> Absent:

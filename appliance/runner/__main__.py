@@ -60,6 +60,7 @@ def main(argv: Sequence[str], parts: Parts) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not identity.die_with_parent(options.parent):
         return 0
+    identity.steady_heap()
     renderer = parts.start_renderer()
     channel = runner_end(socket.socket(fileno=options.fd))
     load = channel.receive()

@@ -114,6 +114,12 @@ class Catalog(Generic[R]):
             if desk is not None:
                 desk.release(ticket, now_s, succeeded=succeeded)
 
+    def unload(self, key: str, now_s: float) -> None:
+        """The operator's wish. What loads is let in first: it has those who wait for it."""
+        desk = self._desks.get(key)
+        if desk is not None:
+            desk.give_way(now_s)
+
     def not_found(self, asked: str) -> ModelNotFound:
         return ModelNotFound(model=asked, available=sorted(desk.spec.name for desk in self._desks.values()))
 

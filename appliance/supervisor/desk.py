@@ -44,7 +44,7 @@ class Desk(Generic[R]):
         self.wake_at_s: float | None = None
         """When `tick` wants to be called."""
         self.keep_alive_s = spec.keep_alive_s
-        """As the last request wished, or the model's own."""
+        """As the last request that got a lease wished, or the model's own."""
         self.idle_since_s: float | None = None
         """Ready, and nobody has a lease or waits."""
         self.ready_at_s: float | None = None
@@ -60,7 +60,7 @@ class Desk(Generic[R]):
         self.facts: ModelFacts | None = None
         """Of the last successful load."""
         self.rung: Rung | None = None
-        """With what it was last started, as planned; None: not planned."""
+        """With what its process was started, as planned; None: no process, or one that nobody planned."""
         self.unplaced: OutpostError | None = None
         """Why there was no memory for it the last time."""
         self.waiting: FairQueue[Waiter[R]] = FairQueue(queue.max_running + queue.max_waiting)
@@ -155,6 +155,7 @@ class Desk(Generic[R]):
             return
         self.runner = None
         self.leases.clear()
+        self.rung = None
         self.ready_at_s = self.idle_since_s = self.wake_at_s = None
         self._is_yielding = False
         if self.state is RunnerState.STOPPING:
@@ -210,12 +211,6 @@ class Desk(Generic[R]):
         if self.idle_since_s is None or self.spec.pin or math.isinf(self.keep_alive_s):
             return None
         return self.idle_since_s + self.keep_alive_s
-
-    def keep_alive(self, keep_alive_s: float | None, now_s: float) -> None:
-        """A request's wish, which counts until the next one with a wish; None: the model's own."""
-        self.changes += 1
-        self.keep_alive_s = self.spec.keep_alive_s if keep_alive_s is None else keep_alive_s
-        self._proceed(now_s)
 
     def evict(self) -> None:
         """Ends an idle runner; its memory is back when it is gone."""
@@ -337,6 +332,8 @@ class Desk(Generic[R]):
 
     def _grant(self, ticket: Waiter[R], runner: R, now_s: float) -> None:
         ticket.granted_at_s = now_s
+        wish_s = ticket.keep_alive_s
+        self.keep_alive_s = self.spec.keep_alive_s if wish_s is None else wish_s
         self.idle_since_s = self.wake_at_s = None
         self.unplaced = None
         self.leases.add(ticket)

@@ -23,6 +23,9 @@ class Waiter(Protocol[R_contra]):
     @property
     def owner(self) -> str: ...
 
+    @property
+    def keep_alive_s(self) -> float | None: ...
+
     def answer(self, answer: R_contra | OutpostError, /) -> None: ...
 
 

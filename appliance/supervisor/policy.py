@@ -51,6 +51,8 @@ class ResidencyPolicy:
     """
     min_residency_s: float = 2.0
     """A model is not evicted for another one before it has served for so long."""
+    parallel_share: float = 0.5
+    """Part of what is free that a model with more than the comfortable number of slots may fill."""
     max_swaps_per_min: int = 20
     """Evictions for the sake of another model; the next one waits."""
 

@@ -21,6 +21,8 @@ class Placement(Struct):
     n_threads: int = 0
     """Compute threads; 0: chosen from the board's big cores."""
     use_mmap: bool = True
+    projector_on_cpu: bool = False
+    """Where a projector is computed. Without effect until runners load one."""
     pooling: str | None = None
     """none | mean | cls | last | rank; None: as the GGUF says. A model that pools serves embeddings and no
     text.

@@ -29,6 +29,7 @@ class Kernels:
         """Of the instructions they use: avx512-vnni | avx2; empty: not in use."""
         self.missing: str | None = None
         """Why they are not in use."""
+        self.is_enabled = True
         self._library: ctypes.CDLL | None = None
         try:
             self._library = _opened(library)
@@ -42,6 +43,7 @@ class Kernels:
 
     def enable(self, *, wanted: bool) -> None:
         """Whether the models loaded from now on use them."""
+        self.is_enabled = wanted
         if self._library is not None:
             self._library.outpost_kernels_enable(wanted)
 

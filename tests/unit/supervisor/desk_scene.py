@@ -46,6 +46,7 @@ class FakeEffects:
 @dataclass(eq=False)
 class FakeTicket:
     owner: str = "a"
+    keep_alive_s: float | None = None
     granted_at_s: float = 0.0
     answers: list[str | OutpostError] = field(default_factory=list)
 
@@ -69,8 +70,8 @@ class Scene:
             effects=self.effects,
         )
 
-    def ask(self, now_s: float = 0.0, owner: str = "a") -> FakeTicket:
-        ticket = FakeTicket(owner)
+    def ask(self, now_s: float = 0.0, owner: str = "a", *, keep_alive_s: float | None = None) -> FakeTicket:
+        ticket = FakeTicket(owner, keep_alive_s)
         self.desk.acquire(ticket, now_s)
         return ticket
 

@@ -66,10 +66,12 @@ def test_a_keep_alive_of_nothing_evicts_with_the_end_of_the_last_lease() -> None
 def test_a_request_s_own_keep_alive_counts_until_the_next_wish() -> None:
     scene = kept(10.0)
     served(scene, until_s=5.0)
-    scene.desk.keep_alive(60.0, 6.0)
-    assert scene.desk.expires_at_s == 65.0
-    scene.desk.keep_alive(None, 6.0)
-    assert scene.desk.expires_at_s == 15.0
+    wishing = scene.ask(6.0, keep_alive_s=60.0)
+    scene.desk.release(wishing, 7.0, succeeded=True)
+    assert scene.desk.expires_at_s == 67.0
+    without = scene.ask(8.0)
+    scene.desk.release(without, 9.0, succeeded=True)
+    assert scene.desk.expires_at_s == 19.0
 
 
 @pytest.mark.parametrize("spec", [replace(SPEC, pin=True, keep_alive_s=1.0), SPEC])
