@@ -50,6 +50,7 @@ TABLE: Final[dict[type[errors.OutpostError], Row]] = {
     errors.Overloaded: Row(503, "server_error", "overloaded", retry=True),
     errors.ModelLoading: Row(503, "server_error", "model_loading", retry=True),
     errors.DeadlineExceeded: Row(504, "server_error", "deadline_exceeded", retry=True),
+    errors.MachineBusy: Row(503, "server_error", "machine_busy", retry=True),
     errors.ShuttingDown: Row(503, "server_error", "shutting_down", retry=True),
     errors.Throttled: Row(503, "server_error", "thermal_throttle", retry=True),
     errors.InsufficientMemory: Row(503, "server_error", "insufficient_memory"),

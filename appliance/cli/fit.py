@@ -17,6 +17,7 @@ from appliance.cli.terminal import printable
 from appliance.config import Config, load
 from appliance.errors import InsufficientMemory, InvalidRequest
 from appliance.hardware import meminfo
+from appliance.hardware.features import read_features
 from appliance.planner import boards
 from appliance.planner.budget import Reading, budget
 from appliance.planner.facts import Accelerator
@@ -66,13 +67,19 @@ def machine_of(board: str | None, config: Config, sysroot: Path = Path("/")) -> 
             name=facts.name,
             budget=budget(facts.reading, reserve_bytes=reserve),
             accelerator=facts.accelerator,
+            cpu=facts.cpu_features,
             bandwidth_bytes_per_s=facts.bandwidth_bytes_per_s,
         )
     seen = meminfo.read(sysroot)
     if seen.total_bytes is None or seen.available_bytes is None:
         raise InvalidRequest(reason="this machine does not tell its memory; name one", param="--board")
     reading = Reading(total_bytes=seen.total_bytes, available_bytes=seen.available_bytes)
-    return Machine(name=None, budget=budget(reading, reserve_bytes=reserve), accelerator=Accelerator.NONE)
+    return Machine(
+        name=None,
+        budget=budget(reading, reserve_bytes=reserve),
+        accelerator=Accelerator.NONE,
+        cpu=read_features(sysroot),
+    )
 
 
 def as_json(subject: Subject, machine: Machine, answer: Fit, *, took_s: float) -> dict[str, Any]:

@@ -17,8 +17,8 @@ from appliance.config import Config
 from appliance.daemon.placements import placement
 from appliance.errors import FileUnreadable, ManifestInvalid, ModelNotFound
 from appliance.planner.fit import Subject
-from appliance.planner.guess import guessed_shape, parameters_of
-from appliance.planner.rough_sizes import Weights
+from appliance.planner.guess import VOCABULARY_BYTES, guessed_header, parameters_of
+from appliance.planner.header_sizes import Model
 from appliance.wire.load import Placement
 
 _MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
@@ -73,11 +73,16 @@ def _of_headers(
     notes: tuple[str, ...] = (),
 ) -> Subject:
     """`paths`: all parts, in order; the dimensions stand in the first."""
-    dimensions = header_facts.of(paths, model=name)
+    facts = header_facts.of(paths, model=name)
     return Subject(
         name=name,
-        weights=Weights(shape=dimensions.shape, size_bytes=dimensions.weights_bytes),
-        read_bytes=dimensions.read_bytes,
+        model=Model(
+            header=facts.header(),
+            vocabulary_bytes=facts.vocabulary_bytes,
+            own_kernels=config.engine.own_kernels,
+            speculation=config.engine.speculation,
+        ),
+        read_bytes=facts.read_bytes,
         wish=placement(config, {**(overrides or {}), **_said(wish)}),
         origin="the GGUF's header",
         notes=notes,
@@ -139,10 +144,10 @@ def _guessed(
     trained: int | None,
     notes: tuple[str, ...],
 ) -> Subject:
-    shape = guessed_shape(parameters_of(parameters, size_bytes), n_ctx_train=trained)
+    header = guessed_header(parameters_of(parameters, size_bytes), size_bytes, n_ctx_train=trained)
     return Subject(
         name=name,
-        weights=Weights(shape=shape, size_bytes=size_bytes),
+        model=Model(header=header, vocabulary_bytes=VOCABULARY_BYTES),
         read_bytes=size_bytes,
         wish=wish,
         origin="a manifest: the weights' size is exact, all else is guessed and errs to the large side",

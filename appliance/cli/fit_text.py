@@ -40,7 +40,7 @@ def shown(subject: Subject, machine: Machine, answer: Fit, *, took_s: float) -> 
 
 def rung_object(rung: Rung) -> dict[str, Any]:
     return {
-        "placement": msgspec.to_builtins(rung.placement),
+        "placement": msgspec.structs.asdict(rung.placement),
         "footprint": asdict(rung.footprint) | {"total_bytes": rung.footprint.total_bytes},
         "conceded": [asdict(one) for one in rung.conceded],
         "worth": round(rung.worth, 4),

@@ -28,6 +28,7 @@ _MODULES: Final = {
     "export": "appliance.cli.export",
     "show": "appliance.cli.show",
     "list": "appliance.cli.listing",
+    "optimize": "appliance.cli.optimize",
     "cp": "appliance.cli.cp",
     "rm": "appliance.cli.rm",
     "verify": "appliance.cli.verify",
@@ -35,6 +36,7 @@ _MODULES: Final = {
     "load": "appliance.cli.load",
     "stop": "appliance.cli.stop",
     "fit": "appliance.cli.fit",
+    "hibernation": "appliance.cli.hibernation",
     "ps": "appliance.cli.ps",
     "bench": "appliance.cli.bench",
     "hardware": "appliance.cli.hardware",
@@ -42,7 +44,9 @@ _MODULES: Final = {
     "version": "appliance.cli.version",
 }
 
-_SHORT: Final = frozenset({"show", "list", "cp", "rm", "load", "stop", "ps", "health", "version"})
+_SHORT: Final = frozenset(
+    {"show", "list", "cp", "rm", "load", "stop", "hibernation", "ps", "health", "version"}
+)
 """They end before there is garbage worth looking for."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from appliance.cli.declaring import command, connection
@@ -42,4 +43,29 @@ def _stop(commands: Any) -> None:
     connection(parser)
 
 
-DECLARED: Final[dict[str, Callable[[Any], None]]] = {"load": _load, "stop": _stop}
+def _hibernation(commands: Any) -> None:
+    parser = command(
+        commands,
+        "hibernation",
+        "show or remove the prompts that models keep on disk",
+        usage="outpost hibernation show|clear [--data DIR] [--json]",
+        more="With [hibernation] enabled, computed prompts outlive their model's process on the disk of this "
+        "machine. `clear` removes them, also while the daemon runs: what is in memory stays, and is written "
+        "again. For good: enabled = false, and a restart.",
+        examples=("outpost hibernation show", "outpost hibernation clear --data .outpost"),
+    )
+    parser.add_argument("action", choices=("show", "clear"), help="what to do")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="the data directory (default: ./.outpost or /var/lib/outpost)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+DECLARED: Final[dict[str, Callable[[Any], None]]] = {
+    "load": _load,
+    "stop": _stop,
+    "hibernation": _hibernation,
+}

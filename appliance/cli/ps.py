@@ -13,6 +13,7 @@ from appliance.cli.client import Client
 from appliance.cli.connect import cards, client_of
 from appliance.cli.cooling import cooling_line
 from appliance.cli.exits import GET_A_MODEL, Exit, Failure
+from appliance.cli.layouts import about_layout
 
 Value = TypeVar("Value")
 
@@ -55,6 +56,9 @@ class Row:
     device: str | None
     sandbox: str | None
     reason: str | None
+    optimized: str | None = None
+    """Which variant of the model's weights is served, or why the measured one is not."""
+    hint: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -87,7 +91,8 @@ def listing(client: Client) -> str:
     header, *lines = zip(*shown, strict=True)
     reasons = [terminal.printable(f"{row.name}: {row.reason}") for row in listed if row.reason]
     heat = [line] if (line := cooling_line(report)) is not None else []
-    return "\n".join([terminal.table(header, lines), *reasons, *heat])
+    layouts = [line for row in listed for line in about_layout(row.name, row.optimized, row.hint)]
+    return "\n".join([terminal.table(header, lines), *reasons, *layouts, *heat])
 
 
 def asked(client: Client) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -132,6 +137,8 @@ def _row(model: dict[str, Any], runner: dict[str, Any]) -> Row:
         device=runner.get("device"),
         sandbox=runner.get("sandbox_level"),
         reason=model.get("reason"),
+        optimized=runner.get("optimized"),
+        hint=runner.get("hint"),
     )
 
 

@@ -21,6 +21,7 @@ from appliance.config.values import (
     LogFormat,
     LogLevel,
     ModelName,
+    OptimizePolicy,
     Origin,
     Pooling,
     ProxyAddress,
@@ -396,6 +397,85 @@ class MemorySettings(Section):
     )
 
 
+class HibernationSettings(Section):
+    """KV state on disk: computed prompts come back after a model was unloaded, or the machine was off. Off by
+    default: the files hold prompts and answers, in the clear (docs/threat-model.md).
+    """
+
+    enabled: bool = _setting(
+        False, "Keep KV state in the data directory. Off: what is there is removed when the daemon starts."
+    )
+    max_bytes: int = _setting(
+        8192 * _MIB,
+        "Most bytes over all models; what was used longest ago goes first.",
+        unit="bytes",
+        ge=_MIB,
+        le=1 << 44,
+    )
+    max_fraction: float = _setting(
+        0.1, "And no more than this part of the disk, whose floor ([store]) stays free.", ge=0, le=0.9
+    )
+    min_tokens: int = _setting(
+        256, "Shorter prefixes are computed again.", unit="tokens", ge=16, le=MOST_CONTEXT
+    )
+    write_bytes_per_min: int = _setting(
+        256 * _MIB,
+        "How much each model may write in the long run, so that flash wears slowly; ten minutes' worth at "
+        "once.",
+        unit="bytes/min",
+        ge=_MIB,
+        le=1 << 40,
+    )
+    stop_s: float = _setting(
+        1.5,
+        "How long a model that is unloaded may still write; most is written before, while nobody asks. At "
+        "most 0.8 of [runner] stop_timeout_s.",
+        unit="s",
+        ge=0,
+        le=240,
+    )
+
+
+class OptimizeSettings(Section):
+    """Weights of a model in a type that is faster on this board (docs/optimize.md)."""
+
+    policy: OptimizePolicy = _setting(
+        "ask",
+        "off: only when it is asked for (outpost optimize); ask: models that may be faster are named in "
+        "list, show and ps; auto: they are made and measured while nobody waits for an answer.",
+    )
+    max_kl: float = _setting(
+        0.01,
+        "Most that a variant may lose: the mean KL divergence of its next-token distributions from the "
+        "original's.",
+        unit="nats",
+        ge=0,
+        le=10,
+    )
+    min_speedup: float = _setting(
+        1.1, "How many times faster a variant must be, by its weighted score.", ge=1, le=100
+    )
+    min_ratio: float = _setting(
+        0.9,
+        "What every single figure (prefill, decode of 1, 8, 32 sequences) must at least be of the original's.",
+        ge=0,
+        le=1,
+    )
+    tokens: int = _setting(
+        2048, "Most tokens of the bundled text that variants are judged by.", unit="tokens", ge=64, le=65536
+    )
+    rounds: int = _setting(
+        5, "How often each speed is measured; the medians count.", unit="rounds", ge=2, le=99
+    )
+    limit_s: float = _setting(
+        60.0,
+        "Time for one variant; past it there are no more rounds than two, and no more text than one window.",
+        unit="s",
+        ge=1,
+        le=86400,
+    )
+
+
 class Config(Section):
     """All settings. Made once by `load`; shared freely between threads, because nothing in it changes."""
 
@@ -413,3 +493,5 @@ class Config(Section):
     log: LogSettings = LogSettings()
     data: DataSettings = DataSettings()
     memory: MemorySettings = MemorySettings()
+    hibernation: HibernationSettings = HibernationSettings()
+    optimize: OptimizeSettings = OptimizeSettings()

@@ -30,6 +30,7 @@ Pooling = Literal["none", "mean", "cls", "last", "rank"]
 SandboxWish = Literal["auto", "strict", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
+OptimizePolicy = Literal["off", "ask", "auto"]
 KeyScope = Literal["inference", "models:read", "models:write", "metrics"]
 """`access.scopes.Scope` as the file writes it; a test compares the two."""
 

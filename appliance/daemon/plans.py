@@ -16,14 +16,16 @@ from typing import Final, Protocol
 from appliance import log
 from appliance.errors import InsufficientMemory, RunnerHung, RunnerStartFailed
 from appliance.gguf.header import Header, read_header
-from appliance.gguf.shape import read_shape, weight_bytes
+from appliance.hardware.features import read_features
 from appliance.hardware.memory import Memory
-from appliance.planner.budget import Reading, budget
+from appliance.planner.budget import Bound, Budget, Reading, budget
 from appliance.planner.choice import choose
 from appliance.planner.facts import Accelerator, Footprint, Ladder, Rung
-from appliance.planner.ladder import Contender, Terms, build, least_context, resized
-from appliance.planner.prices import PriceTable, default_prices
-from appliance.planner.rough_sizes import Weights, rough_size, traits_of
+from appliance.planner.fit import Machine, Policy, Subject, ladder_of
+from appliance.planner.formulas import vocabulary_bytes
+from appliance.planner.header_sizes import Model
+from appliance.planner.ladder import resized
+from appliance.planner.prices import PriceTable
 from appliance.supervisor.learned_sizes import LearnedSizes
 from appliance.supervisor.policy import ModelSpec
 from appliance.supervisor.sizer import ModelFiles, Sizing
@@ -33,6 +35,11 @@ _log = log.logger("planning")
 
 _ROUNDS: Final = 3
 """Exact sizes may lead to another rung; past these the formulas' word is taken for the rest."""
+
+_UNKNOWN: Final = Budget(
+    bytes=0, total_bytes=0, available_bytes=0, reserve_bytes=0, bound=Bound.MEM_AVAILABLE
+)
+"""No ladder depends on it."""
 
 
 class Sizes(Protocol):
@@ -69,19 +76,24 @@ class BoardPlans:
         self._policy = policy
         self._read_memory = read_memory
         self._learned = learned
+        self._features = read_features()
 
     def budget_bytes(self) -> int | None:
+        known = self._budget()
+        return None if known is None else known.bytes
+
+    def _budget(self) -> Budget | None:
         seen = self._read_memory()
-        if seen.total_bytes is None or seen.available_bytes is None:
+        total_bytes, limit = whole_bytes(seen), seen.limit
+        if total_bytes is None or seen.available_bytes is None:
             return None
-        limit = seen.limit
         reading = Reading(
-            total_bytes=whole_bytes(seen) or 0,
+            total_bytes=total_bytes,
             available_bytes=seen.available_bytes,
             cgroup_limit_bytes=None if limit is None else limit.limit_bytes,
             cgroup_usage_bytes=None if limit is None else limit.limit_bytes - limit.room_bytes,
         )
-        return budget(reading, reserve_bytes=self._policy.reserve_bytes).bytes
+        return budget(reading, reserve_bytes=self._policy.reserve_bytes)
 
     def ladder(self, spec: ModelSpec) -> Ladder:
         """Raises ModelInvalid, FileUnreadable, InvalidRequest."""
@@ -103,22 +115,25 @@ class BoardPlans:
 
     def _rough(self, spec: ModelSpec, headers: Sequence[Header]) -> Ladder:
         policy = self._policy
-        shape = read_shape(headers[0])
-        weights = Weights(shape=shape, size_bytes=sum(weight_bytes(header) for header in headers))
-        traits = traits_of(shape)
-        wish = spec.placement
-        least = least_context(
-            spec.min_ctx or None, default=policy.min_ctx, wish=wish, n_ctx_train=traits.n_ctx_train
+        tensors = tuple(tensor for header in headers for tensor in header.tensors)
+        model = Model(
+            header=replace(headers[0], tensors=tensors),
+            vocabulary_bytes=vocabulary_bytes(headers[0]),
+            own_kernels=policy.own_kernels,
+            speculation=spec.settings.speculation,
         )
-        contender = Contender(
-            name=spec.name, wish=wish, traits=traits, size=rough_size(weights, policy.accelerator)
-        )
-        terms = Terms(
+        subject = Subject(name=spec.name, model=model, read_bytes=0, wish=spec.placement, origin="its header")
+        machine = Machine(
+            name=None,
+            budget=self._budget() or _UNKNOWN,
             accelerator=policy.accelerator,
-            prices=policy.prices or default_prices(policy.accelerator),
-            comfortable=policy.comfortable,
+            cpu=self._features,
+            prices=policy.prices,
         )
-        return build(contender, min_ctx=least, terms=terms)
+        fit_policy = Policy(
+            min_ctx=policy.min_ctx, comfortable=policy.comfortable, parallel_share=policy.parallel_share
+        )
+        return ladder_of(subject, machine, policy=fit_policy, min_ctx=spec.min_ctx or None)
 
     def _sized(self, spec: ModelSpec, rough: Ladder) -> Ladder:
         """With exact sizes where they are likely to be needed: at the rungs that would be taken with what is

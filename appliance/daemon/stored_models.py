@@ -106,6 +106,8 @@ def stored_spec(config: Config, spec: ServeSpec) -> ModelSpec:
         adapters=tuple(
             Adapter(name=name, path=str(path)) for name, path in zip(names, spec.adapters, strict=True)
         ),
+        optimized=spec.optimized,
+        hint=spec.hint,
     )
 
 

@@ -115,6 +115,12 @@ class EmbeddingEngine:
             prefixes=0,
         )
 
+    def rest(self) -> None:
+        """Nothing is done ahead."""
+
+    def hibernate(self) -> None:
+        """Nothing is kept between two inputs."""
+
     def close(self) -> None:
         """Free what is under the engine. Nothing may be called afterwards."""
         if self._close is not None:

@@ -65,4 +65,10 @@ class EngineCore(Protocol):
         0 where it is.
         """
 
+    def rest(self) -> None:
+        """Main thread, now and then while there is no work: what can be done ahead, briefly."""
+
+    def hibernate(self) -> None:
+        """Main thread, last of all: what is worth it goes to disk, within the time that `Load` gives."""
+
     def stats(self) -> EngineStats: ...

@@ -18,6 +18,7 @@
     │   ├── Overloaded              the bounded queue is full
     │   ├── ModelLoading            not ready within the caller's patience
     │   ├── DeadlineExceeded        the answer was not complete in time
+    │   ├── MachineBusy             speed is measured only while nobody asks
     │   ├── ShuttingDown
     │   └── Throttled               the board is too hot for new requests
     ├── ResourceError       the operator acts
@@ -57,6 +58,7 @@ from appliance.errors.base import OutpostError, leaves
 from appliance.errors.capacity import (
     CapacityError,
     DeadlineExceeded,
+    MachineBusy,
     ModelLoading,
     Overloaded,
     ShuttingDown,
@@ -125,6 +127,7 @@ __all__ = [
     "InsufficientSpace",
     "InvalidReference",
     "InvalidRequest",
+    "MachineBusy",
     "ManifestInvalid",
     "ModelBroken",
     "ModelInUse",

@@ -42,6 +42,16 @@ class DeadlineExceeded(CapacityError):
         )
 
 
+class MachineBusy(CapacityError):
+    def __init__(self, *, waited_s: float, retry_after_s: float = 600.0) -> None:
+        super().__init__(
+            f"requests have kept this machine busy for {waited_s:.0f} s, and speed is measured only while "
+            "nobody waits for an answer; try again when it is idle",
+            waited_s=waited_s,
+            retry_after_s=retry_after_s,
+        )
+
+
 class ShuttingDown(CapacityError):
     def __init__(self, *, retry_after_s: float = 5.0) -> None:
         super().__init__("the daemon is shutting down", retry_after_s=retry_after_s)

@@ -47,6 +47,10 @@ class RunnerHealth:
     kv_cells_used: int | None
     kv_cells: int | None
     last_token_age_s: float | None
+    optimized: str | None = None
+    """Which variant of the model's weights is served, or why the measured one is not."""
+    hint: str | None = None
+    """What there may be to gain by one, unmeasured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +138,8 @@ def _runner(status: ModelStatus) -> RunnerHealth:
         kv_cells_used=stats.kv_cells_used if stats else None,
         kv_cells=stats.kv_cells if stats else None,
         last_token_age_s=_rounded(status.last_token_age_s),
+        optimized=status.optimized,
+        hint=status.hint,
     )
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance.errors import InvalidRequest
+from appliance.gguf.layouts import FEATURES
 from appliance.planner.budget import Reading
 from appliance.planner.facts import Accelerator
 
@@ -22,8 +23,9 @@ _NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _MAX_FILE_BYTES: Final = 64 * 1024
 _MAX_KIB: Final = 1 << 40
 _KEYS: Final = {
-    "": {"name", "memory", "gpu", "sources"},
+    "": {"name", "memory", "cpu", "gpu", "sources"},
     "memory": {"total_kib", "available_kib", "bandwidth_bytes_per_s"},
+    "cpu": {"features"},
     "gpu": {"accelerator", "name"},
 }
 _ROOT: Final = Path(__file__).parents[2]
@@ -40,6 +42,8 @@ class Board:
     """MemAvailable with nothing loaded and no desktop."""
     accelerator: Accelerator
     gpu: str | None = None
+    cpu_features: frozenset[str] = frozenset()
+    """What its processor can, by ggml's names."""
     bandwidth_bytes_per_s: int | None = None
     """Peak of its memory. None: unknown."""
     sources: Mapping[str, str]
@@ -86,6 +90,7 @@ def parse(text: str, *, what: str) -> Board:
         available_bytes=available,
         accelerator=_accelerator(gpu.get("accelerator", "none"), what),
         gpu=_text(gpu, "name", what),
+        cpu_features=_features(table.get("cpu", {}).get("features", []), what),
         bandwidth_bytes_per_s=_bandwidth(memory.get("bandwidth_bytes_per_s"), what),
         sources=_sources(table.get("sources", {}), what),
     )
@@ -124,6 +129,12 @@ def _accelerator(value: object, what: str) -> Accelerator:
     except ValueError:
         allowed = ", ".join(Accelerator)
         raise _refused(what, f"gpu.accelerator must be one of {allowed}, not {value!r}") from None
+
+
+def _features(value: object, what: str) -> frozenset[str]:
+    if not isinstance(value, list) or not all(one in FEATURES for one in value):
+        raise _refused(what, f"cpu.features must be a list of {', '.join(FEATURES)}")
+    return frozenset(value)
 
 
 def _text(table: Mapping[str, Any], key: str, what: str) -> str | None:

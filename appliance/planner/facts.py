@@ -100,7 +100,9 @@ class Rung:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
-    """All rungs for one model on one board, the best first. Built by `ladder.build`."""
+    """All rungs for one model on one board, the best first; one at least has no more than the comfortable
+    slots. Built by `ladder.build`.
+    """
 
     model: str
     min_ctx: int

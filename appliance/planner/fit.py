@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
 from appliance.errors import InsufficientMemory
+from appliance.gguf.shape import read_shape
 from appliance.planner.budget import Budget
 from appliance.planner.choice import PARALLEL_SHARE, Chosen, choose
 from appliance.planner.facts import Accelerator, Ladder, Rung
+from appliance.planner.header_sizes import Model, header_size, traits_of
 from appliance.planner.ladder import COMFORTABLE_SLOTS, Contender, Terms, build, least_context
 from appliance.planner.prices import PriceTable, default_prices
-from appliance.planner.rough_sizes import Weights, rough_size, traits_of
 from appliance.planner.speed import decode_bound
 from appliance.wire.messages import Placement
 
@@ -25,7 +27,7 @@ class Subject:
     """A model that is asked about."""
 
     name: str
-    weights: Weights
+    model: Model
     read_bytes: int
     """Weights that one token reads; 0: unknown."""
     wish: Placement
@@ -43,6 +45,8 @@ class Machine:
     """None: this machine."""
     budget: Budget
     accelerator: Accelerator
+    cpu: AbstractSet[str] = frozenset()
+    """What its processor can, by ggml's names: it decides the layout of weights."""
     bandwidth_bytes_per_s: int | None = None
     prices: PriceTable | None = None
     """None: those of its kind."""
@@ -82,11 +86,14 @@ def fit(subject: Subject, machine: Machine, *, policy: Policy, min_ctx: int | No
 
 
 def ladder_of(subject: Subject, machine: Machine, *, policy: Policy, min_ctx: int | None = None) -> Ladder:
-    traits = traits_of(subject.weights.shape)
+    traits = traits_of(read_shape(subject.model.header))
     wish = wished(subject.wish, machine.accelerator)
     least = least_context(min_ctx, default=policy.min_ctx, wish=wish, n_ctx_train=traits.n_ctx_train)
     contender = Contender(
-        name=subject.name, wish=wish, traits=traits, size=rough_size(subject.weights, machine.accelerator)
+        name=subject.name,
+        wish=wish,
+        traits=traits,
+        size=header_size(subject.model, machine.accelerator, cpu=machine.cpu),
     )
     prices = machine.prices or default_prices(machine.accelerator)
     terms = Terms(accelerator=machine.accelerator, prices=prices, comfortable=policy.comfortable)

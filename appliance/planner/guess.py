@@ -9,16 +9,23 @@ attention). Half as much again is added.
 from __future__ import annotations
 
 import re
+from types import MappingProxyType
 from typing import Final
 
-from appliance.gguf.shape import ModelShape
+from appliance.gguf.header import DEFAULT_ALIGNMENT, Header, TensorInfo
+from appliance.gguf.tensor_types import TENSOR_TYPES
 
 _REFERENCE: Final = 8_000_000_000
 _CELL_BYTES: Final = 192 * 1024
 """Of one token at so many parameters: keys and values of all layers, f16."""
+_ARCHITECTURE: Final = "llama"
+_BLOCK: Final = 32
+_F32: Final = 0
 _N_EMBD: Final = 4096
 _N_FF: Final = 16_384
 _N_VOCAB: Final = 262_144
+VOCABULARY_BYTES: Final = 128 * 1024 * 1024
+"""Tokens and merges of a vocabulary as large as any."""
 _LEAST_BITS: Final = 4
 """Per weight, where the parameters are not told: fewer bits are more parameters."""
 _SCALES: Final = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
@@ -33,37 +40,31 @@ def parameters_of(text: str | None, size_bytes: int) -> int:
     return round(int(match[1] or 1) * float(match[2]) * _SCALES[match[3].upper()])
 
 
-def guessed_shape(n_params: int, *, n_ctx_train: int | None) -> ModelShape:
+def guessed_header(n_params: int, size_bytes: int, *, n_ctx_train: int | None) -> Header:
+    """One layer that has the weights and the cells of all."""
     scale = (max(1, n_params) / _REFERENCE) ** (1 / 3)
-    width = int(_CELL_BYTES * scale) // 4
-    return ModelShape(
-        architecture="",
-        n_layer=1,
-        n_layer_nextn=0,
-        n_ctx_train=n_ctx_train,
-        n_embd=int(_N_EMBD * scale),
-        n_embd_out=None,
-        n_vocab=_N_VOCAB,
-        n_ff=(int(_N_FF * scale),),
-        n_head=(1,),
-        n_head_kv=(1,),
-        n_embd_head_k=-(-width // 32) * 32,
-        n_embd_head_v=-(-width // 32) * 32,
-        kv_lora_rank=None,
-        n_rot=None,
-        rope_freq_base=0.0,
-        rope_scaling=None,
-        n_swa=0,
-        swa_pattern=None,
-        n_expert=0,
-        n_expert_used=0,
-        ssm_d_conv=0,
-        ssm_d_inner=0,
-        ssm_d_state=0,
-        ssm_n_group=0,
-        shortconv_l_cache=0,
-        is_recurrent=False,
-        is_hybrid=False,
-        is_causal=True,
-        pooling_type=None,
+    head = -(-int(_CELL_BYTES * scale) // (4 * _BLOCK)) * _BLOCK
+    facts: dict[str, str | int | None] = {
+        "general.architecture": _ARCHITECTURE,
+        f"{_ARCHITECTURE}.block_count": 1,
+        f"{_ARCHITECTURE}.context_length": n_ctx_train,
+        f"{_ARCHITECTURE}.embedding_length": int(_N_EMBD * scale),
+        f"{_ARCHITECTURE}.feed_forward_length": int(_N_FF * scale),
+        f"{_ARCHITECTURE}.attention.head_count": 1,
+        f"{_ARCHITECTURE}.attention.head_count_kv": 1,
+        f"{_ARCHITECTURE}.attention.key_length": head,
+        f"{_ARCHITECTURE}.attention.value_length": head,
+        f"{_ARCHITECTURE}.vocab_size": _N_VOCAB,
+    }
+    whole = TensorInfo(
+        "blk.0.ffn_gate.weight", (size_bytes, 1), TENSOR_TYPES[_F32], 0, size_bytes, size_bytes
+    )
+    return Header(
+        version=3,
+        metadata=MappingProxyType({key: value for key, value in facts.items() if value is not None}),
+        types=MappingProxyType({}),
+        tensors=(whole,),
+        alignment=DEFAULT_ALIGNMENT,
+        data_offset=0,
+        file_bytes=size_bytes,
     )

@@ -11,8 +11,8 @@ So the first rung that fits (`choice`) is the least costly of all that fit, a ch
 goes before a dear one, and more memory never gives a worse rung. Nothing here depends on the memory there is
 now.
 
-A rung with more than the comfortable number of slots has stricter terms (`choice`), so it leaves out only its
-like.
+More than the comfortable number of slots are on a rung only where all else is as wished. Its terms are
+stricter (`choice`), so it leaves out only its like.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
-from appliance.errors import InvalidRequest
+from appliance.errors import InvalidRequest, ModelInvalid
 from appliance.planner.facts import Accelerator, Conceded, Concession, Footprint, Ladder, Rung
 from appliance.planner.prices import PriceTable
 from appliance.planner.steps import (
@@ -41,8 +41,8 @@ from appliance.planner.steps import (
 )
 from appliance.wire.messages import Placement
 
-Size = Callable[[Sequence[Placement]], Sequence[Footprint]]
-"""What a runner would take under each placement, in their order."""
+Size = Callable[[Sequence[Placement]], Sequence[Footprint | None]]
+"""What a runner would take under each placement, in their order; None: llama.cpp refuses it."""
 
 COMFORTABLE_SLOTS: Final = 4
 _DIGITS: Final = 9
@@ -75,7 +75,7 @@ class Terms:
 
 def build(contender: Contender, *, min_ctx: int, terms: Terms, smaller: Sequence[Contender] = ()) -> Ladder:
     """`smaller`: variants, the one to be preferred first; those that were not trained for `min_ctx` are left
-    out. Raises InvalidRequest when the model itself was not.
+    out. Raises InvalidRequest when the model itself was not, ModelInvalid when nothing can be loaded.
     """
     wish = resolved(contender, min_ctx=min_ctx)
     candidates = _candidates(contender, wish, min_ctx, terms, step=0, instead_of=None)
@@ -83,11 +83,14 @@ def build(contender: Contender, *, min_ctx: int, terms: Terms, smaller: Sequence
         if _trained_for(variant.traits, min_ctx):
             own = resolved(variant, min_ctx=min_ctx)
             candidates += _candidates(variant, own, min_ctx, terms, step=step, instead_of=contender.name)
+    rungs = tuple(one.rung() for one in _pruned(sorted(candidates, key=_wanted), terms.comfortable))
+    if all(rung.placement.n_seq_max > terms.comfortable for rung in rungs):
+        raise ModelInvalid(model=contender.name, reason="llama.cpp refuses every placement of it")
     return Ladder(
         model=contender.name,
         min_ctx=min_ctx,
         comfortable=terms.comfortable,
-        rungs=tuple(one.rung() for one in _pruned(sorted(candidates, key=_wanted), terms.comfortable)),
+        rungs=rungs,
         below=_below(contender, wish, min_ctx, terms),
     )
 
@@ -116,10 +119,14 @@ def least_context(asked: int | None, *, default: int, wish: Placement, n_ctx_tra
     return max(1, min([default, *bounds]))
 
 
-def resized(ladder: Ladder, footprints: Sequence[Footprint]) -> Ladder:
-    """The same rungs with other sizes (measured, or from a dry run), one for each."""
+def resized(ladder: Ladder, footprints: Sequence[Footprint | None]) -> Ladder:
+    """The same rungs with other sizes (measured, or from a dry run), one for each; without those that are
+    refused, and those that are no use any more.
+    """
     rungs = [
-        replace(rung, footprint=footprint) for rung, footprint in zip(ladder.rungs, footprints, strict=True)
+        replace(rung, footprint=footprint)
+        for rung, footprint in zip(ladder.rungs, footprints, strict=True)
+        if footprint is not None
     ]
     return replace(ladder, rungs=tuple(_pruned(rungs, ladder.comfortable)))
 
@@ -147,13 +154,24 @@ def _candidates(
     """`step`: the how-many-th variant this is; 0: the model itself."""
     axes = _axes(contender.traits, wish, contender.wish.n_ctx_seq, min_ctx, terms)
     axes.append([_variant_step(contender, step, instead_of, terms.prices)])
-    combinations = list(product(*(enumerate(axis) for axis in axes)))
+    combinations = [
+        chosen
+        for chosen in product(*(enumerate(axis) for axis in axes))
+        if not _pays_for_slots(chosen, terms.comfortable)
+    ]
     placements = [_changed(wish, chosen) for chosen in combinations]
     footprints = contender.size(placements)
     return [
         _candidate(chosen, placement, footprint, step, contender.name if step else None)
         for chosen, placement, footprint in zip(combinations, placements, footprints, strict=True)
+        if footprint is not None
     ]
+
+
+def _pays_for_slots(chosen: Sequence[tuple[int, Step]], comfortable: int) -> bool:
+    """Whether anything is given up beside more than the comfortable slots: they are a gift, or not had."""
+    (_, slots), *others = chosen
+    return slots.changes["n_seq_max"] > comfortable and any(level for level, _ in others)
 
 
 def _candidate(
@@ -242,4 +260,5 @@ def _below(contender: Contender, wish: Placement, min_ctx: int, terms: Terms) ->
     return tuple(
         Rung(placement=placement, footprint=footprint)
         for placement, footprint in zip(placements, contender.size(placements), strict=True)
+        if footprint is not None
     )

@@ -166,6 +166,7 @@ class Loop:
             try:
                 self._take(self._inbox.get(timeout=max(0.0, self._beat_at_s - time.monotonic())))
             except Empty:
+                self._engine.rest()
                 return
         for _ in range(self._inbox.qsize()):
             self._take(self._inbox.get_nowait())

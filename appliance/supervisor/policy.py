@@ -5,12 +5,12 @@ only.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from appliance.wire.messages import Adapter, AdapterScale, EngineSettings, Placement
+from appliance.wire.messages import Adapter, AdapterScale, EngineSettings, Hibernation, Placement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +39,8 @@ class RunnerPolicy:
     quarantine_s: float = 600.0
     sandbox: str = "auto"
     """auto | strict | off"""
+    hibernation: Callable[[ModelSpec], Hibernation | None] = lambda _spec: None
+    """Where a model's runner keeps KV state on disk; asked at each start, on the main thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +103,10 @@ class ModelSpec:
     """Never evicted: neither for another model nor under pressure nor for idleness."""
     min_ctx: int = 0
     """Tokens of context below which it is refused rather than served; 0: the planner's own least."""
+    optimized: str | None = None
+    """Which variant of its weights these files are, or why they are none; to show."""
+    hint: str | None = None
+    """What there may be to gain by one; to show."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -119,5 +125,7 @@ class ModelSpec:
             keep_alive_s=self.keep_alive_s,
             pin=self.pin,
             min_ctx=self.min_ctx,
+            optimized=self.optimized,
+            hint=self.hint,
         )
         return same == self

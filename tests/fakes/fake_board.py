@@ -6,6 +6,7 @@ by write-then-rename, so a reader sees the old text or the new, never half of it
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -42,6 +43,7 @@ class Fixture:
         return dict(self.data["expected"])
 
 
+@functools.cache
 def load(name: str) -> Fixture:
     """The fixture of this name in tests/boards."""
     data = tomllib.loads((BOARDS / f"{name}.toml").read_text(encoding="utf-8"))
@@ -56,6 +58,8 @@ class FakeBoard:
         self._draw = random.Random(seed)
         self._places: dict[str, list[str]] = {}
         self._errors: dict[str, str] = {}
+        self._folders: set[Path] = set()
+        self._is_built = False
         data = fixture.data
         if "device_tree" in data:
             tree = data["device_tree"]
@@ -74,6 +78,8 @@ class FakeBoard:
                 place = top / path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.symlink_to(target)
+        self._write_errors()
+        self._is_built = True
 
     @property
     def root(self) -> Root:
@@ -89,7 +95,12 @@ class FakeBoard:
     def write_bytes(self, path: str, data: bytes) -> None:
         """Also ends an error that reading gave."""
         place = self.top / path
-        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.parent not in self._folders or self._is_built:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            self._folders.add(place.parent)
+        if not self._is_built:  # nobody reads it yet
+            place.write_bytes(data)
+            return
         aside = place.with_name(f".{place.name}.new")
         aside.write_bytes(data)
         aside.replace(place)
@@ -102,7 +113,8 @@ class FakeBoard:
             self.write_bytes(path, b"")
         if name != _EMPTY:
             self._errors[path] = name
-            self._write_errors()
+            if self._is_built:
+                self._write_errors()
         else:
             self.write_bytes(path, b"")
 

@@ -139,6 +139,11 @@ class FakeEngine:
             fail(self._knobs["then"])
         return [Step(deltas=deltas)]
 
+    def rest(self) -> None: ...
+
+    def hibernate(self) -> None:
+        time.sleep(self._knobs.get("hibernate_s", 0.0))
+
     def stats(self) -> EngineStats:
         return EngineStats(running=len(self._running), steps=self._steps, generated_tokens=self._tokens)
 

@@ -105,5 +105,11 @@ def test_a_daemon_gives_a_model_the_slots_that_the_boards_memory_allows(tmp_path
             assert answer.status_code == 200, (answer.text, daemon.log()[-2000:])
             (runner,) = health(daemon)["runners"]
             slots[available_kib] = runner["n_seq_max"]
+            metrics = daemon.get("/metrics")
+            assert 'outpost_board_temperature_celsius{zone="cpu"} 49.5\n' in metrics
+            assert f"outpost_board_memory_available_bytes {available_kib * 1024}\n" in metrics
+            assert 'outpost_board_throttled{reason="gpu-throttle-alert"} 0\n' in metrics
+            set_available(board, 12_345)
+            assert f"outpost_board_memory_available_bytes {12_345 * 1024}\n" in daemon.get("/metrics")
     assert slots[6000 * MIB] == 16
     assert 1 <= slots[40 * MIB] < 16

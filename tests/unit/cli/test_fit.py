@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from appliance.cli import fit, fit_model, header_facts
@@ -13,10 +14,15 @@ from appliance.cli.fit import machine_of, main
 from appliance.cli.parser import parse
 from appliance.config import Config, MemorySettings
 from appliance.errors import InvalidRequest
+from appliance.gguf.header import read_header
+from appliance.planner import formulas
 from appliance.planner.budget import Bound
+from appliance.planner.facts import Accelerator
+from appliance.planner.header_sizes import Model, header_size
 from appliance.store.layout import Layout
 from appliance.store.places import FOLDER
 from appliance.store.reference import parse_reference
+from appliance.wire.messages import Placement
 from tests.fakes.model_files import UnsyncedFiles, generator
 from tests.fakes.stored_models import store_model
 
@@ -103,6 +109,7 @@ def test_the_same_as_json_has_the_placement_and_the_bytes(
     assert (code, err, answer["fits"], answer["is_guess"]) == (0, "", True, False)
     plan = answer["plan"]
     assert (plan["placement"]["n_ctx_seq"], plan["placement"]["n_seq_max"]) == (1024, 2)
+    assert (plan["placement"]["type_k"], plan["placement"]["n_gpu_layers"]) == ("f16", 0)
     parts = {key: value for key, value in plan["footprint"].items() if key.endswith("_bytes")}
     total = parts.pop("total_bytes")
     assert total == sum(value for key, value in parts.items() if key != "device_bytes")
@@ -281,9 +288,10 @@ def test_a_header_is_read_once(tmp_path: Path) -> None:
     environ = {"XDG_CACHE_HOME": str(tmp_path / "kept")}
     first = header_facts.of([path], model="m", environ=environ)
     (kept,) = (tmp_path / "kept/outpost/shapes").iterdir()
-    changed = kept.read_bytes().replace(b'"weights_bytes":', b'"weights_bytes":1')
-    kept.write_bytes(changed)
-    assert header_facts.of([path], model="m", environ=environ).weights_bytes != first.weights_bytes
+    kept.write_bytes(kept.read_bytes().replace(b'"read_bytes":', b'"read_bytes":1'))
+    again = header_facts.of([path], model="m", environ=environ)
+    assert again.read_bytes == int(f"1{first.read_bytes}")
+    assert again.header() == first.header()
 
 
 def test_another_file_in_its_place_is_read_anew(tmp_path: Path) -> None:
@@ -295,7 +303,31 @@ def test_another_file_in_its_place_is_read_anew(tmp_path: Path) -> None:
     assert len(list((tmp_path / ".cache/outpost/shapes").iterdir())) == 2
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"weights_bytes":1}'])
+def test_what_is_kept_of_a_header_tells_the_same_sizes(tmp_path: Path) -> None:
+    facts = header_facts.of([generator()], model="m", environ={"HOME": str(tmp_path)})
+    (kept,) = (tmp_path / ".cache/outpost/shapes").iterdir()
+    assert msgspec.json.decode(kept.read_bytes(), type=header_facts.HeaderFacts) == facts
+    whole = read_header(generator())
+    size = header_size(
+        Model(header=facts.header(), vocabulary_bytes=facts.vocabulary_bytes), Accelerator.NONE
+    )
+    wish = Placement(n_ctx_seq=256, n_seq_max=2, kv_cells=512)
+    assert size([wish]) == [formulas.footprint([whole], wish, cpu=frozenset())]
+
+
+def test_lists_of_a_header_keep_their_numbers(tmp_path: Path) -> None:
+    facts = header_facts.HeaderFacts(
+        metadata={"a": [1, 0, 3], "b": [0.5, 1.0], "c": [1 << 63], "d": "text", "e": True},
+        tensors=[],
+        vocabulary_bytes=0,
+        read_bytes=0,
+    )
+    kept = msgspec.json.decode(msgspec.json.encode(facts), type=header_facts.HeaderFacts).header().metadata
+    assert [list(kept[key]) for key in "abc"] == [[1, 0, 3], [0.5, 1.0], [1 << 63]]  # type: ignore[arg-type]
+    assert (kept["d"], kept["e"]) == ("text", True)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"read_bytes":1}'])
 def test_a_damaged_cache_is_none(content: bytes, tmp_path: Path) -> None:
     environ = {"HOME": str(tmp_path)}
     first = header_facts.of([generator()], model="m", environ=environ)
@@ -308,4 +340,4 @@ def test_a_damaged_cache_is_none(content: bytes, tmp_path: Path) -> None:
     "environ", [{}, {"HOME": ""}, {"XDG_CACHE_HOME": "not/absolute"}, {"HOME": "/dev/null"}]
 )
 def test_without_a_place_for_it_nothing_is_kept(environ: dict[str, str]) -> None:
-    assert header_facts.of([generator()], model="m", environ=environ).shape.architecture == "llama"
+    assert header_facts.of([generator()], model="m", environ=environ).header().architecture == "llama"

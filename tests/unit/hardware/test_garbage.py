@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from appliance.hardware.report import sample
 from appliance.hardware.root import Root
+from hil.contract import unexplained
 from tests.fakes.fake_board import FakeBoard, load
-from tests.unit.hardware.test_boards import unexplained
 
 RICH = ("agx-orin-64g-r36", "nano-r32", "pi-5", "pc-n100", "orangepi-5-vendor", "vm")
 """Together they have every kind of file."""

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from appliance.gguf.shape import read_shape, weight_bytes
+from appliance.gguf.shape import read_shape
 from appliance.planner import boards
 from appliance.planner.budget import budget
 from appliance.planner.fit import Fit, Machine, Policy, Subject, fit
-from appliance.planner.rough_sizes import Weights
+from appliance.planner.header_sizes import Model
 from appliance.planner.speed import bytes_per_token
 from appliance.wire.messages import Placement
 from tests.fakes import ghost_headers as ghosts
@@ -38,7 +38,7 @@ def subject(name: str, *, n_ctx: int, n_parallel: int) -> Subject:
     shape = read_shape(header)
     return Subject(
         name=name,
-        weights=Weights(shape=shape, size_bytes=weight_bytes(header)),
+        model=Model(header=header),
         read_bytes=bytes_per_token(header, n_expert=shape.n_expert, n_expert_used=shape.n_expert_used),
         wish=Placement(n_ctx_seq=n_ctx, n_seq_max=n_parallel, kv_cells=0),
         origin="a ghost",
@@ -51,6 +51,7 @@ def machine(board: str) -> Machine:
         name=board,
         budget=budget(facts.reading),
         accelerator=facts.accelerator,
+        cpu=facts.cpu_features,
         bandwidth_bytes_per_s=facts.bandwidth_bytes_per_s,
     )
 

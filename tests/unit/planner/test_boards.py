@@ -14,6 +14,8 @@ name = "A board"
 total_kib = 1000
 available_kib = 900
 bandwidth_bytes_per_s = 5
+[cpu]
+features = ["neon", "dotprod"]
 [gpu]
 accelerator = "unified"
 name = "A GPU"
@@ -32,6 +34,7 @@ def test_a_board_has_its_facts_in_bytes() -> None:
     board = boards.parse(WHOLE, what="x")
     assert (board.name, board.gpu, board.accelerator) == ("A board", "A GPU", Accelerator.UNIFIED)
     assert (board.total_bytes, board.available_bytes, board.bandwidth_bytes_per_s) == (1_024_000, 921_600, 5)
+    assert board.cpu_features == {"neon", "dotprod"}
     assert (board.reading.total_bytes, board.reading.cgroup_limit_bytes) == (1_024_000, None)
 
 
@@ -56,6 +59,10 @@ def test_what_need_not_be_said_is_unknown() -> None:
         (WHOLE.replace("= 5", "= 0"), "memory.bandwidth_bytes_per_s must be bytes a second"),
         (WHOLE.replace('"unified"', '"shared"'), "one of none, unified, discrete, not 'shared'"),
         (WHOLE.replace('"unified"', "[]"), "not []"),
+        (WHOLE.replace('"dotprod"', '"mmx"'), "cpu.features must be a list of avx2"),
+        (WHOLE.replace('["neon", "dotprod"]', '"neon"'), "cpu.features must be a list"),
+        (WHOLE.replace('"dotprod"', "[1]"), "cpu.features must be a list"),
+        ("cpu = 7", "[cpu] may have"),
         (WHOLE.replace('"A GPU"', "7"), "name must be text, not 7"),
         (WHOLE.replace('"a label"', "7"), "[sources] must be texts"),
         ("memory = 7", "[memory] may have"),
@@ -69,7 +76,7 @@ def test_what_is_no_board_is_refused_with_the_reason(text: str, told: str) -> No
 @pytest.mark.parametrize("name", boards.names())
 def test_every_fact_of_a_shipped_board_names_its_source(name: str) -> None:
     board = boards.find(name)
-    facts = {"memory.total_kib", "memory.available_kib", "gpu.accelerator"}
+    facts = {"memory.total_kib", "memory.available_kib", "gpu.accelerator", "cpu.features"}
     if board.bandwidth_bytes_per_s is not None:
         facts.add("memory.bandwidth_bytes_per_s")
     assert set(board.sources) == facts

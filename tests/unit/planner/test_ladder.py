@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.errors import InvalidRequest
+from appliance.errors import InvalidRequest, ModelInvalid
 from appliance.planner.facts import Accelerator, Concession, Footprint, Ladder, Rung
 from appliance.planner.ladder import Contender, Terms, build, least_context, resized, resolved
 from appliance.planner.prices import CPU_PRICES, GPU_PRICES, PriceTable
@@ -216,6 +216,38 @@ def test_other_sizes_give_the_same_rungs_without_those_that_are_no_use() -> None
     flat = [rung.footprint for rung in ladder.rungs[:1]] * len(ladder.rungs)
     assert resized(ladder, flat).rungs == ladder.rungs[:1]
     assert resized(ladder, [rung.footprint for rung in ladder.rungs]) == ladder
+
+
+def refusing(cache: str) -> Contender:
+    """llama.cpp has no kernels for this type of cache."""
+    model = contender()
+
+    def size(placements: Sequence[Placement]) -> list[Footprint | None]:
+        told = zip(placements, model.size(placements), strict=True)
+        return [None if placement.type_k == cache else taken for placement, taken in told]
+
+    return Contender(name="big", wish=model.wish, traits=model.traits, size=size)
+
+
+def test_what_llama_cpp_refuses_is_no_rung() -> None:
+    ladder = build(refusing("q8_0"), min_ctx=1024, terms=terms(Accelerator.UNIFIED))
+    assert Concession.CACHE_TYPE not in what(ladder)
+    quantised = build(refusing("f16"), min_ctx=1024, terms=terms(Accelerator.UNIFIED))
+    assert {rung.placement.type_k for rung in quantised.rungs} == {"q8_0"}
+    without = resized(quantised, [None, *(rung.footprint for rung in quantised.rungs[1:])])
+    assert without.rungs == quantised.rungs[1:]
+
+
+def test_a_model_of_which_llama_cpp_refuses_everything_is_invalid() -> None:
+    wish = Placement(n_ctx_seq=1024, n_seq_max=8, kv_cells=0)
+    nothing = Contender(
+        name="m",
+        wish=wish,
+        traits=Traits(n_ctx_train=None, n_layer=1),
+        size=lambda wishes: [None] * len(wishes),
+    )
+    with pytest.raises(ModelInvalid, match="refuses every placement"):
+        build(nothing, min_ctx=512, terms=terms(Accelerator.NONE))
 
 
 # ── laws ────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -128,6 +128,11 @@ class ScriptedEngine:
                 self._settled.release()
         return [Step(deltas=deltas)]
 
+    def rest(self) -> None:
+        self.asked.append("rest")
+
+    def hibernate(self) -> None: ...
+
     def stats(self) -> EngineStats:
         return EngineStats(running=len(self.left))
 
