@@ -57,3 +57,8 @@ def process_bytes(size: ContextSize) -> int:
         + size.n_slots * SLOT_BYTES
         + (size.n_threads + OWN_THREADS) * THREAD_BYTES
     )
+
+
+def resident_after_load(planned: Footprint) -> int:
+    """Of a peak, what is resident when nothing has been asked yet: what `Ready.measured_bytes` compares with."""
+    return planned.weights_bytes + planned.mapped_bytes + planned.process_bytes

@@ -7,6 +7,7 @@ answer depends on the prompt.
 
     write_generator    llama architecture, generates; with or without a chat template
     write_embedder     llama architecture, causal, with pooling in its metadata (last, mean)
+    write_windowed     gemma3 architecture, generates; most layers see a sliding window only
     write_encoder      bert architecture, not causal, WordPiece vocabulary (mean, cls, rank)
     write_adapter      a LoRA adapter for `write_generator`
 """
@@ -120,6 +121,17 @@ def write_embedder(path: Path, *, pooling: PoolingType, seed: int = 1, shape: Sh
     return _finish(writer, path, _llama_tensors(shape or Shape(), np.random.default_rng(seed)))
 
 
+def write_windowed(path: Path, *, window: int = 64, seed: int = 1, shape: Shape | None = None) -> Path:
+    """Five layers of six have the window. Quantised, so that how a prompt is cut changes no logits."""
+    shape = shape or Shape(n_layer=6)
+    writer = _llama_writer(path, shape, name="tiny-windowed", architecture=gguf.MODEL_ARCH.GEMMA3)
+    writer.add_key_length(shape.n_embd // shape.n_head)
+    writer.add_value_length(shape.n_embd // shape.n_head)
+    writer.add_sliding_window(window)
+    tensors = _windowed_tensors(shape, np.random.default_rng(seed))
+    return _finish(writer, path, tensors, weights=GGMLQuantizationType.Q8_0)
+
+
 def write_encoder(path: Path, *, pooling: PoolingType, seed: int = 1, shape: Shape | None = None) -> Path:
     """With `PoolingType.RANK` it has a classifier head of one output and scores pairs."""
     shape = shape or Shape(n_ctx_train=512)
@@ -159,8 +171,10 @@ def write_adapter(path: Path, *, seed: int = 7, rank: int = 4, shape: Shape | No
 # ── metadata ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _llama_writer(path: Path, shape: Shape, *, name: str) -> GGUFWriter:
-    writer = GGUFWriter(path, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
+def _llama_writer(
+    path: Path, shape: Shape, *, name: str, architecture: gguf.MODEL_ARCH = gguf.MODEL_ARCH.LLAMA
+) -> GGUFWriter:
+    writer = GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
     _write_shape(writer, shape, name=name)
     writer.add_head_count_kv(shape.n_head_kv)
     writer.add_layer_norm_rms_eps(1e-5)
@@ -229,6 +243,16 @@ def _llama_tensors(shape: Shape, rng: np.random.Generator) -> _Tensors:
         yield f"{block}.ffn_gate.weight", _projection(rng, shape.n_ff, n_embd)
         yield f"{block}.ffn_up.weight", _projection(rng, shape.n_ff, n_embd)
         yield f"{block}.ffn_down.weight", _projection(rng, n_embd, shape.n_ff)
+
+
+def _windowed_tensors(shape: Shape, rng: np.random.Generator) -> _Tensors:
+    yield from _llama_tensors(shape, rng)
+    for layer in range(shape.n_layer):
+        block = f"blk.{layer}"
+        for part in ("attn_q_norm", "attn_k_norm"):
+            yield f"{block}.{part}.weight", np.ones(shape.n_embd // shape.n_head)
+        for part in ("post_attention_norm", "post_ffw_norm"):
+            yield f"{block}.{part}.weight", np.ones(shape.n_embd)
 
 
 def _bert_tensors(shape: Shape, n_vocab: int, rng: np.random.Generator, *, ranks: bool) -> _Tensors:
