@@ -60,5 +60,5 @@ def process_bytes(size: ContextSize) -> int:
 
 
 def resident_after_load(planned: Footprint) -> int:
-    """Of a peak, what is resident when nothing has been asked yet: what `Ready.measured_bytes` compares with."""
+    """Of a peak, what is resident when nothing has been asked yet: compares with `Ready.measured_bytes`."""
     return planned.weights_bytes + planned.mapped_bytes + planned.process_bytes

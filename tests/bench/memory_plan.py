@@ -1,9 +1,9 @@
-"""`python -m tests.bench.memory_plan`: the predicted peak of a runner against the measured one, on twenty loads
-of the starter model and what our quantiser makes of it.
+"""`python -m tests.bench.memory_plan`: the predicted peak of a runner against the measured one, on twenty
+loads of the starter model and what our quantiser makes of it.
 
 A load is a real runner, boxed in, that is asked until every cell of every slot has been written: a prompt
-that fills its slot with repeated words (so that drafts are long, and their outputs many), and an answer to the
-last token. Measured is VmHWM, the most that the process ever had resident.
+that fills its slot with repeated words (so that drafts are long, and their outputs many), and an answer to
+the last token. Measured is VmHWM, the most that the process ever had resident.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _peak_bytes(path: Path, case: Case) -> tuple[int, int]:
             path=str(path),
             placement=case.placement,
             # Whole batches, however slow this machine is just now.
-            settings=EngineSettings(step_bound_s=60.0, adapt_threads=False, speculation=case.speculation),
+            settings=EngineSettings(step_bound_s=60.0, speculation=case.speculation),
         ),
         policy=_POLICY,
         command=RUNNER_COMMAND,

@@ -25,8 +25,8 @@ def windowed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_windowed(tmp_path_factory.mktemp("models") / "windowed.gguf", window=WINDOW)
 
 
-def alone(path: Path, prompt: list[int], **options: bool) -> list[int]:
-    with Desk(path, n_ctx_seq=2048, n_seq_max=1, prefix_reuse=False, **options) as desk:
+def alone(path: Path, prompt: list[int], *, speculation: bool = False) -> list[int]:
+    with Desk(path, n_ctx_seq=2048, n_seq_max=1, prefix_reuse=False, speculation=speculation) as desk:
         return desk.ask(prompt).tokens
 
 
