@@ -2,15 +2,14 @@
 loads of the starter model and what our quantiser makes of it.
 
 A load is a real runner, boxed in, that is asked until every cell of every slot has been written: a prompt
-that fills its slot with repeated words (so that drafts are long, and their outputs many), and an answer to
-the last token. Measured is VmHWM, the most that the process ever had resident.
+that fills its slot with one sentence again and again (the model goes on with it, so drafts are long and
+their outputs many), and an answer to the last token. Measured is VmHWM, the most that the process ever had resident.
 """
 
 from __future__ import annotations
 
 import argparse
 import queue
-import random
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -32,7 +31,9 @@ from appliance.wire.messages import (
     Generate,
     Placement,
     Ready,
+    Result,
     SamplingParams,
+    Tokenize,
     TokensPrompt,
 )
 from tests.daemon import STARTER
@@ -41,9 +42,12 @@ _POLICY: Final = RunnerPolicy(load_timeout_s=300.0, heartbeat_timeout_s=600.0)
 _WAIT_S: Final = 600.0
 _MIB: Final = 1024 * 1024
 _ANSWER: Final = 8
-_DRAFTED: Final = 48
+_DRAFTED: Final = 120
 """Tokens of an answer: with drafts more, until they are long."""
-_PATTERN: Final = 40
+_SENTENCE: Final = (
+    "The old captain watches the grey sea from his window, counts the ships that come and go, "
+    "and writes their names into a small blue book. "
+)
 _MOST_OVER: Final = 1.05
 
 
@@ -158,7 +162,7 @@ def _peak_bytes(path: Path, case: Case) -> tuple[int, int]:
         ready = news.get(timeout=_WAIT_S)
         assert isinstance(ready, Ready), ready
         assert ready.facts.n_seq_max == case.n_slots
-        _fill(runner, case, ready.facts.n_vocab)
+        _fill(runner, case)
         return ready.measured_bytes, _peak_of(runner.pid)
     finally:
         runner.stop()
@@ -166,18 +170,17 @@ def _peak_bytes(path: Path, case: Case) -> tuple[int, int]:
         runner.join(10.0)
 
 
-def _fill(runner: Runner, case: Case, n_vocab: int) -> None:
-    dice = random.Random(case.n_ctx_seq)
-    boxes = []
+def _fill(runner: Runner, case: Case) -> None:
     answer = _DRAFTED if case.speculation else _ANSWER
-    for _ in range(case.n_slots):
-        words = [dice.randrange(100, n_vocab) for _ in range(_PATTERN)]
-        length = case.n_ctx_seq - answer
+    length = case.n_ctx_seq - answer
+    boxes = []
+    for slot in range(case.n_slots):
+        words = _tokens(runner, f"{slot}: {_SENTENCE}")
         boxes.append(
             runner.open(
                 Generate(
                     id=0,
-                    prompt=TokensPrompt(tokens=(words * (length // _PATTERN + 1))[:length]),
+                    prompt=TokensPrompt(tokens=(words * (length // len(words) + 1))[:length]),
                     sampling=SamplingParams(temperature=0.0, ignore_eos=True),
                     max_tokens=answer,
                 )
@@ -186,6 +189,12 @@ def _fill(runner: Runner, case: Case, n_vocab: int) -> None:
     for box in boxes:
         while not (isinstance(item := box.take(_WAIT_S), Delta) and item.usage is not None):
             assert item is not None, "no answer"
+
+
+def _tokens(runner: Runner, text: str) -> list[int]:
+    told = runner.open(Tokenize(id=0, text=text)).take(_WAIT_S)
+    assert isinstance(told, Result) and told.tokens
+    return told.tokens
 
 
 def _peak_of(pid: int) -> int:
