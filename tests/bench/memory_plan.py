@@ -2,8 +2,9 @@
 loads of the starter model and what our quantiser makes of it.
 
 A load is a real runner, boxed in, that is asked until every cell of every slot has been written: a prompt
-that fills its slot with one sentence again and again (the model goes on with it, so drafts are long and
-their outputs many), and an answer to the last token. Measured is VmHWM, the most that the process ever had resident.
+that fills its slot with one sentence again and again (the model goes on with it, so drafts are long and their
+outputs many), and an answer to the last token. Measured is VmHWM, the most that the process ever had
+resident.
 """
 
 from __future__ import annotations
