@@ -26,6 +26,7 @@ from appliance.engine.cores import compute_cores
 from appliance.engine.draft import DraftModel
 from appliance.engine.embedding_engine import EmbeddingEngine
 from appliance.engine.engine import Engine
+from appliance.engine.hibernation.opening import open_hibernation
 from appliance.engine.interface import EngineCore
 from appliance.engine.llama.context import LlamaContext, pooling_of
 from appliance.engine.llama.kernels import kernels
@@ -160,13 +161,14 @@ def _open_generator(base: _Base, render: PromptRenderer) -> Engine:
     engine = Engine(
         context,
         model,
-        facts=_facts(model, context, chat, template),
+        facts=_facts(model, context, chat, template, hibernates=load.hibernation is not None),
         settings=load.settings,
         candidates=Candidates(model.n_vocab),
         meter=base.meter,
         prepare=prepare,
         n_swa=model.n_swa,
         proposer=proposer,
+        hibernation=open_hibernation(load, context, model),
         close=base.opened.close,
     )
     _warm_up(context, engine, model, n_outputs=shape.n_outputs)
@@ -268,7 +270,14 @@ def _require_context(model: LlamaModel) -> None:
         )
 
 
-def _facts(model: LlamaModel, context: LlamaContext, chat: ChatAbility, template: str | None) -> ModelFacts:
+def _facts(
+    model: LlamaModel,
+    context: LlamaContext,
+    chat: ChatAbility,
+    template: str | None,
+    *,
+    hibernates: bool = False,
+) -> ModelFacts:
     return ModelFacts(
         n_ctx_train=model.n_ctx_train,
         n_ctx_seq=context.n_ctx_seq,
@@ -286,6 +295,7 @@ def _facts(model: LlamaModel, context: LlamaContext, chat: ChatAbility, template
         backend=system_info(),
         kernels=model.kernels,
         kernels_missing=kernels.missing,
+        hibernates=hibernates,
     )
 
 

@@ -30,6 +30,8 @@ THREAD_BYTES: Final = 192 * 1024
 """Touched pages of a stack, and of what libc keeps for a thread."""
 HEAP_BLOCK_BYTES: Final = 4 * _MIB
 """Larger blocks are mappings of their own (`runner/identity.py`), and leave nothing behind."""
+DRAFTS_BYTES: Final = 2 * _MIB
+"""What verifying drafts takes beside its logits."""
 OWN_THREADS: Final = 4
 """Of a runner, beside those that compute."""
 
@@ -54,8 +56,9 @@ def output_bytes(size: ContextSize) -> int:
     """Logits of the largest pass. Where drafts make passes of different sizes, llama.cpp gives the buffer of
     the last largest back for a larger one, and what of that was in the heap stays.
     """
-    grows = size.n_outputs > size.n_slots
-    return size.output_bytes + (min(HEAP_BLOCK_BYTES, size.output_bytes // 2) if grows else 0)
+    if size.n_outputs <= size.n_slots:
+        return size.output_bytes
+    return size.output_bytes + min(HEAP_BLOCK_BYTES, size.output_bytes // 2) + DRAFTS_BYTES
 
 
 def process_bytes(size: ContextSize) -> int:

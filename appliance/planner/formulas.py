@@ -74,7 +74,7 @@ def context_size(
 ) -> ContextSize:
     """As a dry run would tell it."""
     shape = read_shape(headers[0])
-    pass_ = _pass_of(shape, placement, speculates=speculation and not _keeps_state(shape), is_draft=is_draft)
+    pass_ = pass_of(shape, placement, speculates=speculation and not _keeps_state(shape), is_draft=is_draft)
     weights = weights_bytes(headers, cpu, own_kernels=own_kernels)
     buffers = [
         Buffer(
@@ -174,7 +174,7 @@ def _sum(size: ContextSize, what: str) -> int:
     return sum(int(getattr(buffer, f"{what}_bytes")) for buffer in size.buffers)
 
 
-def _pass_of(shape: ModelShape, placement: Placement, *, speculates: bool, is_draft: bool) -> CacheShape:
+def pass_of(shape: ModelShape, placement: Placement, *, speculates: bool, is_draft: bool) -> CacheShape:
     """`engine/context_shape.py`, by a header."""
     n_ctx_train = shape.n_ctx_train or 0
     wanted = placement.n_ctx_seq or n_ctx_train

@@ -213,6 +213,9 @@ class LlamaContext:
         """The first position a slot still holds, -1 when empty; above 0 in a sliding-window cache."""
         return int(bindings.llama_memory_seq_pos_min(self._memory, slot))
 
+    def slot_bytes(self, slot: int) -> int:
+        return int(bindings.llama_state_seq_get_size(self.handle, slot))
+
     def read_slot(self, slot: int) -> NDArray[np.uint8]:
         """The content of a slot as bytes: only the cells in use, unlike a stream copy, which moves the whole
         stream.

@@ -8,6 +8,7 @@ alone.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import sys
 from pathlib import Path
 
@@ -30,9 +31,12 @@ class Kernels:
         self.missing: str | None = None
         """Why they are not in use."""
         self.is_enabled = True
+        self.digest = ""
+        """Of the library; empty: there is none."""
         self._library: ctypes.CDLL | None = None
         try:
             self._library = _opened(library)
+            self.digest = hashlib.sha256(library.read_bytes()).hexdigest()
         except (OSError, AttributeError) as error:
             self.missing = f"they were not built for this machine ({error})"
 

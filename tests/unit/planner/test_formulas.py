@@ -214,7 +214,7 @@ def test_a_pass_is_as_the_engine_shapes_it(
     theirs = context_shape.generator_shape(
         placement, n_ctx_train=4096, n_slots=n_slots, speculates=speculates
     )
-    ours = formulas._pass_of(_SHAPE, placement, speculates=speculates, is_draft=False)
+    ours = formulas.pass_of(_SHAPE, placement, speculates=speculates, is_draft=False)
     assert (ours.n_ctx_seq, ours.n_slots, ours.n_outputs, ours.n_ubatch) == (
         theirs.n_ctx_seq,
         theirs.n_slots,
