@@ -1,4 +1,4 @@
-"""Sizes of a context, from a placement and the model's own facts: one rule for the load and for its dry run."""
+"""Sizes of a context, from a placement and the model's own facts: one rule for the load and its dry run."""
 
 from __future__ import annotations
 

@@ -265,8 +265,9 @@ class KvCache:
             return 0
         resumable = self._store.truncate(slot.index, n_tokens) if n_tokens < slot.held else True
         if resumable and n_tokens and self._n_swa:
-            # A sliding window that moved on has lost what the tokens after the cut would attend to.
-            resumable = self._store.first_position(slot.index) <= max(0, n_tokens - self._n_swa)
+            # A sliding window that moved on has lost what the tokens after the cut would attend to. Cut back
+            # far enough it holds nothing at all: -1.
+            resumable = 0 <= self._store.first_position(slot.index) <= max(0, n_tokens - self._n_swa)
         if resumable:
             return n_tokens
         self._store.truncate(slot.index, 0)

@@ -179,7 +179,7 @@ def _open_context(
     base: _Base, draft: LlamaModel | None, *, speculates: bool
 ) -> tuple[LlamaContext, ContextShape]:
     """With as many slots as the board's memory allows for both models."""
-    load, model, placement = base.load, base.model, base.load.placement
+    model, placement = base.model, base.load.placement
     n_slots = choose_slots(
         wanted=placement.n_seq_max,
         n_ctx_seq=n_ctx_seq(placement, model.n_ctx_train),

@@ -1,5 +1,5 @@
-"""In which layout llama.cpp's CPU back end holds a weight: as in the file, or copied into one that it multiplies
-faster.
+"""In which layout llama.cpp's CPU back end holds a weight: as in the file, or copied into one that it
+multiplies faster.
 
 A copied weight is in memory a second time where the file is mapped, too. The rules are those of the pinned
 llama.cpp (`ggml/src/ggml-cpu/repack.cpp`: type, rows, what the processor can) and of our own kernels

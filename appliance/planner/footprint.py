@@ -17,7 +17,7 @@ from appliance.wire.sizes import ContextSize, Measured
 
 _MIB: Final = 1024 * 1024
 
-PROCESS_BYTES: Final = 56 * _MIB
+PROCESS_BYTES: Final = 57 * _MIB
 """Interpreter, numpy, llama.cpp's and our libraries: pages of files and heap; the graphs of a model."""
 CELL_BYTES: Final = 320
 """Beside its keys and values: llama.cpp's table of cells, the tokens we remember of it, the look-up for
@@ -28,6 +28,10 @@ CANDIDATE_BYTES: Final = 40
 """For each token of the vocabulary, once: what the samplers sort, and copies of logits."""
 THREAD_BYTES: Final = 192 * 1024
 """Touched pages of a stack, and of what libc keeps for a thread."""
+HEAP_BLOCK_BYTES: Final = 4 * _MIB
+"""Larger blocks are mappings of their own (`runner/identity.py`), and leave nothing behind."""
+DRAFTS_BYTES: Final = 2 * _MIB
+"""What verifying drafts takes beside its logits."""
 OWN_THREADS: Final = 4
 """Of a runner, beside those that compute."""
 
@@ -43,9 +47,18 @@ def footprint(measured: Measured, *, adapters_bytes: int = 0, driver_bytes: int 
         mapped_bytes=0,
         cache_bytes=sum(buffer.cache_bytes for buffer in buffers),
         compute_bytes=sum(buffer.compute_bytes for buffer in buffers) + sum(one.work_bytes for one in sizes),
-        output_bytes=sum(one.output_bytes for one in sizes),
+        output_bytes=sum(output_bytes(one) for one in sizes),
         process_bytes=PROCESS_BYTES + driver_bytes + sum(process_bytes(one) for one in sizes),
     )
+
+
+def output_bytes(size: ContextSize) -> int:
+    """Logits of the largest pass. Where drafts make passes of different sizes, llama.cpp gives the buffer of
+    the last largest back for a larger one, and what of that was in the heap stays.
+    """
+    if size.n_outputs <= size.n_slots:
+        return size.output_bytes
+    return size.output_bytes + min(HEAP_BLOCK_BYTES, size.output_bytes // 2) + DRAFTS_BYTES
 
 
 def process_bytes(size: ContextSize) -> int:
@@ -57,3 +70,8 @@ def process_bytes(size: ContextSize) -> int:
         + size.n_slots * SLOT_BYTES
         + (size.n_threads + OWN_THREADS) * THREAD_BYTES
     )
+
+
+def resident_after_load(planned: Footprint) -> int:
+    """Of a peak, what is resident when nothing has been asked yet: compares with `Ready.measured_bytes`."""
+    return planned.weights_bytes + planned.mapped_bytes + planned.process_bytes

@@ -65,8 +65,8 @@ _ARENAS = 2
 
 
 def steady_heap() -> None:
-    """Keep llama.cpp's buffers out of the heap. glibc moves the bound between heap and mappings of their own up
-    to 32 MB as large blocks are freed; what is freed below a block that lives stays resident, and how much
+    """Keep llama.cpp's buffers out of the heap. glibc moves the bound between heap and mappings of their own
+    up to 32 MB as large blocks are freed; what is freed below a block that lives stays resident, and how much
     that is depends on the order of requests. Where libc has no mallopt, all stays as it is.
     """
     mallopt = getattr(libc, "mallopt", None)

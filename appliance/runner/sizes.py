@@ -1,7 +1,7 @@
 """The sizer's entry: `python -I -m appliance.runner.sizes --fd N --parent PID`. Started by the daemon, or by
 the command line when no daemon runs.
 
-    identity → Measure → libraries → is llama.cpp what we know? → sandbox → dry runs → Measured*, Sized, the end
+    identity → Measure → libraries → is llama.cpp as we know it? → sandbox → dry runs → Sized, and the end
 
 In the same box as a runner. There is no cancel: whoever wants no more kills it.
 """

@@ -307,7 +307,7 @@ def _told(error: OutpostError, files: ModelFiles) -> OutpostError:
 
 
 def _died(files: ModelFiles, process: RunnerProcess, *, is_checked: bool) -> OutpostError | _NoDryRun:
-    """It ended without a word: of the file, if it had opened it; else of what we take for llama.cpp's inside."""
+    """It ended without a word: of the file, if it had opened it; else of llama.cpp's inside."""
     cause = process.reap(_REAP_S)
     if cause.startswith("SIG") and not was_sent_away(cause):
         if is_checked:

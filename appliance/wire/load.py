@@ -21,6 +21,7 @@ class Placement(Struct):
     n_threads: int = 0
     """Compute threads; 0: chosen from the board's big cores."""
     use_mmap: bool = True
+    """Map the file if all weights can stay in it; what is copied is never mapped. False: never."""
     projector_on_cpu: bool = False
     """Where a projector is computed. Without effect until runners load one."""
     pooling: str | None = None

@@ -1,4 +1,4 @@
-"""Ghosts of real models: their dimensions and tensors, and no weights. A few kilobytes each (files are sparse).
+"""Ghosts of real models: their dimensions and tensors, and no weights. A few kilobytes each (sparse files).
 
 Dimensions are those that the models' own configurations publish. They have no vocabulary, so that a dry run
 of one takes milliseconds.

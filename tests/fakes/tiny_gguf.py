@@ -147,7 +147,9 @@ def write_encoder(path: Path, *, pooling: PoolingType, seed: int = 1, shape: Sha
     return _finish(writer, path, tensors)
 
 
-def write_windowed(path: Path, *, window: int, seed: int = 1) -> Path:
+def write_windowed(
+    path: Path, *, window: int, seed: int = 1, weights: GGMLQuantizationType = GGMLQuantizationType.F32
+) -> Path:
     """Its cache cannot be cut back further than the window."""
     shape = Shape(n_layer=6)
     writer = _base_writer(path, gguf.MODEL_ARCH.GEMMA3, shape, name="tiny-windowed")
@@ -155,7 +157,8 @@ def write_windowed(path: Path, *, window: int, seed: int = 1) -> Path:
     writer.add_key_length(shape.n_embd // shape.n_head)
     writer.add_value_length(shape.n_embd // shape.n_head)
     writer.add_sliding_window(window)
-    return _finish(writer, path, _gemma_tensors(shape, np.random.default_rng(seed)))
+    tensors = _gemma_tensors(shape, np.random.default_rng(seed))
+    return _finish(writer, path, tensors, weights=weights)
 
 
 def write_recurrent(path: Path, *, seed: int = 1) -> Path:

@@ -95,9 +95,10 @@ GOLDEN = {
 KNOWN_PROCESSOR = {"avx2"}
 
 
-def measured(path: Path, placements: Sequence[Placement], **options: bool) -> list[Measured]:
+def measured(path: Path, placements: Sequence[Placement], *, speculation: bool = True) -> list[Measured]:
     told: list[Measured] = []
-    measure(Measure(model=path.stem, path=str(path), placements=list(placements), **options), told.append)
+    order = Measure(model=path.stem, path=str(path), placements=list(placements), speculation=speculation)
+    measure(order, told.append)
     return told
 
 

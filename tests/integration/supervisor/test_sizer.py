@@ -29,7 +29,8 @@ LARGE = Placement(n_ctx_seq=512, n_seq_max=4, kv_cells=2048)
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(30)")
 HEAD = (
     "import os, socket, sys; from appliance.wire.sizes import *; "
-    "channel = sizer_end(socket.socket(fileno=int(sys.argv[sys.argv.index('--fd') + 1]))); channel.receive(); "
+    "channel = sizer_end(socket.socket(fileno=int(sys.argv[sys.argv.index('--fd') + 1]))); "
+    "channel.receive(); "
 )
 """A child that says what it wants: in a process of its own, with our wire."""
 

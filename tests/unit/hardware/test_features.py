@@ -8,7 +8,9 @@ import pytest
 
 from appliance.hardware.features import parse_features, read_features
 
-PI_5 = "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd evtstrm aes crc32 atomics fphp asimdhp asimdrdm lrcpc dcpop asimddp\n"
+PI_5 = (
+    "processor\t: 0\nBogoMIPS\t: 108.00\nFeatures\t: fp asimd aes crc32 atomics fphp asimdhp lrcpc asimddp\n"
+)
 PI_4 = "processor\t: 0\nFeatures\t: fp asimd evtstrm crc32 cpuid\n"
 GRACE = "Features\t: fp asimd sve asimddp i8mm sve2\n"
 OLD_X86 = "vendor_id\t: GenuineIntel\nflags\t\t: fpu sse2 avx avx512f\n"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.supervisor.size_cache import SizeCache, build_fingerprint, model_key
 from appliance.supervisor.learned_sizes import LearnedSizes
+from appliance.supervisor.size_cache import SizeCache, build_fingerprint, model_key
 from appliance.wire.messages import Placement
 from appliance.wire.sizes import Measured
 
