@@ -388,6 +388,11 @@ class MemorySettings(Section):
         ge=1,
         le=256,
     )
+    smaller: dict[ModelName, ModelName] = Field(
+        default_factory=dict,
+        description="Models, and the smaller one that is loaded in their place, under their name, where "
+        "memory does not hold them; it is told in ps, health and a header. Others are refused.",
+    )
     parallel_share: float = _setting(
         0.5,
         "Part of the free memory that a model with more sequences than that may fill, so that a second model "

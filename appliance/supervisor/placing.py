@@ -103,7 +103,7 @@ class Placing:
         return anonymous_bytes(runner.pid) or 0
 
     def launch(self, desk: Desk[Runner], rung: Rung) -> None:
-        spec = replace(desk.spec, placement=rung.placement)
+        spec = placed(desk.spec, rung)
         self._starting.submit(desk, spec, loaded=lambda ready: self._loaded(spec, rung, ready))
 
     # ── a runner's reader thread ───────────────────────────────────────────────────────────────────────────
@@ -118,3 +118,13 @@ class Placing:
             conceded=[f"{one.what}: {one.wanted} -> {one.got}" for one in rung.conceded],
         )
         self._plans.learn(spec, rung, ready.measured_bytes)
+
+
+def placed(spec: ModelSpec, rung: Rung) -> ModelSpec:
+    """What is started: the model with the rung's placement, or the smaller one that stands in, under the
+    model's name.
+    """
+    for smaller in spec.smaller:
+        if smaller.name == rung.variant:
+            return replace(smaller, name=spec.name, placement=rung.placement, preload=spec.preload)
+    return replace(spec, placement=rung.placement)

@@ -101,6 +101,8 @@ class ModelSpec:
     """How long it stays in memory after its last request; infinite: until memory is needed."""
     pin: bool = False
     """Never evicted: neither for another model nor under pressure nor for idleness."""
+    smaller: tuple[ModelSpec, ...] = ()
+    """Models that are loaded in its place, under its name, where memory does not hold it: the first first."""
     min_ctx: int = 0
     """Tokens of context below which it is refused rather than served; 0: the planner's own least."""
     optimized: str | None = None
@@ -125,6 +127,7 @@ class ModelSpec:
             keep_alive_s=self.keep_alive_s,
             pin=self.pin,
             min_ctx=self.min_ctx,
+            smaller=self.smaller,
             optimized=self.optimized,
             hint=self.hint,
         )
