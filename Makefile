@@ -8,7 +8,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 TESTS ?=
 
-.PHONY: help run stop test unit lint check crash fix bench bench-store docs lock clean
+.PHONY: help run stop test unit lint check crash hil fix bench bench-store bench-memory docs lock clean
 
 help: ## print this help
 	@echo "Outpost: language models on this machine, with no internet. Targets:"
@@ -43,6 +43,10 @@ crash: ## prove that a power cut loses nothing of the model store
 	@$(START) setup
 	@$(BIN)/pytest -m crash $(or $(TESTS),tests/crash)
 
+hil: ## read the board this runs on and hold it to the contract (OUTPOST_ROOT=DIR: a captured one)
+	@$(START) tools
+	@$(BIN)/pytest -m hil $(or $(TESTS),hil)
+
 fix: ## format, and repair what the linter can
 	@$(START) tools
 	@$(BIN)/ruff check --fix-only --quiet
@@ -55,6 +59,10 @@ bench: ## measure against llama-server (ARGS=… goes to the benchmark)
 bench-store: ## measure the model store against cp, sha256sum and curl
 	@$(START) setup
 	@$(BIN)/python -m tests.bench.store $(ARGS)
+
+bench-memory: ## predicted against measured peaks of memory, on 20 loads
+	@$(START) setup
+	@$(BIN)/python -m tests.bench.memory_plan $(ARGS)
 
 docs: ## write docs/configuration.md and configs/appliance.toml from the code
 	@$(START) tools

@@ -52,6 +52,7 @@ TABLE: Final[dict[type[errors.OutpostError], Row]] = {
     errors.DeadlineExceeded: Row(504, "server_error", "deadline_exceeded", retry=True),
     errors.MachineBusy: Row(503, "server_error", "machine_busy", retry=True),
     errors.ShuttingDown: Row(503, "server_error", "shutting_down", retry=True),
+    errors.Throttled: Row(503, "server_error", "thermal_throttle", retry=True),
     errors.InsufficientMemory: Row(503, "server_error", "insufficient_memory"),
     errors.AddressInUse: Row(500, "server_error", "address_in_use"),
     errors.DataDirInUse: Row(500, "server_error", "data_dir_in_use"),

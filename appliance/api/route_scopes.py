@@ -24,6 +24,8 @@ _LIST: Final[Needed] = frozenset({Scope.INFERENCE, Scope.MODELS_READ})
 """Clients of the OpenAI API list the models before they ask one."""
 _READ: Final[Needed] = frozenset({Scope.MODELS_READ})
 _WRITE: Final[Needed] = frozenset({Scope.MODELS_WRITE})
+_MEMORY: Final[Needed] = frozenset({Scope.MODELS_WRITE, Scope.INFERENCE})
+"""Who may ask a model can load it by asking, and put it out by a `keep_alive` of 0."""
 _METRICS: Final[Needed] = frozenset({Scope.METRICS, Scope.INFERENCE})
 """Who may ask a model can measure how busy it is anyway; who counts need not be able to ask."""
 
@@ -42,6 +44,8 @@ TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/outpost/v1/models": {"GET": _READ},
     "/outpost/v1/models/{name:path}": {"GET": _READ},
     "/outpost/v1/operations": {"POST": _WRITE},
+    "/outpost/v1/load": {"POST": _MEMORY},
+    "/outpost/v1/unload": {"POST": _MEMORY},
     "/v2/": {"GET": _READ},
     "/v2/{rest:path}": {"GET": _READ, "HEAD": _READ},
 }

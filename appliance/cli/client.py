@@ -57,6 +57,13 @@ class Client:
                 raise self._refusal(response)
             return Answer(response.status, self._object(response.read()))
 
+    def post(self, path: str, body: Json) -> Answer:
+        """One POST whose answer is a JSON object."""
+        with self._asked("POST", path, body) as response:
+            if response.status != 200:
+                raise self._refusal(response)
+            return Answer(response.status, self._object(response.read()))
+
     def chat(self, body: Json) -> Generator[Piece | Prefill | Notice]:
         """Stream one chat. Closing the generator closes the connection, which cancels the request.
 

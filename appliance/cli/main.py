@@ -33,13 +33,20 @@ _MODULES: Final = {
     "rm": "appliance.cli.rm",
     "verify": "appliance.cli.verify",
     "gc": "appliance.cli.gc",
+    "load": "appliance.cli.load",
+    "stop": "appliance.cli.stop",
+    "fit": "appliance.cli.fit",
+    "hibernation": "appliance.cli.hibernation",
     "ps": "appliance.cli.ps",
     "bench": "appliance.cli.bench",
+    "hardware": "appliance.cli.hardware",
     "health": "appliance.cli.health",
     "version": "appliance.cli.version",
 }
 
-_SHORT: Final = frozenset({"show", "list", "cp", "rm", "ps", "health", "version"})
+_SHORT: Final = frozenset(
+    {"show", "list", "cp", "rm", "load", "stop", "hibernation", "ps", "health", "version"}
+)
 """They end before there is garbage worth looking for."""
 
 

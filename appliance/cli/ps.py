@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 from appliance.cli import terminal
 from appliance.cli.client import Client
 from appliance.cli.connect import cards, client_of
+from appliance.cli.cooling import cooling_line
 from appliance.cli.exits import GET_A_MODEL, Exit, Failure
 from appliance.cli.layouts import about_layout
 
@@ -25,6 +26,7 @@ HEADER: Final = (
     "RUNNING",
     "CONTEXT",
     "TOK/S",
+    "J/TOK",
     "UPTIME",
     "DEVICE",
     "SANDBOX",
@@ -48,6 +50,8 @@ class Row:
     slots: int | None
     context_tokens: int | None
     tokens_per_s: float | None
+    joules_per_token: float | None
+    """As measured; no server estimates it."""
     uptime_s: float | None
     device: str | None
     sandbox: str | None
@@ -68,6 +72,7 @@ def main(arguments: argparse.Namespace) -> int:
             "url": client.target.url,
             "version": report.get("version"),
             "uptime_s": report.get("uptime_s"),
+            "cooling": report.get("cooling"),
         }
         print(json.dumps({**daemon, "models": [row.as_json() for row in rows(models, report)]}))
     else:
@@ -77,15 +82,17 @@ def main(arguments: argparse.Namespace) -> int:
 
 def listing(client: Client) -> str:
     """The table; columns of which the server tells nothing are left out."""
-    listed = rows(*asked(client))
+    models, report = asked(client)
+    listed = rows(models, report)
     if not listed:
         return f"{client.target.url} has no model; {GET_A_MODEL}"
     columns = list(zip(HEADER, *(cells(row) for row in listed), strict=True))
     shown = [column for column in columns if any(cell != _NOTHING for cell in column[1:])]
     header, *lines = zip(*shown, strict=True)
     reasons = [terminal.printable(f"{row.name}: {row.reason}") for row in listed if row.reason]
+    heat = [line] if (line := cooling_line(report)) is not None else []
     layouts = [line for row in listed for line in about_layout(row.name, row.optimized, row.hint)]
-    return "\n".join([terminal.table(header, lines), *reasons, *layouts])
+    return "\n".join([terminal.table(header, lines), *reasons, *layouts, *heat])
 
 
 def asked(client: Client) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -102,7 +109,9 @@ def asked(client: Client) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 def rows(models: list[dict[str, Any]], report: dict[str, Any]) -> list[Row]:
     """Join `/v1/models` with what the report tells of each runner. Other servers tell names only."""
     runners = _by_model(report.get("runners"))
-    return [_row(model, runners.get(model["id"], {})) for model in models]
+    cooling = report.get("cooling")
+    energy = _by_model(cooling.get("energy") if isinstance(cooling, dict) else None)
+    return [_row(model, {**energy.get(model["id"], {}), **runners.get(model["id"], {})}) for model in models]
 
 
 def _by_model(entries: object) -> dict[str, dict[str, Any]]:
@@ -123,6 +132,7 @@ def _row(model: dict[str, Any], runner: dict[str, Any]) -> Row:
         slots=runner.get("n_seq_max"),
         context_tokens=meta.get("n_ctx"),
         tokens_per_s=runner.get("tokens_per_s"),
+        joules_per_token=runner.get("joules_per_token"),
         uptime_s=runner.get("uptime_s"),
         device=runner.get("device"),
         sandbox=runner.get("sandbox_level"),
@@ -141,6 +151,7 @@ def cells(row: Row) -> tuple[str, ...]:
         _running(row),
         _told(row.context_tokens, str),
         _told(row.tokens_per_s, "{:.1f}".format),
+        _told(row.joules_per_token, "{:.2f}".format),
         _told(row.uptime_s, terminal.duration),
         _told(row.device, str),
         _told(row.sandbox, str),

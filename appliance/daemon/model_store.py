@@ -11,7 +11,8 @@ from typing import Final
 
 from appliance import log
 from appliance.config import Config
-from appliance.daemon.policies import placed, placement, runner_policy
+from appliance.daemon.placements import placed, placement
+from appliance.daemon.policies import runner_policy
 from appliance.daemon.standing import standing
 from appliance.hardware import meminfo
 from appliance.optimizing.judged_text import judged_text

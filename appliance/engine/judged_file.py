@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from appliance.engine.backend import Span
+from appliance.engine.context_shape import ContextShape
 from appliance.engine.llama.context import LlamaContext
 from appliance.engine.llama.model import LlamaModel
 from appliance.engine.llama.threadpool import Threadpool
@@ -112,26 +113,26 @@ def open_file(
         opened.callback(model.close)
         _require_text(model, order)
         window = min(window, model.n_ctx_train or window)
-        common: dict[str, Any] = {
-            "n_ubatch": placement.n_ubatch,
-            "type_k": placement.type_k,
-            "type_v": placement.type_v,
-            "n_threads": n_threads,
-            "threadpool": pool,
-        }
-        reading = LlamaContext(
-            model, n_ctx_seq=window, n_slots=1, n_batch=window, n_outputs=min(chunk, window), **common
+        reading_shape = ContextShape(
+            n_ctx_seq=window,
+            n_slots=1,
+            n_batch=window,
+            n_ubatch=placement.n_ubatch,
+            n_outputs=min(chunk, window),
+            type_k=placement.type_k,
+            type_v=placement.type_v,
         )
+        reading = LlamaContext(model, reading_shape, n_threads=n_threads, threadpool=pool)
         opened.callback(reading.close)
         n_slots = max(1, min(max(order.widths, default=1), placement.n_seq_max))
-        decoding = LlamaContext(
-            model,
+        decoding_shape = replace(
+            reading_shape,
             n_ctx_seq=_DECODE_CONTEXT,
             n_slots=n_slots,
             n_batch=_DECODE_CONTEXT * n_slots,
-            n_outputs=max(n_slots, 1),
-            **common,
+            n_outputs=n_slots,
         )
+        decoding = LlamaContext(model, decoding_shape, n_threads=n_threads, threadpool=pool)
         opened.callback(decoding.close)
     except BaseException:
         opened.close()

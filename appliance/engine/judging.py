@@ -18,12 +18,12 @@ from typing import Final
 
 import numpy as np
 
+from appliance.engine.cores import compute_cores
 from appliance.engine.divergence import Comparison
 from appliance.engine.judged_file import LEAD_TOKENS, JudgedFile, open_file
 from appliance.engine.llama.kernels import kernels
 from appliance.engine.llama.library import initialise
 from appliance.engine.llama.threadpool import Threadpool
-from appliance.engine.loader import compute_cores
 from appliance.errors import InvalidRequest, ModelInvalid
 from appliance.hardware import cpu
 from appliance.wire.judge import Divergence, Figures, Judge, Judged, Step
@@ -67,7 +67,7 @@ def judge(order: Judge, *, permit: Permit, on_progress: Callable[[float], None])
     """
     initialise()
     kernels.enable(wanted=order.own_kernels)
-    n_threads, cores = compute_cores(order.placement.n_threads)
+    n_threads, cores = compute_cores(order.placement)
     with ExitStack() as opened:
         pool = Threadpool(n_threads, cpus=cores)
         opened.callback(pool.close)

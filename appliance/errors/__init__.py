@@ -19,7 +19,8 @@
     │   ├── ModelLoading            not ready within the caller's patience
     │   ├── DeadlineExceeded        the answer was not complete in time
     │   ├── MachineBusy             speed is measured only while nobody asks
-    │   └── ShuttingDown
+    │   ├── ShuttingDown
+    │   └── Throttled               the board is too hot for new requests
     ├── ResourceError       the operator acts
     │   ├── InsufficientMemory
     │   ├── AddressInUse
@@ -61,6 +62,7 @@ from appliance.errors.capacity import (
     ModelLoading,
     Overloaded,
     ShuttingDown,
+    Throttled,
 )
 from appliance.errors.config import ConfigError
 from appliance.errors.content import (
@@ -152,6 +154,7 @@ __all__ = [
     "StoreFault",
     "StoreInUse",
     "TemplateInvalid",
+    "Throttled",
     "Unauthenticated",
     "Unsupported",
     "from_wire",

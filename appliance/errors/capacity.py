@@ -55,3 +55,14 @@ class MachineBusy(CapacityError):
 class ShuttingDown(CapacityError):
     def __init__(self, *, retry_after_s: float = 5.0) -> None:
         super().__init__("the daemon is shutting down", retry_after_s=retry_after_s)
+
+
+class Throttled(CapacityError):
+    """The board is too hot for new requests."""
+
+    def __init__(self, *, reason: str, retry_after_s: float) -> None:
+        super().__init__(
+            f"this Outpost cools down and takes no new request: {reason}; retry in {retry_after_s:.0f} s",
+            reason=reason,
+            retry_after_s=retry_after_s,
+        )

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from appliance.health.cooling import CoolingHealth
 from appliance.supervisor.status import ModelStatus
 
 
@@ -84,6 +85,8 @@ class HealthReport:
     is_stopping: bool
     runners: tuple[RunnerHealth, ...]
     store: StoreHealth | None = None
+    cooling: CoolingHealth | None = None
+    """None: nobody watches the sensors."""
 
 
 def collect(
@@ -94,6 +97,7 @@ def collect(
     is_stopping: bool,
     models: Sequence[ModelStatus],
     store: StoreHealth | None = None,
+    cooling: CoolingHealth | None = None,
 ) -> HealthReport:
     return HealthReport(
         version=version,
@@ -102,6 +106,7 @@ def collect(
         is_stopping=is_stopping,
         runners=tuple(_runner(status) for status in models),
         store=store,
+        cooling=cooling,
     )
 
 

@@ -31,29 +31,29 @@ from appliance.errors import (
     ModelNotFound,
     OutpostError,
     Overloaded,
-    RunnerStartFailed,
-    ShuttingDown,
 )
 from appliance.log import logger
 from appliance.supervisor import preflight
 from appliance.supervisor.catalog import Catalog
 from appliance.supervisor.client import Runner
+from appliance.supervisor.cooling import CoolingDesk, CoolingOrder
 from appliance.supervisor.desk import Desk
 from appliance.supervisor.faults import fresh
 from appliance.supervisor.generation import RunningGeneration
 from appliance.supervisor.history import FileStamp
 from appliance.supervisor.inference import Call, ModelCard
-from appliance.supervisor.launch import launch
 from appliance.supervisor.mailbox import Mailbox
 from appliance.supervisor.names import Resolve, plain_key
 from appliance.supervisor.patience import Patience
-from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
+from appliance.supervisor.placing import Placing, Plans
+from appliance.supervisor.policy import ModelSpec, QueuePolicy, ResidencyPolicy, RunnerPolicy
 from appliance.supervisor.process import RUNNER_COMMAND
 from appliance.supervisor.spawner import Spawner
+from appliance.supervisor.starting import Starting
 from appliance.supervisor.states import RunnerState
 from appliance.supervisor.status import ModelStatus, Published
 from appliance.supervisor.ticket import Ticket
-from appliance.wire.messages import Accepted, Generate, Ready, Request, Result, SetLimits
+from appliance.wire.messages import Accepted, Generate, Request, Result
 
 _log = logger("supervisor")
 
@@ -71,7 +71,7 @@ class Supervisor:
     take any thread.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts, each named
         self,
         models: Sequence[ModelSpec],
         *,
@@ -81,18 +81,39 @@ class Supervisor:
         command: Sequence[str] = RUNNER_COMMAND,
         resolve: Resolve = plain_key,
         on_released: Callable[[], None] = lambda: None,
+        plans: Plans | None = None,
+        residency: ResidencyPolicy = ResidencyPolicy(),  # noqa: B008 - frozen
     ) -> None:
         """`resolve`: how names in requests are compared with those of the models. `on_released` is called on
         the loop thread, and must not block, when a runner has ended whose files no model has any more: from
-        then on `paths_in_use` is without them.
+        then on `paths_in_use` is without them. `plans`: how much memory models take and there is; None:
+        every one is started as its spec says, whatever that takes.
         """
         self._queue = queue
         self._policy = runners
-        self._spawner = spawner
-        self._command = tuple(command)
         self._inbox: SimpleQueue[Event | None] = SimpleQueue()
         self._resolve = resolve
         self._catalog: Catalog[Runner] = Catalog(make=self._desk, resolve=resolve)
+        self.cooling = CoolingDesk()
+        """What heat asks for now; `cool` changes it."""
+        self._starting = Starting(
+            spawner=spawner,
+            policy=runners,
+            command=command,
+            post=self._post,
+            greet=self.cooling.greet,
+        )
+        self._placing = (
+            None
+            if plans is None
+            else Placing(
+                lambda: self._catalog,
+                plans=plans,
+                policy=residency,
+                starting=self._starting,
+                post=self._post,
+            )
+        )
         self._published: Mapping[str, Published] = {}
         self._in_use: frozenset[str] = frozenset()
         self._on_released = on_released
@@ -103,6 +124,8 @@ class Supervisor:
 
     def start(self) -> None:
         """Begin the loop. Models to be preloaded start as soon as the spawner runs, too."""
+        if self._placing is not None:
+            self._placing.start_thread()
         self._thread.start()
 
     # ── any thread: Inference ──────────────────────────────────────────────────────────────────────────────
@@ -116,16 +139,26 @@ class Supervisor:
             raise self._not_found(model)
         return published.card()
 
+    def stand_in(self, model: str) -> str | None:
+        sibling = self.cooling.stand_in(model, self._resolve)
+        return sibling if sibling is not None and self._resolve(sibling) in self._published else None
+
     def status(self) -> Sequence[ModelStatus]:
         """Everything that can be shown of the models; a picture, not a basis for decisions."""
         now = time.monotonic()
         return [published.status(now) for published in self._published.values()]
 
     def generate(
-        self, model: str, request: Generate, *, owner: str, gone: Callable[[], bool] | None = None
+        self,
+        model: str,
+        request: Generate,
+        *,
+        owner: str,
+        gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
     ) -> RunningGeneration:
         patience = Patience(self._queue.patience_s, gone)
-        ticket, runner = self._acquire(model, owner, patience)
+        ticket, runner = self._acquire(model, owner, patience, keep_alive_s)
         try:
             mailbox, accepted = self._send(runner, request, Accepted, patience)
         except BaseException:
@@ -139,10 +172,16 @@ class Supervisor:
         )
 
     def call(
-        self, model: str, request: Call, *, owner: str, gone: Callable[[], bool] | None = None
+        self,
+        model: str,
+        request: Call,
+        *,
+        owner: str,
+        gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
     ) -> Result:
         patience = Patience(self._queue.patience_s, gone)
-        ticket, runner = self._acquire(model, owner, patience)
+        ticket, runner = self._acquire(model, owner, patience, keep_alive_s)
         succeeded = False
         try:
             _, result = self._send(runner, request, Result, patience)
@@ -150,6 +189,25 @@ class Supervisor:
         finally:
             self._release(ticket, succeeded=succeeded)
         return result
+
+    def load(
+        self,
+        model: str,
+        *,
+        owner: str,
+        gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
+    ) -> ModelCard:
+        patience = Patience(self._queue.patience_s, gone)
+        ticket, _ = self._acquire(model, owner, patience, keep_alive_s)
+        self._release(ticket, succeeded=True)
+        return self.find(model)
+
+    def unload(self, model: str) -> ModelCard:
+        card = self.find(model)
+        key = self._resolve(model)
+        self._change(lambda now_s: self._catalog.unload(key, now_s))
+        return card
 
     # ── any thread: which models there are ─────────────────────────────────────────────────────────────────
 
@@ -194,9 +252,14 @@ class Supervisor:
 
     # ── any thread: the rest ───────────────────────────────────────────────────────────────────────────────
 
-    def apply_limits(self, limits: SetLimits) -> None:
-        """To all runners there are now."""
-        self._post(lambda _: self._send_limits(limits))
+    def relieve(self) -> None:
+        """The machine is short of memory: an idle model goes, if there is one."""
+        if self._placing is not None:
+            self._post(self._placing.relieve)
+
+    def cool(self, order: CoolingOrder) -> None:
+        """From now on these measures: for all runners, those to come, and new requests."""
+        self._post(lambda _: self.cooling.take(order, self._catalog))
 
     def beat(self, timeout_s: float) -> bool:
         """True when the loop thread answers within `timeout_s` (for the watchdog)."""
@@ -224,14 +287,18 @@ class Supervisor:
 
     def close(self) -> None:
         """After `drain`: end the loop thread. A runner that is still there meets its PDEATHSIG."""
+        if self._placing is not None:
+            self._placing.close()
         self._inbox.put(None)
         self._thread.join(5.0)
 
     # ── handler threads ────────────────────────────────────────────────────────────────────────────────────
 
-    def _acquire(self, model: str, owner: str, patience: Patience) -> tuple[Ticket, Runner]:
-        ticket = Ticket(model=self._resolve(model), owner=owner)
-        self._post(lambda now_s: self._catalog.acquire(ticket.model, ticket, now_s, asked=model[:_MAX_NAME]))
+    def _acquire(
+        self, model: str, owner: str, patience: Patience, keep_alive_s: float | None
+    ) -> tuple[Ticket, Runner]:
+        ticket = Ticket(model=self._resolve(model), owner=owner, keep_alive_s=keep_alive_s)
+        self._post(lambda now_s: self._admit(ticket, model[:_MAX_NAME], now_s))
         try:
             answer = patience.wait(ticket.wait)
         except BaseException:
@@ -243,6 +310,10 @@ class Supervisor:
             raise fresh(answer)
         self._release(ticket, succeeded=False)
         raise self._impatient(ticket.model)
+
+    def _admit(self, ticket: Ticket, asked: str, now_s: float) -> None:
+        if not self.cooling.refuses(ticket):
+            self._catalog.acquire(ticket.model, ticket, now_s, asked=asked)
 
     def _release(self, ticket: Ticket, *, succeeded: bool) -> None:
         self._post(lambda now_s: self._catalog.release(ticket.model, ticket, now_s, succeeded=succeeded))
@@ -294,6 +365,8 @@ class Supervisor:
             try:
                 event(now_s)
                 self._catalog.tick(now_s)
+                if self._placing is not None:
+                    self._placing.tick(now_s)
             except Exception:  # noqa: BLE001  # thread top: one bad event must not end all service
                 _log.exception("supervisor_fault")
             self._publish()
@@ -301,7 +374,10 @@ class Supervisor:
                 self._over.set()
 
     def _until_next_timer(self) -> float | None:
-        times = [desk.wake_at_s for desk in self._catalog if desk.wake_at_s is not None]
+        timers = [desk.wake_at_s for desk in self._catalog]
+        if self._placing is not None:
+            timers.append(self._placing.wake_at_s)
+        times = [time_s for time_s in timers if time_s is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _publish(self) -> None:
@@ -332,54 +408,19 @@ class Supervisor:
     def _desk(self, spec: ModelSpec) -> Desk[Runner]:
         return Desk(spec, queue=self._queue, runners=self._policy, effects=self)
 
-    def _send_limits(self, limits: SetLimits) -> None:
-        for desk in self._catalog:
-            if desk.runner is not None:
-                desk.runner.set_limits(limits)
-
     # ── the loop thread: desk.Effects ──────────────────────────────────────────────────────────────────────
 
     def start_runner(self, desk: Desk[Runner], /) -> None:
-        spec = desk.spec
-        self._spawner.submit(lambda is_open: self._spawn(desk, spec, is_open=is_open))
+        if self._placing is not None:
+            self._placing.start(desk)
+        else:
+            self._starting.submit(desk, desk.spec)
 
     def stop_runner(self, runner: Runner, error: OutpostError | None) -> None:
         runner.stop(error)
 
     def stamp(self, path: str) -> FileStamp | None:
         return preflight.stamp(path)
-
-    # ── the main thread ────────────────────────────────────────────────────────────────────────────────────
-
-    def _spawn(self, desk: Desk[Runner], spec: ModelSpec, *, is_open: bool) -> None:
-        """Answered on the loop thread by `started`, or by `gone` without a runner."""
-        fault: OutpostError
-        try:
-            runner = self._launch(desk, spec, is_open=is_open)
-        except OutpostError as error:
-            fault = error
-        except Exception as error:  # noqa: BLE001  # top of a job: the desk must get its answer
-            fault = RunnerStartFailed(model=spec.name, reason=f"{type(error).__name__}: {error}")
-        else:
-            self._post(lambda _: desk.started(runner))
-            runner.start()
-            return
-        self._post(lambda now_s: desk.gone(None, fault, now_s))
-
-    def _launch(self, desk: Desk[Runner], spec: ModelSpec, *, is_open: bool) -> Runner:
-        """The callbacks come on the runner's reader thread."""
-        if not is_open:
-            raise ShuttingDown
-
-        def on_ready(runner: Runner, ready: Ready) -> None:
-            self._post(lambda now_s: desk.ready(runner, ready.facts, now_s))
-
-        def on_gone(runner: Runner, fault: OutpostError | None) -> None:
-            self._post(lambda now_s: desk.gone(runner, fault, now_s))
-
-        runner = launch(spec, policy=self._policy, command=self._command, on_ready=on_ready, on_gone=on_gone)
-        _log.info("runner_started", runner=spec.name, pid=runner.pid)
-        return runner
 
 
 def _nothing(_: float) -> None:

@@ -18,9 +18,11 @@ class Ticket:
     identity.
     """
 
-    def __init__(self, *, model: str, owner: str) -> None:
+    def __init__(self, *, model: str, owner: str, keep_alive_s: float | None = None) -> None:
+        """`keep_alive_s`: how long the model stays in memory after this request; None: as long as usual."""
         self.model = model
         self.owner = owner
+        self.keep_alive_s = keep_alive_s
         self.granted_at_s = 0.0
         """Written and read by the supervisor thread."""
         self._answer: SimpleQueue[Answer] = SimpleQueue()

@@ -46,7 +46,7 @@ def split_in_two(good: Path, first: Path, second: Path) -> tuple[Path, Path]:
         writer.add_uint16("split.count", 2)
         writer.add_int32("split.tensors.count", len(reader.tensors))
         for tensor in tensors:
-            writer.add_tensor(tensor.name, np.array(tensor.data))
+            writer.add_tensor(tensor.name, np.array(tensor.data), raw_dtype=tensor.tensor_type)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()

@@ -128,7 +128,11 @@ class FakeInference:
     requests: list[Generate] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     owners: list[str] = field(default_factory=list)
+    keep_alives: list[float | None] = field(default_factory=list)
+    unloaded: int = 0
     generations: list[FakeGeneration] = field(default_factory=list)
+    stand_ins: dict[str, str] = field(default_factory=dict)
+    """Models that are too hot, and who answers instead."""
     gone: int = 0
     """Clients that left while they were queued."""
 
@@ -160,15 +164,45 @@ class FakeInference:
             )
         ]
 
+    def stand_in(self, model: str) -> str | None:
+        return self.stand_ins.get(model)
+
     def find(self, model: str) -> ModelCard:
         self._check_name(model)
         return self.models()[0]
 
+    def load(
+        self,
+        model: str,
+        *,
+        owner: str,
+        gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
+    ) -> ModelCard:
+        self._check(model)
+        with self._lock:
+            self.owners.append(owner)
+            self.keep_alives.append(keep_alive_s)
+        return self.find(model)
+
+    def unload(self, model: str) -> ModelCard:
+        self._check(model)
+        with self._lock:
+            self.unloaded += 1
+        return self.find(model)
+
     def generate(
-        self, model: str, request: Generate, *, owner: str, gone: Callable[[], bool] | None = None
+        self,
+        model: str,
+        request: Generate,
+        *,
+        owner: str,
+        gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
     ) -> Generation:
         self._check(model)
         with self._lock:
+            self.keep_alives.append(keep_alive_s)
             self.requests.append(request)
             self.owners.append(owner)
             if self.capacity is not None and self._running >= self.capacity:
@@ -186,10 +220,17 @@ class FakeInference:
         return generation
 
     def call(
-        self, model: str, request: Call, *, owner: str, gone: Callable[[], bool] | None = None
+        self,
+        model: str,
+        request: Call,
+        *,
+        owner: str,
+        gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
     ) -> Result:
         self._check(model)
         with self._lock:
+            self.keep_alives.append(keep_alive_s)
             self.calls.append(request)
         match request:
             case Embed():

@@ -11,6 +11,7 @@ from appliance.api import json_body
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import Exchange
 from appliance.api.openai.chunks import encode
+from appliance.api.openai.fields import ModelBody
 from appliance.api.openai.validation import validated
 
 Body = TypeVar("Body", bound=pydantic.BaseModel)
@@ -25,7 +26,10 @@ class Endpoint:
 
     def _body(self, kind: type[Body], req: falcon.Request, exchange: Exchange) -> Body:
         """The body of `req`, checked. Raises InvalidRequest, Unsupported, BodyTooLarge, or falcon's 415."""
-        return validated(kind, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange)
+        body = validated(kind, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange)
+        if isinstance(body, ModelBody):
+            exchange.keep_alive_s = body.keep_alive
+        return body
 
 
 def reply(resp: falcon.Response, told: dict[str, Any]) -> None:
