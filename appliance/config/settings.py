@@ -462,7 +462,7 @@ class OptimizeSettings(Section):
     )
     min_ratio: float = _setting(
         0.9,
-        "What every single figure (prefill, decode of 1, 8, 32 sequences) must at least be of the original's.",
+        "What each figure (prefill, decode of 1, 8, 32 sequences) must at least be of the original's.",
         ge=0,
         le=1,
     )
