@@ -123,6 +123,9 @@ def counters(before: HardwareReport, after: HardwareReport) -> list[str]:
             ("full", first.full_total_s, last.full_total_s),
         )
         found += [f"pressure {name} went back" for name, earlier, later in totals if later < earlier]
+    events = (before.power.supply_throttle_events, after.power.supply_throttle_events)
+    if events[0] is not None and events[1] is not None and events[1] < events[0]:
+        found.append("events of the supply went back")
     earlier, later = before.power.energy_joules, after.power.energy_joules
     went_back = earlier is not None and later is not None and later < earlier
     if went_back and not after.power.energy_range_joules:

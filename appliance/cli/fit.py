@@ -16,8 +16,9 @@ from appliance.cli.local_failures import failures
 from appliance.cli.terminal import printable
 from appliance.config import Config, load
 from appliance.errors import InsufficientMemory, InvalidRequest
-from appliance.hardware import meminfo
+from appliance.hardware import memory
 from appliance.hardware.features import read_features
+from appliance.hardware.root import Root
 from appliance.planner import boards
 from appliance.planner.budget import Reading, budget
 from appliance.planner.facts import Accelerator
@@ -52,9 +53,9 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def policy_of(config: Config) -> Policy:
-    memory = config.memory
+    told = config.memory
     return Policy(
-        min_ctx=memory.min_ctx, comfortable=memory.comfortable_slots, parallel_share=memory.parallel_share
+        min_ctx=told.min_ctx, comfortable=told.comfortable_slots, parallel_share=told.parallel_share
     )
 
 
@@ -70,10 +71,16 @@ def machine_of(board: str | None, config: Config, sysroot: Path = Path("/")) -> 
             cpu=facts.cpu_features,
             bandwidth_bytes_per_s=facts.bandwidth_bytes_per_s,
         )
-    seen = meminfo.read(sysroot)
+    seen = memory.read(Root(sysroot))
     if seen.total_bytes is None or seen.available_bytes is None:
         raise InvalidRequest(reason="this machine does not tell its memory; name one", param="--board")
-    reading = Reading(total_bytes=seen.total_bytes, available_bytes=seen.available_bytes)
+    limit = seen.limit
+    reading = Reading(
+        total_bytes=seen.total_bytes,
+        available_bytes=seen.available_bytes,
+        cgroup_limit_bytes=None if limit is None else limit.limit_bytes,
+        cgroup_usage_bytes=None if limit is None else limit.limit_bytes - limit.room_bytes,
+    )
     return Machine(
         name=None,
         budget=budget(reading, reserve_bytes=reserve),

@@ -13,9 +13,10 @@ from typing import Final
 
 from appliance.cli import header_facts
 from appliance.cli.address import DEFAULT_DATA
+from appliance.cli.exits import Exit, Failure
 from appliance.config import Config
 from appliance.daemon.placements import placement
-from appliance.errors import FileUnreadable, ManifestInvalid, ModelNotFound
+from appliance.errors import ManifestInvalid, ModelNotFound
 from appliance.planner.fit import Subject
 from appliance.planner.guess import VOCABULARY_BYTES, guessed_header, parameters_of
 from appliance.planner.header_sizes import Model
@@ -37,12 +38,12 @@ class Wish:
 
 
 def subject_of(name: str, *, data: Path | None, config: Config, wish: Wish) -> Subject:
-    """Raises ModelNotFound, ModelInvalid, ManifestInvalid, FileUnreadable, InvalidReference."""
+    """Raises Failure, and what reading a model raises."""
     path = _file(name)
     if path is not None:
         return _of_manifest(path, config, wish) if path.suffix == ".json" else _of_file(path, config, wish)
     if name.endswith((".gguf", ".json")):
-        raise FileUnreadable(path=name, reason="no such file", errno=2)
+        raise Failure(Exit.NO_INPUT, f"{name}: no such file", code="no_such_file")
     configured = config.models.get(name)
     if configured is not None:
         own = {} if configured.n_ctx_seq is None else {"n_ctx_seq": configured.n_ctx_seq}

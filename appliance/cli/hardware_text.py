@@ -114,11 +114,13 @@ def _power_mode(report: HardwareReport) -> str:
 
 
 def _power(power: PowerReading) -> str:
+    events = power.supply_throttle_events
+    throttled = f", throttled {events} times for its supply since boot" if events else ""
     if power.input_watts is not None:
-        return f"{power.input_watts:.2f} W"
+        return f"{power.input_watts:.2f} W{throttled}"
     if power.energy_joules is not None:
-        return f"{power.energy_joules:.0f} J counted by the processor"
-    return "not measured"
+        return f"{power.energy_joules:.0f} J counted by the processor{throttled}"
+    return f"not measured{throttled}"
 
 
 def _throttled(report: HardwareReport) -> str:

@@ -26,6 +26,7 @@ HEADER: Final = (
     "RUNNING",
     "CONTEXT",
     "TOK/S",
+    "J/TOK",
     "UPTIME",
     "DEVICE",
     "SANDBOX",
@@ -49,6 +50,8 @@ class Row:
     slots: int | None
     context_tokens: int | None
     tokens_per_s: float | None
+    joules_per_token: float | None
+    """As measured; no server estimates it."""
     uptime_s: float | None
     device: str | None
     sandbox: str | None
@@ -106,7 +109,9 @@ def asked(client: Client) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 def rows(models: list[dict[str, Any]], report: dict[str, Any]) -> list[Row]:
     """Join `/v1/models` with what the report tells of each runner. Other servers tell names only."""
     runners = _by_model(report.get("runners"))
-    return [_row(model, runners.get(model["id"], {})) for model in models]
+    cooling = report.get("cooling")
+    energy = _by_model(cooling.get("energy") if isinstance(cooling, dict) else None)
+    return [_row(model, {**energy.get(model["id"], {}), **runners.get(model["id"], {})}) for model in models]
 
 
 def _by_model(entries: object) -> dict[str, dict[str, Any]]:
@@ -127,6 +132,7 @@ def _row(model: dict[str, Any], runner: dict[str, Any]) -> Row:
         slots=runner.get("n_seq_max"),
         context_tokens=meta.get("n_ctx"),
         tokens_per_s=runner.get("tokens_per_s"),
+        joules_per_token=runner.get("joules_per_token"),
         uptime_s=runner.get("uptime_s"),
         device=runner.get("device"),
         sandbox=runner.get("sandbox_level"),
@@ -145,6 +151,7 @@ def cells(row: Row) -> tuple[str, ...]:
         _running(row),
         _told(row.context_tokens, str),
         _told(row.tokens_per_s, "{:.1f}".format),
+        _told(row.joules_per_token, "{:.2f}".format),
         _told(row.uptime_s, terminal.duration),
         _told(row.device, str),
         _told(row.sandbox, str),

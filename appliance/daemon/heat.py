@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from appliance.config import Config
@@ -10,7 +10,9 @@ from appliance.errors import Throttled
 from appliance.hardware.root import Root
 from appliance.health.cooling import CoolingHealth
 from appliance.supervisor.cooling import CoolingOrder
+from appliance.supervisor.status import ModelStatus
 from appliance.supervisor.supervisor import Supervisor
+from appliance.thermal.energy import Work
 from appliance.thermal.loop import ThermalLoop, is_raspberry_pi
 from appliance.thermal.values import Cooling, HeatPolicy
 from appliance.wire.messages import SetLimits
@@ -29,6 +31,7 @@ class Heat:
                 heat_policy(config, root),
                 on_cooling=lambda cooling: supervisor.cool(order_of(cooling, siblings)),
                 is_busy=lambda: any(model.running for model in supervisor.status()),
+                work=lambda: work_of(supervisor.status()),
             )
 
     def start(self) -> None:
@@ -43,7 +46,9 @@ class Heat:
         """None: nobody watches."""
         if self._loop is None:
             return None
-        return CoolingHealth.of(self._loop.cooling, looks=self._loop.looks, cpu_s=self._loop.cpu_s)
+        return CoolingHealth.of(
+            self._loop.cooling, looks=self._loop.looks, cpu_s=self._loop.cpu_s, energy=self._loop.energy
+        )
 
 
 def heat_policy(config: Config, root: Root) -> HeatPolicy:
@@ -54,6 +59,14 @@ def heat_policy(config: Config, root: Root) -> HeatPolicy:
         prefers_sibling=bool(heat.siblings),
         is_raspberry_pi=is_raspberry_pi(root),
     )
+
+
+def work_of(models: Sequence[ModelStatus]) -> dict[str, Work]:
+    return {
+        model.name: Work(computing_s=model.stats.computing_s, tokens=model.stats.generated_tokens)
+        for model in models
+        if model.stats is not None
+    }
 
 
 def order_of(cooling: Cooling, siblings: Mapping[str, str]) -> CoolingOrder:

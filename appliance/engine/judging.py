@@ -18,12 +18,12 @@ from typing import Final
 
 import numpy as np
 
+from appliance.engine.cores import compute_cores
 from appliance.engine.divergence import Comparison
 from appliance.engine.judged_file import LEAD_TOKENS, JudgedFile, open_file
 from appliance.engine.llama.kernels import kernels
 from appliance.engine.llama.library import initialise
 from appliance.engine.llama.threadpool import Threadpool
-from appliance.engine.cores import compute_cores
 from appliance.errors import InvalidRequest, ModelInvalid
 from appliance.hardware import cpu
 from appliance.wire.judge import Divergence, Figures, Judge, Judged, Step

@@ -1,6 +1,6 @@
 """What a board draws, and whether its supply or its firmware holds it back.
 
-Four sources, none of which every board has: rails (`rails`), the energy counter of a PC's processor (RAPL),
+Five sources, none of which every board has: rails (`rails`), the energy counter of a PC's processor (RAPL),
 the throttle word of a Raspberry Pi's firmware, and its under-voltage alarm. A value nobody measures is None
 with its reason; a power is never an estimate.
 """
@@ -45,6 +45,10 @@ class PowerReading:
     missing: str | None
     """Why there is no `input_watts`; None: there is."""
     energy_range_joules: float | None = None
+    supply_throttle_events: int | None = None
+    """Times the hardware of a Jetson has throttled itself for its supply since boot: under-voltage, average
+    and instantaneous over-current, added up, for their numbers differ from Xavier to Orin.
+    """
     reasons: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -71,6 +75,7 @@ def read(root: Root) -> PowerReading:
         frequency_capped=reasons.known("frequency_capped", flags["frequency_capped"]),
         is_throttled=reasons.known("is_throttled", flags["is_throttled"]),
         soft_limit=reasons.known("soft_limit", flags["soft_limit"]),
+        supply_throttle_events=reasons.known("supply_throttle_events", _supply_events(root)),
         reasons=reasons,
     )
 
@@ -97,6 +102,17 @@ def _flags(root: Root) -> dict[str, bool | Absent]:
             # Either source is enough: the driver sees what happened between two looks at the word.
             flags["under_voltage"] = alarm != 0 or flags["under_voltage"] is True
     return flags
+
+
+def _supply_events(root: Root) -> int | Absent:
+    for chip in chips(root, names=("soctherm_oc",)):
+        counts = [root.integer(path) for path in root.glob(f"{chip.path}/oc[1-9]_event_cnt")]
+        known = [count for count in counts if isinstance(count, int) and count >= 0]
+        if known:
+            return sum(known)
+        if counts and isinstance(counts[0], Absent):
+            return counts[0]
+    return Absent(path="", reason="only the chip of a Jetson counts them")
 
 
 def _energy(root: Root) -> tuple[float | Absent, float | Absent]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
+from appliance.thermal.energy import ModelEnergy
 from appliance.thermal.values import Cooling, ZoneMargin
 
 
@@ -23,6 +25,26 @@ class ZoneHealth:
             temperature_celsius=zone.temperature_celsius,
             limit_celsius=zone.limit_celsius,
             fault=zone.fault,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnergyHealth:
+    """What a model has used, as measured while it worked."""
+
+    model: str
+    joules: float
+    tokens: int
+    joules_per_token: float | None
+    """None: too little was measured."""
+
+    @classmethod
+    def of(cls, energy: ModelEnergy) -> Self:
+        return cls(
+            model=energy.model,
+            joules=round(energy.joules, 1),
+            tokens=energy.tokens,
+            joules_per_token=_rounded(energy.joules_per_token, 3),
         )
 
 
@@ -53,9 +75,13 @@ class CoolingHealth:
     looks: int
     look_cpu_s: float
     """CPU time of all looks."""
+    energy: tuple[EnergyHealth, ...] = ()
+    """Only where a sensor measures it."""
 
     @classmethod
-    def of(cls, cooling: Cooling, *, looks: int = 0, cpu_s: float = 0.0) -> Self:
+    def of(
+        cls, cooling: Cooling, *, looks: int = 0, cpu_s: float = 0.0, energy: Sequence[ModelEnergy] = ()
+    ) -> Self:
         limits = cooling.limits
         return cls(
             state=cooling.state.value,
@@ -75,6 +101,7 @@ class CoolingHealth:
             changes=cooling.changes,
             looks=looks,
             look_cpu_s=round(cpu_s, 4),
+            energy=tuple(EnergyHealth.of(model) for model in energy),
         )
 
 

@@ -1,7 +1,7 @@
-"""What the board tells of itself, as samples for `/metrics`: `outpost_board_*`.
+"""What the board tells of itself, as samples for `/metrics`: `outpost_board_*`. Temperatures and the input
+power are the governor's to tell.
 
-What is not known has no series. Zones, rails and fans of one name share a series: the highest value stands
-for all of them.
+What is not known has no series. Rails and fans of one name share a series: the highest value stands for all.
 """
 
 from __future__ import annotations
@@ -15,17 +15,14 @@ from appliance.telemetry.prometheus import Labels, Sample
 def hardware_samples(report: HardwareReport) -> list[Sample]:
     """Of one sample of the board."""
     found: dict[tuple[str, Labels], Sample] = {}
-    for one in (*_heat(report), *_power(report), *_memory(report), *_clocks(report)):
+    for one in (*_cooling(report), *_power(report), *_memory(report), *_clocks(report)):
         key = (one.name, one.labels)
         if key not in found or one.value > found[key].value:
             found[key] = one
     return sorted(found.values(), key=lambda one: one.name)  # those of one name stand together
 
 
-def _heat(report: HardwareReport) -> Iterator[Sample]:
-    for zone in report.thermal.zones:
-        labels = (("zone", zone.name),)
-        yield from _known("temperature_celsius", zone.temperature_celsius, "Of a zone of the board.", labels)
+def _cooling(report: HardwareReport) -> Iterator[Sample]:
     for device in report.thermal.cooling_devices:
         if device.is_throttle_alert and device.state is not None:
             yield _throttled(device.kind, on=device.is_throttling)
@@ -35,7 +32,6 @@ def _heat(report: HardwareReport) -> Iterator[Sample]:
 
 def _power(report: HardwareReport) -> Iterator[Sample]:
     power = report.power
-    yield from _known("input_watts", power.input_watts, "What the whole board takes.")
     for rail in power.rails:
         yield from _known("rail_watts", rail.power_watts, "What one rail takes.", (("rail", rail.name),))
     if power.energy_joules is not None:
@@ -43,6 +39,13 @@ def _power(report: HardwareReport) -> Iterator[Sample]:
             name="board_energy_joules_total",
             value=power.energy_joules,
             help="What the processor packages have used; wraps.",
+            kind="counter",
+        )
+    if power.supply_throttle_events is not None:
+        yield Sample(
+            name="board_supply_throttle_events_total",
+            value=power.supply_throttle_events,
+            help="Times the hardware has throttled itself for under-voltage or over-current.",
             kind="counter",
         )
     flags = {

@@ -18,7 +18,7 @@ _MOST_NAME: Final = 40
 def heat_samples(cooling: CoolingHealth | None) -> list[Sample]:
     if cooling is None:
         return []
-    return [*_choices(cooling), *_values(cooling), *_zones(cooling)]
+    return [*_choices(cooling), *_values(cooling), *_zones(cooling), *_energy(cooling)]
 
 
 def _choices(cooling: CoolingHealth) -> list[Sample]:
@@ -88,5 +88,31 @@ def _zones(cooling: CoolingHealth) -> list[Sample]:
                 help="1 while the sensor is not believed.",
             )
             for zone, labels in zones
+        ),
+    ]
+
+
+def _energy(cooling: CoolingHealth) -> list[Sample]:
+    told = [(model, (("model", model.model),)) for model in cooling.energy]
+    return [
+        *(
+            Sample(
+                name="model_energy_joules_total",
+                value=model.joules,
+                labels=labels,
+                kind="counter",
+                help="What the board used while the model computed, measured.",
+            )
+            for model, labels in told
+        ),
+        *(
+            Sample(
+                name="model_energy_tokens_total",
+                value=model.tokens,
+                labels=labels,
+                kind="counter",
+                help="Tokens generated with it.",
+            )
+            for model, labels in told
         ),
     ]

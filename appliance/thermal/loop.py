@@ -8,14 +8,16 @@ to see. A look reads some dozens of small files; what it costs is counted (`cpu_
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from appliance import log
 from appliance.hardware import power, thermal_zones
 from appliance.hardware.root import Root
+from appliance.thermal.energy import EnergyMeter, ModelEnergy, Work
 from appliance.thermal.governor import Governor
 from appliance.thermal.values import Cooling, CoolingState, EngineLimits, HeatPolicy, Look
 
@@ -25,6 +27,7 @@ _COMPATIBLE: Final = "sys/firmware/devicetree/base/compatible"
 _NOTHING_TO_SEE_S: Final = 10.0
 _LEAST_CHANGE: Final = 0.01
 """Of the duty: smaller steps are not worth a message."""
+_CAUSES_APART_S: Final = 60.0
 _JOIN_S: Final = 5.0
 
 
@@ -54,9 +57,10 @@ class ThermalLoop:
         *,
         on_cooling: Callable[[Cooling], None],
         is_busy: Callable[[], bool | None] = lambda: None,
+        work: Callable[[], Mapping[str, Work]] = dict,
         clock: Clock | None = None,
     ) -> None:
-        """`on_cooling` must not block. `clock`: the board's time."""
+        """`on_cooling` must not block. `work`: of the models that are loaded. `clock`: the board's time."""
         self.cooling = Cooling()
         """The last decision: frozen."""
         self.cpu_s = 0.0
@@ -66,8 +70,14 @@ class ThermalLoop:
         self._governor = Governor(policy)
         self._on_cooling = on_cooling
         self._is_busy = is_busy
+        self._work = work
+        self._energy = EnergyMeter()
+        self.energy: tuple[ModelEnergy, ...] = ()
+        """Of each model, where it is measured: frozen."""
         self._clock = clock or Clock()
         self._told = EngineLimits()
+        self._said = Cooling()
+        self._said_at_s = -math.inf
         self._is_stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="thermal", daemon=True)
 
@@ -100,16 +110,27 @@ class ThermalLoop:
             power=power.read(self._root),
             is_busy=self._is_busy(),
         )
-        before, after = self.cooling, self._governor.update(look)
+        after = self._governor.update(look)
+        self._energy.update(look.at_s, look.power, self._work())
+        self.energy = self._energy.models
+        self._journal(after, look.at_s)
         self.cooling = after
-        if after.state is not before.state or after.cause is not before.cause:
-            _tell(before, after)
         if _differ(self._told, after.limits):
             self._told = after.limits
             self._on_cooling(after)
         self.cpu_s += time.thread_time() - began_s
         self.looks += 1
         return after.next_look_s if _sees_anything(look) else _NOTHING_TO_SEE_S
+
+    def _journal(self, after: Cooling, at_s: float) -> None:
+        """A line for every change of the state; for the cause alone not every second, for two of them may
+        take turns.
+        """
+        said = self._said
+        is_other_cause = after.cause is not said.cause and at_s - self._said_at_s >= _CAUSES_APART_S
+        if after.state is not said.state or is_other_cause:
+            _tell(said, after)
+            self._said, self._said_at_s = after, at_s
 
 
 def _sees_anything(look: Look) -> bool:
@@ -131,8 +152,6 @@ def _without_duty(limits: EngineLimits) -> tuple[object, ...]:
 
 def _tell(before: Cooling, after: Cooling) -> None:
     """The canonical line of a change of the state or its cause."""
-    if before == Cooling() and after.state is CoolingState.NORMAL:
-        return  # the first look, and all is well
     say = _log.info if after.state is CoolingState.NORMAL else _log.warning
     say(
         "cooling_changed",

@@ -68,7 +68,7 @@ def test_what_does_not_fit_is_69_with_the_numbers_in_one_line(tmp_path: Path, ti
     ("arguments", "code"),
     [
         (["nothing"], 66),
-        (["x.gguf"], 74),
+        (["x.gguf"], 66),
         (["nothing", "--board", "toaster"], 65),
         (["nothing", "--ctx", "-1"], 64),
         (["nothing", "--min-ctx", "0"], 64),

@@ -5,6 +5,7 @@ figures are printed with `-s`.
 from __future__ import annotations
 
 import itertools
+import random
 
 import pytest
 
@@ -84,3 +85,49 @@ def test_a_cool_board_is_never_limited() -> None:
     run = governed(LARGE, minutes=20, load=lambda _: 0.3)
     assert run.states() == {"normal"}
     assert run.rate == pytest.approx(0.3)
+
+
+@pytest.mark.timeout(120)
+def test_boards_drawn_by_lot_keep_the_promise_too() -> None:
+    """Between idle and limit they have 18 K at least: where there is less, the kelvin that is kept free is
+    more than a twentieth of it.
+    """
+    chance, told = random.Random(4), list[str]()
+    while len(told) < 8:
+        board, noise_celsius = drawn(chance)
+        room = board.limit_celsius - board.ambient_celsius - board.kelvin_per_watt * board.idle_watts
+        full = board.kelvin_per_watt * (board.full_watts - board.idle_watts) + board.die_kelvin
+        if room < 18 or not 0.2 < room / full < 0.95:
+            continue
+        run, best = governed(board, noise_celsius=noise_celsius), best_constant_rate(board)
+        told.append(
+            f"R C = {board.time_constant_s:.0f} s, {room:.0f} K of room, noise {noise_celsius} K: "
+            f"{run.peak_celsius - board.limit_celsius:+.1f} K, {run.rate / best:.1%}, {run.changes} changes"
+        )
+        print(told[-1])
+        assert run.peak_celsius < board.limit_celsius
+        assert run.rate >= 0.95 * best
+        assert run.changes <= 6
+
+
+def drawn(chance: random.Random) -> tuple[Board, float]:
+    """Any board, and the noise of its sensor."""
+    resistance, time_constant_s = chance.uniform(1, 12), chance.choice([30, 60, 120, 240, 600])
+    limit, idle_kelvin, span = (
+        chance.choice([80.0, 85.0, 95.0, 99.0]),
+        chance.uniform(5, 25),
+        chance.uniform(20, 90),
+    )
+    board = Board(
+        name="drawn",
+        kelvin_per_watt=resistance,
+        joules_per_kelvin=time_constant_s / resistance,
+        idle_watts=idle_kelvin / resistance,
+        full_watts=(idle_kelvin + span) / resistance,
+        ambient_celsius=chance.uniform(10, 50),
+        trips=(("passive", limit), ("critical", limit + 15)),
+        limit_celsius=limit,
+        resolution_celsius=chance.choice([0.03, 0.5, 1.0]),
+        die_kelvin=chance.choice([0, 0, 4, 8]),
+    )
+    return board, chance.choice([0.05, 0.15, 0.3])

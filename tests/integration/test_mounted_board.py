@@ -106,7 +106,7 @@ def test_a_daemon_gives_a_model_the_slots_that_the_boards_memory_allows(tmp_path
             (runner,) = health(daemon)["runners"]
             slots[available_kib] = runner["n_seq_max"]
             metrics = daemon.get("/metrics")
-            assert 'outpost_board_temperature_celsius{zone="cpu"} 49.5\n' in metrics
+            assert 'outpost_board_rail_watts{rail="VDD_IN"} 5.588\n' in metrics
             assert f"outpost_board_memory_available_bytes {available_kib * 1024}\n" in metrics
             assert 'outpost_board_throttled{reason="gpu-throttle-alert"} 0\n' in metrics
             set_available(board, 12_345)

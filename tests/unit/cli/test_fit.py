@@ -191,8 +191,9 @@ def test_a_name_of_nothing_is_no_such_model(name: str, tmp_path: Path, board: st
 
 
 def test_a_file_that_is_not_there_is_no_name(tmp_path: Path, board: str) -> None:
-    with pytest.raises(Failure, match="no such file"):
+    with pytest.raises(Failure, match="no such file") as caught:
         main(asked(str(tmp_path / "x.gguf"), "--board", board))
+    assert caught.value.exit_code == Exit.NO_INPUT
 
 
 # ── the store ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -259,6 +260,19 @@ def test_this_machine_is_read_from_its_files(tmp_path: Path) -> None:
     machine = machine_of(None, Config(memory=MemorySettings(reserve_bytes=MIB)), tmp_path)
     assert (machine.name, machine.budget.bound) == (None, Bound.MEM_AVAILABLE)
     assert machine.budget.bytes == 7340032 * 1024 - MIB
+
+
+def test_a_cgroup_bounds_this_machine_and_its_cache_of_files_does_not_count(tmp_path: Path) -> None:
+    group = tmp_path / "sys/fs/cgroup/outpost"
+    group.mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/meminfo").write_text("MemTotal: 8388608 kB\nMemAvailable: 7340032 kB\n")
+    (tmp_path / "proc/self/cgroup").write_text("0::/outpost\n")
+    (group / "memory.max").write_text(f"{1024 * MIB}\n")
+    (group / "memory.current").write_text(f"{300 * MIB}\n")
+    (group / "memory.stat").write_text(f"inactive_file {200 * MIB}\nactive_file 0\n")
+    machine = machine_of(None, Config(memory=MemorySettings(reserve_bytes=MIB)), tmp_path)
+    assert (machine.budget.bound, machine.budget.bytes) == (Bound.CGROUP, (1024 - 100 - 1) * MIB)
 
 
 def test_a_machine_that_does_not_tell_its_memory_asks_for_a_board(tmp_path: Path) -> None:

@@ -103,3 +103,13 @@ def test_two_packages_are_added_and_no_wrap_is_told(tmp_path: Path) -> None:
     reading = power.read(tree(tmp_path, files))
     assert (reading.energy_joules, reading.energy_range_joules) == (1.5, None)
     assert reading.reasons["energy_range_joules"].endswith("wrap one by one")
+
+
+def test_events_of_the_supply_are_added_up(tmp_path: Path) -> None:
+    chip = "sys/class/hwmon/hwmon4"
+    files: dict[str, object] = {f"{chip}/name": "soctherm_oc", f"{chip}/oc1_throt_en": 1}
+    files |= {f"{chip}/oc1_event_cnt": 2, f"{chip}/oc2_event_cnt": "x", f"{chip}/oc3_event_cnt": 27390}
+    assert power.read(tree(tmp_path, files)).supply_throttle_events == 27392
+    lacking = power.read(tree(tmp_path / "pi", {"x": 1}))
+    assert lacking.supply_throttle_events is None
+    assert lacking.reasons["supply_throttle_events"] == "only the chip of a Jetson counts them"

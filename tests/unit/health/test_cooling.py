@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from appliance.health.cooling import CoolingHealth
 from appliance.health.rules import evaluate
+from appliance.thermal.energy import ModelEnergy
 from appliance.thermal.values import Cause, Cooling, CoolingState, EngineLimits, ZoneMargin
 from tests.fakes.fake_health import READY, report_with
 
@@ -36,3 +37,10 @@ def test_a_board_that_takes_no_request_is_not_ready() -> None:
 def test_one_that_is_only_slow_is_ready() -> None:
     paced = replace(HOT, state=CoolingState.PACED, limits=EngineLimits(duty=0.5))
     assert evaluate(replace(report_with(READY), cooling=CoolingHealth.of(paced))).is_ready
+
+
+def test_energy_per_token_is_told_or_unknown() -> None:
+    enough = ModelEnergy(model="a", joules=48.0, tokens=80, seconds=4.0)
+    little = ModelEnergy(model="b", joules=1.0, tokens=2, seconds=1.0)
+    told = CoolingHealth.of(Cooling(), energy=[enough, little]).energy
+    assert [(one.model, one.joules_per_token) for one in told] == [("a", 0.6), ("b", None)]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from appliance.health.cooling import CoolingHealth
 from appliance.telemetry.heat_metrics import heat_samples
+from appliance.thermal.energy import ModelEnergy
 from appliance.thermal.values import Cause, Cooling, CoolingState, EngineLimits, ZoneMargin
 
 PACED = Cooling(
@@ -55,3 +56,10 @@ def test_samples_of_one_name_stand_together() -> None:
     names = [sample.name for sample in heat_samples(CoolingHealth.of(PACED))]
     runs = [name for number, name in enumerate(names) if number == 0 or names[number - 1] != name]
     assert len(runs) == len(set(runs))
+
+
+def test_energy_is_told_of_models_that_were_measured() -> None:
+    used = ModelEnergy(model="m", joules=48.04, tokens=80, seconds=4.0)
+    samples = heat_samples(CoolingHealth.of(Cooling(), energy=[used]))
+    told = {one.name: one.value for one in samples if one.labels == (("model", "m"),)}
+    assert told == {"model_energy_joules_total": 48.0, "model_energy_tokens_total": 80}
