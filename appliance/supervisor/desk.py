@@ -10,6 +10,7 @@ import itertools
 from typing import Generic, Protocol, TypeVar
 
 from appliance.errors import (
+    DeadlineExceeded,
     ModelBroken,
     ModelInvalid,
     OutpostError,
@@ -19,8 +20,10 @@ from appliance.errors import (
 )
 from appliance.supervisor.history import FileStamp, GoLater, History, Refuse
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
-from appliance.supervisor.queue import FairQueue, ServiceTime
+from appliance.supervisor.queue import ServiceTime
 from appliance.supervisor.states import RunnerState, advance
+from appliance.supervisor.turn import Standing, Turn
+from appliance.supervisor.waiting_room import Line, WaitingRoom
 from appliance.wire.messages import ModelFacts
 
 _numbers = itertools.count(1)
@@ -32,10 +35,15 @@ R_contra = TypeVar("R_contra", contravariant=True)
 class Waiter(Protocol[R_contra]):
     """What the desk needs of a ticket (`ticket.Ticket`)."""
 
+    arrived_s: float | None
     granted_at_s: float
+    first_standing: Standing | None
+    standing: Standing | None
 
     @property
     def owner(self) -> str: ...
+    @property
+    def turn(self) -> Turn: ...
 
     def answer(self, answer: R_contra | OutpostError, /) -> None: ...
 
@@ -58,8 +66,15 @@ class Desk(Generic[R]):
     """One model. Owned by the supervisor thread."""
 
     def __init__(
-        self, spec: ModelSpec, *, queue: QueuePolicy, runners: RunnerPolicy, effects: Effects[R]
+        self,
+        spec: ModelSpec,
+        *,
+        queue: QueuePolicy,
+        runners: RunnerPolicy,
+        effects: Effects[R],
+        room: WaitingRoom[Waiter[R]] | None = None,
     ) -> None:
+        """`room`: where its line is a part of; None: one of its own."""
         self.spec = spec
         self.state = RunnerState.STOPPED if spec.broken is None else RunnerState.FAILED
         self.runner: R | None = None
@@ -77,7 +92,11 @@ class Desk(Generic[R]):
         """The file as last looked at."""
         self.facts: ModelFacts | None = None
         """Of the last successful load."""
-        self.waiting: FairQueue[Waiter[R]] = FairQueue(queue.max_running + queue.max_waiting)
+        if room is None:
+            room = WaitingRoom(
+                limit=queue.max_waiting, background_max_wait_s=queue.background_max_wait_s
+            )
+        self.waiting: Line[Waiter[R]] = room.line(self)
         self.leases: set[Waiter[R]] = set()
         self._queue = queue
         self._runners = runners
@@ -111,25 +130,46 @@ class Desk(Generic[R]):
             ticket.answer(ShuttingDown())
         elif self.spec.broken is not None:
             ticket.answer(ModelBroken(model=self.spec.name, reason=self.spec.broken))
-        elif self._has_room and not self.waiting and self.runner is not None:
-            self._grant(ticket, self.runner, now_s)
-        elif len(self.waiting) >= self._room_to_wait:
+        elif not self.waiting.push(ticket, now_s):
             ticket.answer(self._overloaded())
         else:
-            self.waiting.push(ticket.owner, ticket)
             self._proceed(now_s)
+            if ticket in self.waiting:
+                self.waiting.tell(now_s)
 
     def release(self, ticket: Waiter[R], now_s: float, *, succeeded: bool) -> None:
         """The end of a lease, or of the patience of one who waits. Unknown tickets (of a runner that is
         gone) are ignored.
         """
         self.changes += 1
-        if self.waiting.remove(ticket.owner, ticket) or ticket not in self.leases:
+        if self.waiting.remove(ticket) or ticket not in self.leases:
             return
         self.leases.discard(ticket)
         self._service.observe(now_s - ticket.granted_at_s)
         if succeeded:
             self.history = History()
+        self._proceed(now_s)
+
+    # ── wishes of the waiting room ─────────────────────────────────────────────────────────────────────────
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def free_leases(self) -> int:
+        return self._queue.max_running - len(self.leases)
+
+    def eta_s(self, position: int) -> float:
+        return self._service.eta_s(position=position, max_running=self._queue.max_running)
+
+    def displaced(self, guest: Waiter[R], /) -> None:
+        self.changes += 1
+        guest.answer(self._overloaded(is_displaced=True))
+
+    def look_again(self, now_s: float) -> None:
+        """What the room allows has changed (`WaitingRoom.is_background_held`)."""
+        self.changes += 1
         self._proceed(now_s)
 
     def retry_after_s(self) -> float:
@@ -168,11 +208,12 @@ class Desk(Generic[R]):
         error = fault or RunnerStartFailed(model=self.spec.name, reason="it ended by itself")
         self.history = self.history.after(error, now_s=now_s, stamp=self._look())
         if was_loading or self._closing:
-            self._refuse_all(error)
+            self._refuse_all(error, now_s)
         self._proceed(now_s)
 
     def tick(self, now_s: float) -> None:
-        """A timer that `wake_at_s` asked for."""
+        """A timer that `wake_at_s` asked for, or a deadline of one who waits."""
+        self._expire(now_s)
         if self.wake_at_s is not None and now_s >= self.wake_at_s:
             self.wake_at_s = None
             self.changes += 1
@@ -186,14 +227,14 @@ class Desk(Generic[R]):
         if self._closing:
             return
         self._closing = True
-        self._refuse_all(ShuttingDown())
+        self._refuse_all(ShuttingDown(), now_s)
         if self.state is RunnerState.READY:
             self.state = advance(self.state, RunnerState.DRAINING)
         self._proceed(now_s)
 
     def retire(self, now_s: float) -> list[Waiter[R]]:
         """It is no longer among the models: as `drain`, but those who wait are handed back, in turn."""
-        waiting = self.waiting.drain()
+        waiting = self.waiting.drain(now_s)
         self.drain(now_s)
         return waiting
 
@@ -211,11 +252,6 @@ class Desk(Generic[R]):
     # ── deciding ───────────────────────────────────────────────────────────────────────────────────────────
 
     @property
-    def _room_to_wait(self) -> int:
-        """Those who could run wait, too, while the model loads: leases that are free count as places."""
-        return self._queue.max_waiting + self._queue.max_running - len(self.leases)
-
-    @property
     def _has_room(self) -> bool:
         return self.state is RunnerState.READY and len(self.leases) < self._queue.max_running
 
@@ -228,8 +264,9 @@ class Desk(Generic[R]):
         if self._closing:  # 1
             self._wind_up()
             return
-        while self._has_room and self.waiting and self.runner is not None:  # 2
-            self._grant(self.waiting.pop(), self.runner, now_s)
+        self._expire(now_s)
+        while self._has_room and self.runner is not None and (ticket := self.waiting.pop(now_s)):  # 2
+            self._grant(ticket, self.runner, now_s)
         may_start = self.spec.broken is None and not self.is_held_back
         if may_start and (self.waiting or self.spec.preload) and not self.has_process:  # 3
             self._start(now_s)
@@ -249,7 +286,7 @@ class Desk(Generic[R]):
     def _start(self, now_s: float) -> None:
         verdict = self.history.verdict(self.spec.name, now_s=now_s, stamp=self._look(), policy=self._runners)
         if isinstance(verdict, Refuse):
-            self._refuse_all(verdict.error)
+            self._refuse_all(verdict.error, now_s)
             self.wake_at_s = verdict.until_s if self.spec.preload else None
         elif isinstance(verdict, GoLater):
             self.wake_at_s = verdict.at_s
@@ -264,13 +301,24 @@ class Desk(Generic[R]):
         self.leases.add(ticket)
         ticket.answer(runner)
 
-    def _refuse_all(self, error: OutpostError) -> None:
-        for ticket in self.waiting.drain():
+    def _refuse_all(self, error: OutpostError, now_s: float) -> None:
+        for ticket in self.waiting.drain(now_s):
             ticket.answer(error)
 
-    def _overloaded(self) -> Overloaded:
+    def _expire(self, now_s: float) -> None:
+        """Nobody is started whose deadline has come."""
+        for ticket in self.waiting.expire(now_s):
+            self.changes += 1
+            limit_s, retry_s = ticket.turn.deadline_s or 0.0, self.retry_after_s()
+            ticket.answer(DeadlineExceeded(limit_s=limit_s, retry_after_s=retry_s, is_begun=False))
+
+    def _overloaded(self, *, is_displaced: bool = False) -> Overloaded:
+        room = self.waiting.room
         return Overloaded(
-            waiting=len(self.waiting), limit=self._room_to_wait, retry_after_s=self.retry_after_s()
+            waiting=room.taken,
+            limit=room.limit,
+            retry_after_s=self.retry_after_s(),
+            is_displaced=is_displaced,
         )
 
     def _look(self) -> FileStamp | None:

@@ -23,14 +23,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
-from typing import TypeVar
 
 from appliance.errors import (
-    DeadlineExceeded,
-    ModelLoading,
-    ModelNotFound,
     OutpostError,
-    Overloaded,
     RunnerStartFailed,
     ShuttingDown,
 )
@@ -38,30 +33,26 @@ from appliance.log import logger
 from appliance.supervisor import preflight
 from appliance.supervisor.catalog import Catalog
 from appliance.supervisor.client import Runner
-from appliance.supervisor.desk import Desk
-from appliance.supervisor.faults import fresh
+from appliance.supervisor.desk import Desk, Waiter
+from appliance.supervisor.entrance import Caller, Entrance
 from appliance.supervisor.generation import RunningGeneration
 from appliance.supervisor.history import FileStamp
 from appliance.supervisor.inference import Call, ModelCard
 from appliance.supervisor.launch import launch
-from appliance.supervisor.mailbox import Mailbox
 from appliance.supervisor.names import Resolve, plain_key
-from appliance.supervisor.patience import Patience
+from appliance.supervisor.pending import PendingGeneration
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
 from appliance.supervisor.process import RUNNER_COMMAND
 from appliance.supervisor.spawner import Spawner
-from appliance.supervisor.states import RunnerState
 from appliance.supervisor.status import ModelStatus, Published
-from appliance.supervisor.ticket import Ticket
-from appliance.wire.messages import Accepted, Generate, Ready, Request, Result, SetLimits
+from appliance.supervisor.turn import QueueCounts, Turn, Waiting
+from appliance.supervisor.waiting_room import WaitingRoom
+from appliance.wire.messages import Accepted, Generate, Ready, Result, SetLimits
 
 _log = logger("supervisor")
 
 _SETTLE_S = 5.0
-_MAX_NAME = 256
-"""Characters of an unknown name that an answer repeats."""
 
-First = TypeVar("First", Accepted, Result)
 Event = Callable[[float], None]
 """Run on the loop thread with the monotonic time."""
 
@@ -92,6 +83,11 @@ class Supervisor:
         self._command = tuple(command)
         self._inbox: SimpleQueue[Event | None] = SimpleQueue()
         self._resolve = resolve
+        self._room: WaitingRoom[Waiter[Runner]] = WaitingRoom(
+            limit=queue.max_waiting, background_max_wait_s=queue.background_max_wait_s
+        )
+        self._counts = self._room.counts()
+        self._entrance = Entrance(self._room, self, queue)
         self._catalog: Catalog[Runner] = Catalog(make=self._desk, resolve=resolve)
         self._published: Mapping[str, Published] = {}
         self._in_use: frozenset[str] = frozenset()
@@ -113,7 +109,7 @@ class Supervisor:
     def find(self, model: str) -> ModelCard:
         published = self._published.get(self._resolve(model))
         if published is None:
-            raise self._not_found(model)
+            raise self._entrance.not_found(model)
         return published.card()
 
     def status(self) -> Sequence[ModelStatus]:
@@ -121,35 +117,48 @@ class Supervisor:
         now = time.monotonic()
         return [published.status(now) for published in self._published.values()]
 
+    def begin(
+        self,
+        model: str,
+        request: Generate,
+        *,
+        owner: str,
+        turn: Turn | None = None,
+        gone: Callable[[], bool] | None = None,
+    ) -> PendingGeneration:
+        pending = self._entrance.join(model, request, Accepted, caller=Caller(owner, turn, gone))
+        return PendingGeneration(pending)
+
     def generate(
-        self, model: str, request: Generate, *, owner: str, gone: Callable[[], bool] | None = None
+        self,
+        model: str,
+        request: Generate,
+        *,
+        owner: str,
+        turn: Turn | None = None,
+        gone: Callable[[], bool] | None = None,
     ) -> RunningGeneration:
-        patience = Patience(self._queue.patience_s, gone)
-        ticket, runner = self._acquire(model, owner, patience)
-        try:
-            mailbox, accepted = self._send(runner, request, Accepted, patience)
-        except BaseException:
-            self._release(ticket, succeeded=False)
-            raise
-        return RunningGeneration(
-            accepted=accepted,
-            mailbox=mailbox,
-            runner=runner,
-            release=lambda succeeded: self._release(ticket, succeeded=succeeded),
-        )
+        return self.begin(model, request, owner=owner, turn=turn, gone=gone).result()
 
     def call(
-        self, model: str, request: Call, *, owner: str, gone: Callable[[], bool] | None = None
+        self,
+        model: str,
+        request: Call,
+        *,
+        owner: str,
+        turn: Turn | None = None,
+        gone: Callable[[], bool] | None = None,
     ) -> Result:
-        patience = Patience(self._queue.patience_s, gone)
-        ticket, runner = self._acquire(model, owner, patience)
-        succeeded = False
-        try:
-            _, result = self._send(runner, request, Result, patience)
-            succeeded = True
-        finally:
-            self._release(ticket, succeeded=succeeded)
+        pending = self._entrance.join(model, request, Result, caller=Caller(owner, turn, gone))
+        result = pending.result()
+        pending.release(succeeded=True)
         return result
+
+    def waiting(self, *, owner: str | None = None) -> Sequence[Waiting]:
+        return self._entrance.waiting(owner)
+
+    def queue_counts(self) -> QueueCounts:
+        return self._counts
 
     # ── any thread: which models there are ─────────────────────────────────────────────────────────────────
 
@@ -184,7 +193,7 @@ class Supervisor:
             self._publish()
             is_done.set()
 
-        self._post(change)
+        self.post(change)
         if self._thread.is_alive():
             is_done.wait(_SETTLE_S)
 
@@ -196,12 +205,16 @@ class Supervisor:
 
     def apply_limits(self, limits: SetLimits) -> None:
         """To all runners there are now."""
-        self._post(lambda _: self._send_limits(limits))
+        self.post(lambda _: self._send_limits(limits))
+
+    def hold_background(self, *, is_held: bool) -> None:
+        """While it is held no background request begins; those that run go on, those that wait grow older."""
+        self.post(lambda now_s: self._hold_background(now_s, is_held=is_held))
 
     def beat(self, timeout_s: float) -> bool:
         """True when the loop thread answers within `timeout_s` (for the watchdog)."""
         answered = threading.Event()
-        self._post(lambda _: answered.set())
+        self.post(lambda _: answered.set())
         return answered.wait(timeout_s)
 
     def drain(self, timeout_s: float) -> bool:
@@ -211,76 +224,38 @@ class Supervisor:
         The spawner must be closed first, or a start that waits for the main thread is never answered.
         Blocks; idempotent.
         """
-        self._post(self._drain)
+        self.post(self._drain)
         is_over = self._over.wait(timeout_s)
         if not is_over:
-            self._post(self._halt)
+            self.post(self._halt)
             is_over = self._over.wait(self._policy.stop_timeout_s + 1.0)
         return is_over
 
     def halt(self) -> None:
         """End a drain that is under way at once. From any thread, also from a signal handler."""
-        self._post(self._halt)
+        self.post(self._halt)
 
     def close(self) -> None:
         """After `drain`: end the loop thread. A runner that is still there meets its PDEATHSIG."""
         self._inbox.put(None)
         self._thread.join(5.0)
 
-    # ── handler threads ────────────────────────────────────────────────────────────────────────────────────
+    # ── any thread: entrance.Loop ──────────────────────────────────────────────────────────────────────────
 
-    def _acquire(self, model: str, owner: str, patience: Patience) -> tuple[Ticket, Runner]:
-        ticket = Ticket(model=self._resolve(model), owner=owner)
-        self._post(lambda now_s: self._catalog.acquire(ticket.model, ticket, now_s, asked=model[:_MAX_NAME]))
-        try:
-            answer = patience.wait(ticket.wait)
-        except BaseException:
-            self._release(ticket, succeeded=False)
-            raise
-        if isinstance(answer, Runner):
-            return ticket, answer
-        if answer is not None:
-            raise fresh(answer)
-        self._release(ticket, succeeded=False)
-        raise self._impatient(ticket.model)
+    def post(self, event: Event) -> None:
+        self._inbox.put(event)
 
-    def _release(self, ticket: Ticket, *, succeeded: bool) -> None:
-        self._post(lambda now_s: self._catalog.release(ticket.model, ticket, now_s, succeeded=succeeded))
+    def picture(self) -> Mapping[str, Published]:
+        return self._published
 
-    def _send(
-        self, runner: Runner, request: Request, first: type[First], patience: Patience
-    ) -> tuple[Mailbox, First]:
-        """Send it and wait for the first answer, which is of the type `first` or an error."""
-        mailbox = runner.open(request)
-        try:
-            item = patience.wait(mailbox.take)
-        except BaseException:
-            runner.cancel(mailbox)
-            raise
-        if isinstance(item, first):
-            return mailbox, item
-        runner.cancel(mailbox)
-        raise DeadlineExceeded(limit_s=self._queue.patience_s)
+    def key_of(self, model: str) -> str:
+        return self._resolve(model)
 
-    def _not_found(self, model: str) -> ModelNotFound:
-        known = sorted(published.spec.name for published in self._published.values())
-        return ModelNotFound(model=model[:_MAX_NAME], available=known)
-
-    def _impatient(self, key: str) -> OutpostError:
-        published = self._published.get(key)
-        if published is None:
-            return self._not_found(key)
-        if published.state is RunnerState.READY:
-            waiting = published.waiting
-            return Overloaded(
-                waiting=waiting, limit=self._queue.max_waiting, retry_after_s=published.retry_after_s
-            )
-        return ModelLoading(model=published.spec.name, waited_s=self._queue.patience_s, retry_after_s=5.0)
+    @property
+    def catalog(self) -> Catalog[Runner]:
+        return self._catalog
 
     # ── the loop thread ────────────────────────────────────────────────────────────────────────────────────
-
-    def _post(self, event: Event) -> None:
-        self._inbox.put(event)
 
     def _run(self) -> None:
         while True:
@@ -301,7 +276,10 @@ class Supervisor:
                 self._over.set()
 
     def _until_next_timer(self) -> float | None:
-        times = [desk.wake_at_s for desk in self._catalog if desk.wake_at_s is not None]
+        wishes = (
+            wish_s for desk in self._catalog for wish_s in (desk.wake_at_s, desk.waiting.next_deadline_s)
+        )
+        times = [wish_s for wish_s in wishes if wish_s is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _publish(self) -> None:
@@ -314,6 +292,7 @@ class Supervisor:
             key: before[key] if key in before and before[key].is_still(desk) else Published.of(desk)
             for key, desk in self._catalog.desks.items()
         }
+        self._counts = self._room.counts()
         in_use = frozenset(file for desk in self._catalog if desk.has_process for file in desk.spec.files)
         let_go, self._in_use = self._in_use - in_use, in_use
         if let_go and not let_go <= self._files():
@@ -330,7 +309,12 @@ class Supervisor:
         self._catalog.halt()
 
     def _desk(self, spec: ModelSpec) -> Desk[Runner]:
-        return Desk(spec, queue=self._queue, runners=self._policy, effects=self)
+        return Desk(spec, queue=self._queue, runners=self._policy, effects=self, room=self._room)
+
+    def _hold_background(self, now_s: float, *, is_held: bool) -> None:
+        self._room.is_background_held = is_held
+        for desk in self._catalog:
+            desk.look_again(now_s)
 
     def _send_limits(self, limits: SetLimits) -> None:
         for desk in self._catalog:
@@ -361,10 +345,10 @@ class Supervisor:
         except Exception as error:  # noqa: BLE001  # top of a job: the desk must get its answer
             fault = RunnerStartFailed(model=spec.name, reason=f"{type(error).__name__}: {error}")
         else:
-            self._post(lambda _: desk.started(runner))
+            self.post(lambda _: desk.started(runner))
             runner.start()
             return
-        self._post(lambda now_s: desk.gone(None, fault, now_s))
+        self.post(lambda now_s: desk.gone(None, fault, now_s))
 
     def _launch(self, desk: Desk[Runner], spec: ModelSpec, *, is_open: bool) -> Runner:
         """The callbacks come on the runner's reader thread."""
@@ -372,10 +356,10 @@ class Supervisor:
             raise ShuttingDown
 
         def on_ready(runner: Runner, ready: Ready) -> None:
-            self._post(lambda now_s: desk.ready(runner, ready.facts, now_s))
+            self.post(lambda now_s: desk.ready(runner, ready.facts, now_s))
 
         def on_gone(runner: Runner, fault: OutpostError | None) -> None:
-            self._post(lambda now_s: desk.gone(runner, fault, now_s))
+            self.post(lambda now_s: desk.gone(runner, fault, now_s))
 
         runner = launch(spec, policy=self._policy, command=self._command, on_ready=on_ready, on_gone=on_gone)
         _log.info("runner_started", runner=spec.name, pid=runner.pid)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from appliance.errors import ClientGone, ModelNotFound, Overloaded
 from appliance.supervisor.inference import Call, Generation, ModelCard
 from appliance.supervisor.policy import ModelDefaults
+from appliance.supervisor.turn import Standing, Turn, Waiting
 from appliance.wire.messages import (
     Accepted,
     ApplyTemplate,
@@ -112,6 +113,29 @@ class FakeGeneration:
             self._lines[self._taken] = Silence(line.seconds - timeout_s)
 
 
+class FakePending:
+    """Used by one thread, as the real one."""
+
+    def __init__(self, inference: FakeInference, generate: Callable[[], Generation]) -> None:
+        self._inference = inference
+        self._generate = generate
+        self.is_closed = False
+        inference.pending.append(self)
+
+    def next(self, timeout_s: float) -> Generation | None:
+        if not self._inference.queue.wait(timeout_s):
+            return None
+        if self._inference.refuse_later is not None:
+            raise self._inference.refuse_later
+        return self._generate()
+
+    def standing(self) -> Standing | None:
+        return self._inference.standing
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
 @dataclass
 class FakeInference:
     """Any thread. `capacity` None: never full. `queue` cleared: requests wait for it before `Accepted`."""
@@ -128,7 +152,16 @@ class FakeInference:
     requests: list[Generate] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     owners: list[str] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    line: list[Waiting] = field(default_factory=list)
+    """What `waiting` shows."""
+    standing: Standing | None = None
+    """Told to all who wait."""
+    waited_s: float = 0.0
+    refuse_later: Exception | None = None
+    """Raised to who has begun to wait, once `queue` is set."""
     generations: list[FakeGeneration] = field(default_factory=list)
+    pending: list[FakePending] = field(default_factory=list)
     gone: int = 0
     """Clients that left while they were queued."""
 
@@ -164,10 +197,33 @@ class FakeInference:
         self._check_name(model)
         return self.models()[0]
 
+    def begin(
+        self,
+        model: str,
+        request: Generate,
+        *,
+        owner: str,
+        turn: Turn | None = None,
+        gone: Callable[[], bool] | None = None,
+    ) -> FakePending:
+        """In line until `queue` is set; then as `generate`."""
+        self._check(model)
+        return FakePending(self, lambda: self.generate(model, request, owner=owner, turn=turn, gone=gone))
+
+    def waiting(self, *, owner: str | None = None) -> Sequence[Waiting]:
+        return [shown for shown in self.line if owner in {None, shown.owner}]
+
     def generate(
-        self, model: str, request: Generate, *, owner: str, gone: Callable[[], bool] | None = None
+        self,
+        model: str,
+        request: Generate,
+        *,
+        owner: str,
+        turn: Turn | None = None,
+        gone: Callable[[], bool] | None = None,
     ) -> Generation:
         self._check(model)
+        self._note(turn)
         with self._lock:
             self.requests.append(request)
             self.owners.append(owner)
@@ -186,9 +242,16 @@ class FakeInference:
         return generation
 
     def call(
-        self, model: str, request: Call, *, owner: str, gone: Callable[[], bool] | None = None
+        self,
+        model: str,
+        request: Call,
+        *,
+        owner: str,
+        turn: Turn | None = None,
+        gone: Callable[[], bool] | None = None,
     ) -> Result:
         self._check(model)
+        self._note(turn)
         with self._lock:
             self.calls.append(request)
         match request:
@@ -211,6 +274,12 @@ class FakeInference:
     def running(self) -> int:
         with self._lock:
             return self._running
+
+    def _note(self, turn: Turn | None) -> None:
+        """Who waits hears of it as from the real one."""
+        if turn is not None:
+            self.turns.append(turn)
+            turn.arrived_at, turn.waited_s = self.standing, self.waited_s
 
     def _check(self, model: str) -> None:
         if self.refuse is not None:
