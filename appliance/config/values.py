@@ -28,7 +28,7 @@ Pooling = Literal["none", "mean", "cls", "last", "rank"]
 SandboxWish = Literal["auto", "strict", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
-KeyScope = Literal["inference", "models:read", "models:write", "metrics"]
+KeyScope = Literal["inference", "models:read", "models:write", "metrics", "admin"]
 """`access.scopes.Scope` as the file writes it; a test compares the two."""
 
 

@@ -38,6 +38,7 @@ from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.supervisor import Supervisor
 from appliance.telemetry.engine_metrics import engine_samples
 from appliance.telemetry.prometheus import Prometheus
+from appliance.telemetry.queue_metrics import queue_samples
 from appliance.telemetry.store_metrics import store_samples
 
 _log = log.logger("daemon")
@@ -98,6 +99,7 @@ class Daemon:
             self._supervisor,
             sources=[
                 lambda: engine_samples(self._supervisor.status()),
+                lambda: queue_samples(self._supervisor.queue_counts()),
                 lambda: store_samples(store_health(self._store)),
             ],
         )

@@ -93,9 +93,7 @@ class Desk(Generic[R]):
         self.facts: ModelFacts | None = None
         """Of the last successful load."""
         if room is None:
-            room = WaitingRoom(
-                limit=queue.max_waiting, background_max_wait_s=queue.background_max_wait_s
-            )
+            room = WaitingRoom(limit=queue.max_waiting, background_max_wait_s=queue.background_max_wait_s)
         self.waiting: Line[Waiter[R]] = room.line(self)
         self.leases: set[Waiter[R]] = set()
         self._queue = queue
@@ -160,7 +158,9 @@ class Desk(Generic[R]):
     def free_leases(self) -> int:
         return self._queue.max_running - len(self.leases)
 
-    def eta_s(self, position: int) -> float:
+    def eta_s(self, position: int) -> float | None:
+        if self.state is not RunnerState.READY:
+            return None
         return self._service.eta_s(position=position, max_running=self._queue.max_running)
 
     def displaced(self, guest: Waiter[R], /) -> None:

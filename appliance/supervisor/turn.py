@@ -22,7 +22,7 @@ class Standing:
     position: int
     """1: the next."""
     eta_s: float | None
-    """Until its turn, guessed; None: nobody can tell (it is held back)."""
+    """Until its turn, guessed; None: nobody can tell (its model is not loaded yet, or it is held back)."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,7 +38,12 @@ class Turn:
     arrived_at: Standing | None = field(default=None, init=False)
     """Where it stood when it came; None: it did not wait."""
     waited_s: float | None = field(default=None, init=False)
-    """Until its turn; None: it was not its turn (yet)."""
+    """Until its turn, or until it was sent away; None: not yet."""
+
+    def another(self, *, after_s: float = 0.0) -> Turn:
+        """For one more part of the same request, so long after it came."""
+        left_s = None if self.deadline_s is None else max(0.0, self.deadline_s - after_s)
+        return Turn(priority=self.priority, deadline_s=left_s, request_id=self.request_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,7 +56,8 @@ class Host(Protocol[G_contra]):
     def free_leases(self) -> int:
         """Not taken, whether its runner is ready or not."""
 
-    def eta_s(self, position: int) -> float: ...
+    def eta_s(self, position: int) -> float | None:
+        """Of the one at `position` of the line, 1 being the next; None: nobody can tell."""
 
     def displaced(self, guest: G_contra, /) -> None:
         """It is out of the line and must be told."""

@@ -119,10 +119,14 @@ class FakePending:
     def __init__(self, inference: FakeInference, generate: Callable[[], Generation]) -> None:
         self._inference = inference
         self._generate = generate
+        self._looks = inference.looks
         self.is_closed = False
         inference.pending.append(self)
 
     def next(self, timeout_s: float) -> Generation | None:
+        if self._looks > 0:
+            self._looks -= 1
+            return None
         if not self._inference.queue.wait(timeout_s):
             return None
         if self._inference.refuse_later is not None:
@@ -158,8 +162,10 @@ class FakeInference:
     standing: Standing | None = None
     """Told to all who wait."""
     waited_s: float = 0.0
+    looks: int = 0
+    """So often `Pending.next` has nothing to say, at once."""
     refuse_later: Exception | None = None
-    """Raised to who has begun to wait, once `queue` is set."""
+    """Raised to who has begun to wait, after `looks`, and once `queue` is set."""
     generations: list[FakeGeneration] = field(default_factory=list)
     pending: list[FakePending] = field(default_factory=list)
     gone: int = 0

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import falcon
 import pydantic
 
-from appliance.api import json_body
+from appliance.api import json_body, turns
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import Exchange
 from appliance.api.openai.chunks import encode
@@ -24,8 +24,13 @@ class Endpoint:
         self._limits = limits
 
     def _body(self, kind: type[Body], req: falcon.Request, exchange: Exchange) -> Body:
-        """The body of `req`, checked. Raises InvalidRequest, Unsupported, BodyTooLarge, or falcon's 415."""
-        return validated(kind, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange)
+        """The body of `req`, checked; what its headers wish of the queue is noted. Raises InvalidRequest,
+        Unsupported, BodyTooLarge, or falcon's 415.
+        """
+        body = validated(kind, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange)
+        tier = getattr(body, "service_tier", None)
+        turns.note(req, exchange, most_s=self._limits.request_timeout_s, tier=tier)
+        return body
 
 
 def reply(resp: falcon.Response, told: dict[str, Any]) -> None:

@@ -176,7 +176,7 @@ def test_to_ask_for_the_order_changes_nothing_of_what_follows(story: list[Act]) 
 @given(acts, st.booleans())
 def test_the_order_told_while_background_is_held_is_that_of_the_items_that_are_served(
     story: list[Act],
-    held: bool,  # noqa: FBT001 - hypothesis's form
+    held: bool,
 ) -> None:
     queue, now_s, _ = played(story)
     told = [entry.item for entry in queue.order(now_s, is_background_held=held)]

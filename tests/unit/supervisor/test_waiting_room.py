@@ -6,7 +6,6 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,9 +53,7 @@ class Scene:
     def __init__(self, limit: int, *guests: str) -> None:
         self.room: WaitingRoom[Guest] = WaitingRoom(limit=limit)
         self.hosts = {name: Host(name) for name in "mn"}
-        self.lines: dict[str, Line[Guest]] = {
-            name: self.room.line(host) for name, host in self.hosts.items()
-        }
+        self.lines: dict[str, Line[Guest]] = {name: self.room.line(host) for name, host in self.hosts.items()}
         for guest in guests:
             assert self.come(guest)
 
@@ -295,12 +292,12 @@ class Record:
     passed: int = 0
 
 
-def test_ten_thousand_jobs_through_a_full_room(record_property: pytest.RecordProperty) -> None:
+def test_ten_thousand_jobs_through_a_full_room() -> None:
     """Two models; a key that floods, three that are busy, one with background only that would starve
     without ageing. Somewhat more comes than is served. The bound is never passed, what is served is what
     was foretold, and nobody in a line waits longer than the rule allows.
     """
-    chance = random.Random(4)  # noqa: S311 - a repeatable story
+    chance = random.Random(4)
     scene = Scene(LIMIT)
     records: dict[Guest, Record] = {}
     ended: Counter[str] = Counter()
@@ -314,9 +311,9 @@ def test_ten_thousand_jobs_through_a_full_room(record_property: pytest.RecordPro
             number += 1
         fullest = max(fullest, scene.room.taken)
         for line in scene.lines.values():
-            foretold = line.order(now_s)[:1] if number % 8 == 0 else None
+            foretold = [entry.item for entry in line.order(now_s)[:1]] if number % 8 == 0 else None
             guest = line.pop(now_s)
-            assert foretold is None or [guest] == ([entry.item for entry in foretold] or [None])
+            assert foretold is None or foretold == ([] if guest is None else [guest])
             if guest is None:
                 continue
             ended[guest.owner] += 1
@@ -330,7 +327,6 @@ def test_ten_thousand_jobs_through_a_full_room(record_property: pytest.RecordPro
     assert served + ended["refused"] + told == number
     assert fullest == LIMIT
     assert ended["b"] > 300, "background was starved"
-    record_property("worst_wait_of_allowed", round(closest, 3))
     print(f"served {dict(ended)}, displaced {told}, the worst wait was {closest:.2f} of what is allowed")
 
 
