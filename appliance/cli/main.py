@@ -33,12 +33,13 @@ _MODULES: Final = {
     "verify": "appliance.cli.verify",
     "gc": "appliance.cli.gc",
     "ps": "appliance.cli.ps",
+    "queue": "appliance.cli.queue",
     "bench": "appliance.cli.bench",
     "health": "appliance.cli.health",
     "version": "appliance.cli.version",
 }
 
-_SHORT: Final = frozenset({"show", "list", "cp", "rm", "ps", "health", "version"})
+_SHORT: Final = frozenset({"show", "list", "cp", "rm", "ps", "queue", "health", "version"})
 """They end before there is garbage worth looking for."""
 
 
