@@ -8,7 +8,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 TESTS ?=
 
-.PHONY: help run stop test unit lint check crash fix bench bench-store docs lock clean
+.PHONY: help run stop test unit lint check crash hil fix bench bench-store docs lock clean
 
 help: ## print this help
 	@echo "Outpost: language models on this machine, with no internet. Targets:"
@@ -42,6 +42,10 @@ check: lint ## all of lint, and the unit tests: about a minute
 crash: ## prove that a power cut loses nothing of the model store
 	@$(START) setup
 	@$(BIN)/pytest -m crash $(or $(TESTS),tests/crash)
+
+hil: ## read the board this runs on and hold it to the contract (OUTPOST_ROOT=DIR: a captured one)
+	@$(START) tools
+	@$(BIN)/pytest -m hil $(or $(TESTS),hil)
 
 fix: ## format, and repair what the linter can
 	@$(START) tools

@@ -18,9 +18,9 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("outpost")
 
 _HERE: Final = Path(__file__).parent
-_LAYERS: Final[tuple[str, ...]] = ("unit", "integration", "e2e", "bench")
-"""Folders below tests/, fastest first. All but `unit` are markers too."""
-_TIMEOUT_S: Final = {"unit": 10, "integration": 60, "e2e": 300, "bench": 3600}
+_LAYERS: Final[tuple[str, ...]] = ("unit", "hil", "integration", "e2e", "bench")
+"""Folders below tests/, fastest first, and `hil`, which is beside it. All but `unit` are markers too."""
+_TIMEOUT_S: Final = {"unit": 10, "hil": 60, "integration": 60, "e2e": 300, "bench": 3600}
 _THREAD_GRACE_S: Final = 5.0
 _NOT_OURS: Final = ("pytest_timeout", "tqdm_monitor")
 
@@ -76,5 +76,7 @@ def _layer_of(item: pytest.Item) -> str:
     for layer in reversed(_LAYERS[1:]):
         if item.get_closest_marker(layer) is not None:
             return layer
+    if not item.path.is_relative_to(_HERE):
+        return "hil"
     folder = str(item.path.relative_to(_HERE).parts[0])
     return folder if folder in _LAYERS else "unit"

@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
+from tests.fakes.memory_bound import MemoryBound
+
 STARTER: Final = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / (
     "outpost/models/SmolLM2-135M-Instruct-Q4_1.gguf"
 )
@@ -35,8 +37,16 @@ class DaemonFailed(Exception):
 class Daemon:
     """One daemon process and everything it wrote, below `directory`. Owned by the thread that starts it."""
 
-    def __init__(self, directory: Path, *, models: Mapping[str, Path], config: str = "") -> None:
-        """`config`: TOML text of further settings."""
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        models: Mapping[str, Path],
+        config: str = "",
+        bound: MemoryBound | None = None,
+    ) -> None:
+        """`config`: TOML text of further settings. `bound`: on the memory of it and all its children."""
+        self._bound = bound
         self._directory = directory
         self._models = models
         self._config = config
@@ -65,7 +75,24 @@ class Daemon:
         command = [str(outpost), "serve", "--listen", "127.0.0.1:0", "--data", str(self.data)]
         for name, path in self._models.items():
             command += ["--model", f"{name}={path}"]
-        return [*command, "--config", str(self._directory / "outpost.toml")]
+        bound = self._bound.command if self._bound is not None else []
+        return [*bound, *command, "--config", str(self._config_path)]
+
+    @property
+    def _command_on_board(self) -> list[str]:
+        """On a simulated one; the models are in the configuration."""
+        assert self._bound is not None
+        program = Path(__file__).parent / "fakes" / "daemon_on_board.py"
+        places = (self._bound.sysroot, self._config_path, self.data)
+        return [sys.executable, str(program), *map(str, places)]
+
+    @property
+    def _config_path(self) -> Path:
+        return self._directory / "outpost.toml"
+
+    @property
+    def _is_simulated(self) -> bool:
+        return self._bound is not None and self._bound.sysroot != Path("/")
 
     @property
     def address(self) -> tuple[str, int]:
@@ -81,9 +108,18 @@ class Daemon:
     def start(self) -> None:
         """Returns when the daemon serves. Raises DaemonFailed."""
         self._directory.mkdir(parents=True, exist_ok=True)
-        (self._directory / "outpost.toml").write_text(self._config)
+        named = "".join(f'"{name}" = "{path}"\n' for name, path in self._models.items())
+        models = f"\n[models]\n{named}" if self._is_simulated else ""
+        self._config_path.write_text(self._config + models)
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            self._process = subprocess.Popen(
+                self._command_on_board if self._is_simulated else self.command,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+        if self._bound is not None:
+            self._bound.started(self._process.pid)
         deadline = time.monotonic() + _START_TIMEOUT_S
         while not self._serves():
             if self._process.poll() is not None:

@@ -21,6 +21,7 @@ from appliance.api.openai.tokens import DetokenizeTokens, TokenizeText
 from appliance.api.places import PlacesMiddleware
 from appliance.api.queue import Queue
 from appliance.api.registry import ReadableLayout, Registry, RegistryRoot
+from appliance.api.residency import Load, Unload
 from appliance.api.route_scopes import require_complete
 from appliance.api.store import StoredModel, StoredModels, StoreOperations
 from appliance.store.verbs import StoreVerbs
@@ -76,6 +77,8 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     add("/v1/queue", Queue(inference, ring))
     add("/v1/models", Models(inference))
     add("/v1/models/{model:path}", Model(inference))
+    add("/outpost/v1/load", Load(calls, limits))
+    add("/outpost/v1/unload", Unload(calls, limits))
     add("/tokenize", TokenizeText(calls, limits))
     add("/detokenize", DetokenizeTokens(calls, limits))
     add("/healthz", health.Health(report))

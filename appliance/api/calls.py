@@ -48,9 +48,15 @@ class Calls:
         gets.
         """
         self.find(exchange, model)
+        model = self._stand_in(exchange, model)
         with exchange.waiting():
             generation = self._inference.generate(
-                model, request, owner=exchange.owner, turn=exchange.turn, gone=exchange.gone
+                model,
+                request,
+                owner=exchange.owner,
+                turn=exchange.turn,
+                gone=exchange.gone,
+                keep_alive_s=exchange.keep_alive_s,
             )
         exchange.mark_accepted(generation.accepted)
         return generation
@@ -58,15 +64,45 @@ class Calls:
     def begin(self, exchange: Exchange, model: str, request: Generate) -> Awaited:
         """The same for who wants to hear where he stands: blocks for a moment only."""
         self.find(exchange, model)
+        model = self._stand_in(exchange, model)
         with exchange.waiting():
             pending = self._inference.begin(
-                model, request, owner=exchange.owner, turn=exchange.turn, gone=exchange.gone
+                model,
+                request,
+                owner=exchange.owner,
+                turn=exchange.turn,
+                gone=exchange.gone,
+                keep_alive_s=exchange.keep_alive_s,
             )
             return Awaited(pending, exchange)
+
+    def load(self, exchange: Exchange, model: str) -> ModelCard:
+        """Blocks until the model is ready."""
+        self.find(exchange, model)
+        with exchange.waiting():
+            return self._inference.load(
+                model, owner=exchange.owner, gone=exchange.gone, keep_alive_s=exchange.keep_alive_s
+            )
+
+    def _stand_in(self, exchange: Exchange, model: str) -> str:
+        """While it is too hot for a model, its smaller sibling, where the operator allows one; and it is
+        said.
+        """
+        sibling = self._inference.stand_in(model)
+        if sibling is None:
+            return model
+        exchange.warn(f"it is too hot for {exchange.model}: answered by {sibling}")
+        exchange.model = sibling
+        return sibling
 
     def call(self, exchange: Exchange, model: str, request: Call) -> Result:
         self.find(exchange, model)
         with exchange.waiting():
             return self._inference.call(
-                model, request, owner=exchange.owner, turn=exchange.turn, gone=exchange.gone
+                model,
+                request,
+                owner=exchange.owner,
+                turn=exchange.turn,
+                gone=exchange.gone,
+                keep_alive_s=exchange.keep_alive_s,
             )

@@ -49,6 +49,7 @@ class Exchange:
         "finish_reason",
         "gone",
         "is_stream",
+        "keep_alive_s",
         "method",
         "model",
         "on_end",
@@ -77,6 +78,8 @@ class Exchange:
         self.scope = ""
         """Within which prefixes are reused."""
         self.model: str | None = None
+        self.keep_alive_s: float | None = None
+        """How long its model stays in memory afterwards; None: as long as configured."""
         self.accepted: Accepted | None = None
         self.usage: Usage | None = None
         self.finish_reason: str | None = None

@@ -53,7 +53,9 @@ class Readiness:
             for runner in report.runners
         ]
         status = "ready" if verdict.is_ready else "not ready"
-        told = {"status": status, "reasons": verdict.reasons, "models": models}
+        told: dict[str, Any] = {"status": status, "reasons": verdict.reasons, "models": models}
+        if report.cooling is not None:
+            told["cooling"] = msgspec.to_builtins(report.cooling)
         _answer(resp, told, is_well=verdict.is_ready)
 
 

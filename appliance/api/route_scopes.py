@@ -26,6 +26,8 @@ _READ: Final[Needed] = frozenset({Scope.MODELS_READ})
 _WRITE: Final[Needed] = frozenset({Scope.MODELS_WRITE})
 _QUEUE: Final[Needed] = frozenset({Scope.INFERENCE, Scope.ADMIN})
 """Who may ask a model sees what he asked; `queue.py` shows everything to `admin` only."""
+_MEMORY: Final[Needed] = frozenset({Scope.MODELS_WRITE, Scope.INFERENCE})
+"""Who may ask a model can load it by asking, and put it out by a `keep_alive` of 0."""
 _METRICS: Final[Needed] = frozenset({Scope.METRICS, Scope.INFERENCE})
 """Who may ask a model can measure how busy it is anyway; who counts need not be able to ask."""
 
@@ -45,6 +47,8 @@ TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/outpost/v1/models": {"GET": _READ},
     "/outpost/v1/models/{name:path}": {"GET": _READ},
     "/outpost/v1/operations": {"POST": _WRITE},
+    "/outpost/v1/load": {"POST": _MEMORY},
+    "/outpost/v1/unload": {"POST": _MEMORY},
     "/v2/": {"GET": _READ},
     "/v2/{rest:path}": {"GET": _READ, "HEAD": _READ},
 }

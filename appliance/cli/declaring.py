@@ -13,6 +13,7 @@ from appliance.cli.terminal import columns
 _TEXT_WIDTH: Final = 96
 
 MOST_GRACE_S: Final = 3600.0
+MOST_KL: Final = 100.0
 """`store.kept.PROTECTED_S`, without loading the store for it; a test compares."""
 
 
@@ -150,8 +151,23 @@ def grace(text: str) -> float:
     return value
 
 
-def _number(text: str) -> float:
+def divergence(text: str) -> float:
+    value = _number(text, "a number of nats")
+    if not 0 <= value <= MOST_KL:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {MOST_KL:.0f} nats")
+    return value
+
+
+def words(text: str) -> tuple[str, ...]:
+    """Separated by commas."""
+    found = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not found:
+        raise argparse.ArgumentTypeError("nothing is named")
+    return found
+
+
+def _number(text: str, meaning: str = "a number of seconds") -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds") from error
+        raise argparse.ArgumentTypeError(f"'{text}' is not {meaning}") from error

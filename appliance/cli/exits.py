@@ -67,6 +67,8 @@ class Failure(Exception):
 
 _BY_CODE: Final[dict[str, Exit]] = {
     "context_length_exceeded": Exit.DATA,
+    "invalid_value": Exit.DATA,
+    "unsupported": Exit.DATA,
     "model_not_found": Exit.NO_INPUT,
     "invalid_api_key": Exit.NOT_ALLOWED,
     "model_not_allowed": Exit.NOT_ALLOWED,
@@ -76,6 +78,7 @@ _BY_CODE: Final[dict[str, Exit]] = {
     "insufficient_quota": Exit.NOT_ALLOWED,
     "overloaded": Exit.TEMPORARY,
     "model_loading": Exit.TEMPORARY,
+    "machine_busy": Exit.TEMPORARY,
     "shutting_down": Exit.TEMPORARY,
     "insufficient_memory": Exit.UNAVAILABLE,
     "invalid_reference": Exit.DATA,

@@ -9,6 +9,7 @@ import json
 from typing import Any
 
 from appliance.cli.connect import client_of
+from appliance.cli.cooling import cooling_line
 from appliance.cli.exits import Exit
 from appliance.cli.terminal import printable
 
@@ -28,6 +29,8 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"{client.target.url}: {'ready' if is_ready else 'not ready'}")
         for reason in why:
             print(f"  {printable(reason)}")
+        if (line := cooling_line(answer.body)) is not None:
+            print(f"  {line}")
     return Exit.OK if is_ready else Exit.UNAVAILABLE
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from appliance.cli import terminal
 from appliance.cli.exits import GET_A_MODEL, Exit
+from appliance.cli.layouts import about_layout
 from appliance.cli.store_door import listed
 
 HEADER: Final = ("NAME", "ID", "SIZE", "UNIQUE", "MODIFIED")
@@ -42,4 +43,9 @@ def table(models: list[dict[str, Any]], *, now_s: float) -> str:
         for model in models
         if model.get("broken")
     ]
-    return "\n".join([terminal.table(HEADER, rows), *reasons])
+    layouts = [
+        line
+        for model in models
+        for line in about_layout(str(model.get("name")), model.get("optimized"), model.get("hint"))
+    ]
+    return "\n".join([terminal.table(HEADER, rows), *reasons, *layouts])

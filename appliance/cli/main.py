@@ -28,18 +28,26 @@ _MODULES: Final = {
     "export": "appliance.cli.export",
     "show": "appliance.cli.show",
     "list": "appliance.cli.listing",
+    "optimize": "appliance.cli.optimize",
     "cp": "appliance.cli.cp",
     "rm": "appliance.cli.rm",
     "verify": "appliance.cli.verify",
     "gc": "appliance.cli.gc",
+    "load": "appliance.cli.load",
+    "stop": "appliance.cli.stop",
+    "fit": "appliance.cli.fit",
+    "hibernation": "appliance.cli.hibernation",
     "ps": "appliance.cli.ps",
     "queue": "appliance.cli.queue",
     "bench": "appliance.cli.bench",
+    "hardware": "appliance.cli.hardware",
     "health": "appliance.cli.health",
     "version": "appliance.cli.version",
 }
 
-_SHORT: Final = frozenset({"show", "list", "cp", "rm", "ps", "queue", "health", "version"})
+_SHORT: Final = frozenset(
+    {"show", "list", "cp", "rm", "load", "stop", "hibernation", "ps", "queue", "health", "version"}
+)
 """They end before there is garbage worth looking for."""
 
 

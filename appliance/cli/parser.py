@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance import __version__
-from appliance.cli import store_commands
+from appliance.cli import memory_commands, store_commands
 from appliance.cli.declaring import Formatter, Parser, command, connection, epilog, seconds
 from appliance.cli.exits import MEANING, Exit, Failure
 
@@ -179,6 +179,46 @@ def _run(commands: Any) -> None:
     connection(parser)
 
 
+def _fit(commands: Any) -> None:
+    parser = command(
+        commands,
+        "fit",
+        "tell whether a model fits into memory, without loading it",
+        usage="outpost fit MODEL [--ctx N] [--parallel N] [--min-ctx N] [--board BOARD] [options]",
+        more="Ends with 0 when it fits, perhaps with fewer requests at once, a shorter context, a smaller KV "
+        "cache or ubatch than wished for: what is given up is told. Ends with 69 when not even the least "
+        "that is asked for fits, with the numbers. No daemon is asked, and one that runs is not disturbed: "
+        "its models count as memory that is taken.",
+        examples=(
+            "outpost fit smollm2",
+            "outpost fit llama.gguf --ctx 32768 --min-ctx 8192 --board orin-nano-8gb",
+            "outpost fit manifest.json --board pi-5-8gb --json | jq .plan.placement",
+        ),
+    )
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="a name of the store or of [models], a GGUF (its header is enough), or a manifest as JSON",
+    )
+    parser.add_argument(
+        "--ctx", type=_count, metavar="N", help="tokens per request that are wished for; 0: the model's own"
+    )
+    parser.add_argument("--parallel", type=_positive, metavar="N", help="requests at once, wished for")
+    parser.add_argument(
+        "--min-ctx", type=_positive, metavar="N", help="tokens per request below which it is of no use"
+    )
+    parser.add_argument(
+        "--board",
+        metavar="BOARD",
+        help="another board than this machine: a name (a wrong one lists all), or a TOML file with its facts",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="the data directory with the store")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="configuration (default: /etc/outpost/outpost.toml)"
+    )
+
+
 def _ps(commands: Any) -> None:
     parser = command(
         commands,
@@ -245,6 +285,31 @@ def _bench(commands: Any) -> None:
     connection(parser)
 
 
+def _hardware(commands: Any) -> None:
+    parser = command(
+        commands,
+        "hardware",
+        "tell what this board is and how it does",
+        usage="outpost hardware [capture OUT] [--json] [--root DIR] [--data DIR]",
+        more="Read from the kernel's files; no daemon is needed. Board, cores, memory, temperatures, power, "
+        "throttling, GPU, fans and disks; what is not known is listed with its reason.\n\n"
+        "`hardware capture OUT` writes these files to a new directory, or to OUT.tar, without serial "
+        "numbers, addresses and names: a fixture that stands for this board in tests.",
+        examples=(
+            "outpost hardware",
+            "outpost hardware --json | jq '.thermal.zones[] | {name, temperature_celsius}'",
+            "outpost hardware capture my-board.tar",
+            "outpost hardware --root my-board",
+        ),
+    )
+    parser.add_argument("words", nargs="*", metavar="[capture OUT]", help="write a fixture of this board")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--root", type=Path, metavar="DIR", help="read the board whose files are below DIR (default: /)"
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="data directory whose free space is told")
+
+
 def _health(commands: Any) -> None:
     parser = command(
         commands,
@@ -273,9 +338,12 @@ _DECLARED: Final[dict[str, Callable[[Any], None]]] = {
     "serve": _serve,
     "run": _run,
     **store_commands.DECLARED,
+    **memory_commands.DECLARED,
+    "fit": _fit,
     "ps": _ps,
     "queue": _queue,
     "bench": _bench,
+    "hardware": _hardware,
     "health": _health,
     "version": _version,
 }

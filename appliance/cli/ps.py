@@ -11,7 +11,9 @@ from typing import Any, Final, TypeVar
 from appliance.cli import terminal
 from appliance.cli.client import Client
 from appliance.cli.connect import cards, client_of
+from appliance.cli.cooling import cooling_line
 from appliance.cli.exits import GET_A_MODEL, Exit, Failure
+from appliance.cli.layouts import about_layout
 
 Value = TypeVar("Value")
 
@@ -53,6 +55,9 @@ class Row:
     device: str | None
     sandbox: str | None
     reason: str | None
+    optimized: str | None = None
+    """Which variant of the model's weights is served, or why the measured one is not."""
+    hint: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -66,6 +71,7 @@ def main(arguments: argparse.Namespace) -> int:
             "url": client.target.url,
             "version": report.get("version"),
             "uptime_s": report.get("uptime_s"),
+            "cooling": report.get("cooling"),
         }
         print(json.dumps({**daemon, "models": [row.as_json() for row in rows(models, report)]}))
     else:
@@ -75,14 +81,17 @@ def main(arguments: argparse.Namespace) -> int:
 
 def listing(client: Client) -> str:
     """The table; columns of which the server tells nothing are left out."""
-    listed = rows(*asked(client))
+    models, report = asked(client)
+    listed = rows(models, report)
     if not listed:
         return f"{client.target.url} has no model; {GET_A_MODEL}"
     columns = list(zip(HEADER, *(cells(row) for row in listed), strict=True))
     shown = [column for column in columns if any(cell != _NOTHING for cell in column[1:])]
     header, *lines = zip(*shown, strict=True)
     reasons = [terminal.printable(f"{row.name}: {row.reason}") for row in listed if row.reason]
-    return "\n".join([terminal.table(header, lines), *reasons])
+    heat = [line] if (line := cooling_line(report)) is not None else []
+    layouts = [line for row in listed for line in about_layout(row.name, row.optimized, row.hint)]
+    return "\n".join([terminal.table(header, lines), *reasons, *layouts, *heat])
 
 
 def asked(client: Client) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -125,6 +134,8 @@ def _row(model: dict[str, Any], runner: dict[str, Any]) -> Row:
         device=runner.get("device"),
         sandbox=runner.get("sandbox_level"),
         reason=model.get("reason"),
+        optimized=runner.get("optimized"),
+        hint=runner.get("hint"),
     )
 
 

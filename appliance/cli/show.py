@@ -95,8 +95,15 @@ def _model_rows(model: Json) -> list[tuple[str, ...]]:
         "parser": model.get("parser"),
         "requires": model.get("requires"),
         "variant": model.get("variant"),
+        "served as": model.get("optimized"),
+        "may be faster": _hint(model),
     }
     return [(name, str(value)) for name, value in rows.items() if value]
+
+
+def _hint(model: Json) -> str | None:
+    hint = model.get("hint")
+    return f"{hint}; outpost optimize {model.get('name')}" if hint else None
 
 
 def _section(title: str, rows: list[tuple[str, ...]]) -> str:

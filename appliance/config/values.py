@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from appliance.units import EXPECTED, seconds_kept
 
 _MODEL_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
 _KEY_ID: Final = re.compile(r"[a-z0-9]{8}")
@@ -28,6 +30,7 @@ Pooling = Literal["none", "mean", "cls", "last", "rank"]
 SandboxWish = Literal["auto", "strict", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
+OptimizePolicy = Literal["off", "ask", "auto"]
 KeyScope = Literal["inference", "models:read", "models:write", "metrics", "admin"]
 """`access.scopes.Scope` as the file writes it; a test compares the two."""
 
@@ -52,6 +55,16 @@ def is_loopback(host: str) -> bool:
 def _checked_listen(text: str) -> str:
     parse_listen(text)
     return text
+
+
+def _checked_keep_alive(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(EXPECTED)  # noqa: TRY004 - pydantic's own errors are ValueErrors
+    return seconds_kept(value)
+
+
+KeepAlive = Annotated[Annotated[float, Field(allow_inf_nan=True)], BeforeValidator(_checked_keep_alive)]
+"""Seconds, from what people write: "10m", "1h30m", a number; below 0 is for ever (infinite)."""
 
 
 def entry_from_path(value: object) -> object:

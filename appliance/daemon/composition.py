@@ -5,6 +5,7 @@ in reverse.
     supervisor    the loop that decides; one reader and one stderr thread per runner
     http-*        waitress: one loop, workers on demand; verbs on stored models run on these
     upkeep        scrubs the store and collects what no model needs
+    thermal       reads the sensors and tells the supervisor how fast models may compute
 
 Start: lock of the data directory → store → supervisor → door → upkeep → `daemon.json` → `on_ready` → READY=1.
 Stop (SIGTERM, SIGINT): STOPPING=1, no more spawns, pulls and probes end, drain while the door still answers,
@@ -18,6 +19,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from appliance import __version__, log, systemd
@@ -26,17 +28,25 @@ from appliance.api.calls import Limits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.directory import lock_of, write_record
+from appliance.daemon.heat import Heat
+from appliance.daemon.hibernation import Den, hibernation_policy
+from appliance.daemon.memory import BoardMemory
 from appliance.daemon.model_store import Children, make_store
-from appliance.daemon.policies import key_ring, queue_policy, runner_policy, upkeep_policy
+from appliance.daemon.policies import key_ring, queue_policy, residency_policy, runner_policy, upkeep_policy
 from appliance.daemon.store_health import store_health
 from appliance.daemon.stored_models import Pins, all_specs, require_known
 from appliance.daemon.upkeep import Upkeep
 from appliance.errors import StoreFault
+from appliance.hardware.report import sample
+from appliance.hardware.root import Root
 from appliance.health import report
+from appliance.store.content import unreported
 from appliance.supervisor.policy import ModelSpec
 from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.supervisor import Supervisor
 from appliance.telemetry.engine_metrics import engine_samples
+from appliance.telemetry.hardware_metrics import hardware_samples
+from appliance.telemetry.heat_metrics import heat_samples
 from appliance.telemetry.prometheus import Prometheus
 from appliance.telemetry.queue_metrics import queue_samples
 from appliance.telemetry.store_metrics import store_samples
@@ -57,7 +67,8 @@ def main(
 
     `preload`: models to start with the daemon; the others start with their first request. `on_ready` is
     called once with the URL, when the door accepts and `daemon.json` says so. `sysroot`: whose memory the
-    store's choices are made for. Raises ConfigError, AddressInUse, DataDirInUse.
+    store's choices are made for, and whose sensors are watched. Raises ConfigError, AddressInUse,
+    DataDirInUse.
     """
     log.configure(level=config.log.level, form=config.log.format)
     with lock_of(config.data.dir):
@@ -74,7 +85,7 @@ class Daemon:
         self._is_stopping = False
         self._preload = tuple(preload)
         self._spawner = Spawner()
-        self._children = Children(config)
+        self._children = Children(config, busy=self._is_busy, sysroot=sysroot)
         self._store = make_store(
             config,
             self._children,
@@ -82,25 +93,36 @@ class Daemon:
             in_use=self._files_in_use,
             sysroot=sysroot,
         )
+        self._den = Den(hibernation_policy(config))
         self._telling = threading.Lock()
         self._pins = Pins()
+        self._memory = BoardMemory(config, sysroot=sysroot)
         self._supervisor = Supervisor(
             self._first_specs(),
             queue=queue_policy(config),
-            runners=runner_policy(config),
+            runners=replace(runner_policy(config), hibernation=self._den.of),
             spawner=self._spawner,
             resolve=self._pins.key,
             on_released=lambda: self._upkeep.released(),
+            plans=self._memory.plans,
+            residency=residency_policy(config),
         )
         self._upkeep = Upkeep(
-            self._store, upkeep_policy(config), begin=self._tell_models, on_broken=self._tell_models
+            self._store,
+            upkeep_policy(config),
+            begin=self._tell_models,
+            on_broken=self._tell_models,
+            optimize=self._optimize_next if config.optimize.policy == "auto" else None,
         )
+        self._heat = Heat(config, self._supervisor, sysroot=sysroot)
         prometheus = Prometheus(
             self._supervisor,
             sources=[
                 lambda: engine_samples(self._supervisor.status()),
                 lambda: queue_samples(self._supervisor.queue_counts()),
                 lambda: store_samples(store_health(self._store)),
+                lambda: heat_samples(self._heat.health()),
+                lambda: hardware_samples(sample(Root(sysroot))),
             ],
         )
         self._app = create_app(
@@ -120,11 +142,24 @@ class Daemon:
     def _files_in_use(self) -> frozenset[str]:
         return self._supervisor.paths_in_use()
 
+    def _is_busy(self) -> bool:
+        """Somebody waits for an answer."""
+        return any(model.running or model.waiting for model in self._supervisor.status())
+
+    def _optimize_next(self) -> bool:
+        """On the thread of the upkeep; whether there was one."""
+        done = self._store.optimize_next(unreported)
+        if done is not None:
+            _log.info("model_optimized", model=done.name, kept=done.record.kept, told=done.record.sentence)
+        return done is not None
+
     def run(self, on_ready: Callable[[str], None] | None = None) -> None:
         """Until a signal."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        self._den.start()
         self._supervisor.start()
+        self._memory.start(self._supervisor.relieve)
         try:
             server = serve(
                 self._app,
@@ -136,6 +171,7 @@ class Daemon:
             self._store.close()
             raise
         self._upkeep.start()
+        self._heat.start()
         try:
             self._announce(server, on_ready)
             interval_s = systemd.watchdog_interval_s()
@@ -153,13 +189,16 @@ class Daemon:
         self._children.close()
         self._stop_supervisor(drain_s=self._config.server.drain_s)
         server.close(grace_s=1.0)
+        self._heat.stop()
         self._upkeep.stop()
+        self._den.stop()
         self._store.close()
         self._record.unlink(missing_ok=True)
         _log.info("daemon_stopped", uptime_s=round(time.monotonic() - self._started_s, 1))
 
     def _stop_supervisor(self, *, drain_s: float) -> None:
         self._spawner.close()
+        self._memory.close()
         if not self._supervisor.drain(drain_s):
             _log.error("runners_left_behind")  # PDEATHSIG ends them with us
         self._supervisor.close()
@@ -229,6 +268,7 @@ class Daemon:
             is_stopping=self._is_stopping,
             models=self._supervisor.status(),
             store=store_health(self._store),
+            cooling=self._heat.health(),
         )
 
     @property

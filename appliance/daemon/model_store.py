@@ -7,26 +7,46 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 from appliance import log
 from appliance.config import Config
-from appliance.daemon.policies import placed, runner_policy
+from appliance.daemon.placements import placed, placement
+from appliance.daemon.policies import runner_policy
+from appliance.daemon.standing import standing
 from appliance.hardware import meminfo
+from appliance.optimizing.judged_text import judged_text
+from appliance.optimizing.standing import Standing
+from appliance.optimizing.verdict import Bounds
 from appliance.store.content import Wanted
 from appliance.store.gate import ProbeRequest
 from appliance.store.opening import open_store as open_plain
+from appliance.store.optimize import Duel, Optimizing
 from appliance.store.store import ModelStore
 from appliance.supervisor import quantizer
+from appliance.supervisor.judge import JudgeChild, JudgeRequest
 from appliance.supervisor.probe import PROBE_PLACEMENT, Probe
 from appliance.supervisor.probe import ProbeRequest as RunnerProbe
 from appliance.supervisor.quantizer import Quantizer
+from appliance.wire.judge import Judged
+
+_PATIENCE_S: Final = 600.0
+_IMPATIENCE_S: Final = 5.0
+"""Who optimises unasked tries again later."""
 
 
 class Children:
     """The throw-away processes of the store. Any thread; `close` ends what runs and refuses what comes."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self, config: Config, *, busy: Callable[[], bool] = lambda: False, sysroot: Path = Path("/")
+    ) -> None:
+        """`busy`: somebody waits for an answer of this process. `sysroot`: whose chip and memory count."""
         policy = runner_policy(config)
+        self._config = config
+        self._busy = busy
+        self._sysroot = sysroot
+        self._judge = JudgeChild(policy)
         self._probe = Probe(policy)
         self._own_kernels = config.engine.own_kernels
         self._quantizer = Quantizer(policy)
@@ -34,6 +54,7 @@ class Children:
     def close(self) -> None:
         self._probe.close()
         self._quantizer.close()
+        self._judge.close()
 
     def probe(self, request: ProbeRequest, *, wanted: Wanted) -> None:
         """`store.gate.Probe`: with the placement that a runner would serve it in, for one sequence."""
@@ -66,6 +87,45 @@ class Children:
     ) -> None:
         self._quantizer(sources, target, kind, report, model=model, gone=_gone(wanted))
 
+    # ── `store.optimize.Tools` ──────────────────────────────────────────────────────────────────────
+
+    def standing(self) -> Standing:
+        return standing(own_kernels=self._own_kernels, sysroot=self._sysroot)
+
+    def available_bytes(self) -> int | None:
+        return meminfo.read(self._sysroot).available_bytes
+
+    def requantize(
+        self,
+        sources: Sequence[Path],
+        target: Path,
+        kind: str,
+        *,
+        model: str,
+        report: Callable[[float], None],
+        wanted: Wanted,
+    ) -> None:
+        self._quantizer(sources, target, kind, report, model=model, allow_requantize=True, gone=_gone(wanted))
+
+    def judge(
+        self, duel: Duel, *, report: Callable[[str, float], None], wanted: Wanted, is_patient: bool
+    ) -> Judged:
+        settings = self._config.optimize
+        request = JudgeRequest(
+            model=duel.model,
+            original=duel.original,
+            candidate=duel.candidate,
+            placement=placement(self._config, duel.placement),
+            own_kernels=self._own_kernels,
+            text=judged_text(),
+            tokens=settings.tokens,
+            rounds=settings.rounds,
+            max_kl=duel.max_kl,
+            limit_s=settings.limit_s,
+            patience_s=_PATIENCE_S if is_patient else _IMPATIENCE_S,
+        )
+        return self._judge(request, report, gone=_gone(wanted), busy=self._busy)
+
 
 def _gone(wanted: Wanted) -> Callable[[], bool]:
     """How those who wait for a child ask: it raises, or the answer is no."""
@@ -94,6 +154,16 @@ def make_store(
         available_bytes=lambda: meminfo.read(sysroot).available_bytes,
         on_change=on_change,
         in_use=in_use,
+        optimizing=optimizing_of(config, children),
+    )
+
+
+def optimizing_of(config: Config, children: Children) -> Optimizing:
+    settings = config.optimize
+    return Optimizing(
+        tools=children,
+        bounds=Bounds(max_kl=settings.max_kl, min_speedup=settings.min_speedup, min_ratio=settings.min_ratio),
+        hints=settings.policy == "ask",
     )
 
 

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Final
-
-import msgspec
-
 from appliance.access.keys import KeyRing, StoredKey
 from appliance.access.scopes import Scope
-from appliance.config import (
-    LEAST_UBATCH,
-    MOST_CONTEXT,
-    MOST_THREADS,
-    MOST_UBATCH,
-    Config,
-    ModelSettings,
-)
+from appliance.config import Config, ModelSettings
+from appliance.daemon.placements import placement
 from appliance.daemon.upkeep import UpkeepPolicy
-from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
-from appliance.wire.messages import Adapter, EngineSettings, Placement
+from appliance.supervisor.policy import ModelSpec, QueuePolicy, ResidencyPolicy, RunnerPolicy
+from appliance.wire.messages import Adapter, EngineSettings
 
 _MAX_BACKOFF_S = 30.0
-_BOUNDS: Final = {
-    "n_ctx_seq": (0, MOST_CONTEXT),
-    "n_ubatch": (LEAST_UBATCH, MOST_UBATCH),
-    "n_threads": (0, MOST_THREADS),
-}
-"""Of `[engine]`: a model's own wishes are kept within them."""
 
 
 def key_ring(config: Config) -> KeyRing:
@@ -63,11 +46,21 @@ def runner_policy(config: Config) -> RunnerPolicy:
     )
 
 
-def model_specs(config: Config, *, preload: Sequence[str] = ()) -> list[ModelSpec]:
-    return [_spec(config, name, model, preload=name in preload) for name, model in config.models.items()]
+def residency_policy(config: Config) -> ResidencyPolicy:
+    lifecycle = config.lifecycle
+    return ResidencyPolicy(
+        turn_s=lifecycle.turn_s,
+        min_residency_s=lifecycle.min_residency_s,
+        parallel_share=config.memory.parallel_share,
+        max_swaps_per_min=lifecycle.max_swaps_per_min,
+    )
 
 
-def _spec(config: Config, name: str, model: ModelSettings, *, preload: bool) -> ModelSpec:
+def model_specs(config: Config) -> list[ModelSpec]:
+    return [_spec(config, name, model) for name, model in config.models.items()]
+
+
+def _spec(config: Config, name: str, model: ModelSettings) -> ModelSpec:
     told = {"n_ctx_seq": model.n_ctx_seq, "pooling": model.pooling}
     return ModelSpec(
         name=name,
@@ -76,35 +69,7 @@ def _spec(config: Config, name: str, model: ModelSettings, *, preload: bool) -> 
         settings=engine_settings(config),
         draft_path=None if model.draft is None else str(model.draft),
         adapters=tuple(Adapter(name=adapter, path=str(path)) for adapter, path in model.adapters.items()),
-        preload=preload,
     )
-
-
-def placement(config: Config, overrides: Mapping[str, object]) -> Placement:
-    """That of `[engine]`, with what one model wants otherwise, as far as `[engine]` itself may."""
-    engine = config.engine
-    common = Placement(
-        n_ctx_seq=engine.n_ctx_seq,
-        n_seq_max=engine.n_seq_max,
-        kv_cells=engine.kv_cells,
-        n_ubatch=engine.n_ubatch,
-        type_k=engine.type_k,
-        type_v=engine.type_v,
-        n_threads=engine.n_threads,
-    )
-    return placed(common, overrides)
-
-
-def placed(common: Placement, overrides: Mapping[str, object]) -> Placement:
-    """`common` with what one model wants otherwise, within the bounds of `[engine]`."""
-    return msgspec.structs.replace(common, **{key: _bounded(key, value) for key, value in overrides.items()})
-
-
-def _bounded(key: str, value: object) -> object:
-    if key not in _BOUNDS or not isinstance(value, int):
-        return value
-    low, high = _BOUNDS[key]
-    return max(low, min(value, high))
 
 
 def engine_settings(config: Config) -> EngineSettings:

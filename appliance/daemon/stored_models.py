@@ -4,11 +4,14 @@ same.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from appliance.config import COMMAND_LINE, Config
-from appliance.daemon.policies import engine_settings, model_specs, placement
+from appliance.daemon.placements import placement
+from appliance.daemon.policies import engine_settings, model_specs
 from appliance.errors import ConfigError, InvalidReference
 from appliance.store.reference import parse_reference
 from appliance.store.serving import ServeSpec
@@ -53,17 +56,26 @@ class Pins:
 
 def all_specs(config: Config, stored: Sequence[ServeSpec], *, preload: Sequence[str] = ()) -> list[ModelSpec]:
     """Those of `[models]`, then those of the store whose names are not taken."""
-    configured = model_specs(config, preload=preload)
+    configured = model_specs(config)
     taken = {name_key(spec.name) for spec in configured}
-    wanted = {name_key(name) for name in preload}
-    return [
+    specs = [
         *configured,
-        *(
-            stored_spec(config, spec, preload=name_key(spec.name) in wanted)
-            for spec in stored
-            if name_key(spec.name) not in taken
-        ),
+        *(stored_spec(config, spec) for spec in stored if name_key(spec.name) not in taken),
     ]
+    wanted = {name_key(name) for name in (*preload, *config.lifecycle.preload)}
+    pinned = {name_key(name) for name in config.lifecycle.pin}
+    return [
+        _resident(config, spec, preload=name_key(spec.name) in wanted, pin=name_key(spec.name) in pinned)
+        for spec in specs
+    ]
+
+
+def _resident(config: Config, spec: ModelSpec, *, preload: bool, pin: bool) -> ModelSpec:
+    """How long it stays in memory: what its own entry says, for ever if it is to be preloaded, or as all."""
+    entry = config.models.get(spec.name)
+    own_s = None if entry is None else entry.keep_alive
+    usual_s = math.inf if preload else config.lifecycle.keep_alive
+    return replace(spec, preload=preload, pin=pin, keep_alive_s=usual_s if own_s is None else own_s)
 
 
 def require_known(preload: Sequence[str], specs: Sequence[ModelSpec]) -> None:
@@ -77,7 +89,7 @@ def require_known(preload: Sequence[str], specs: Sequence[ModelSpec]) -> None:
             )
 
 
-def stored_spec(config: Config, spec: ServeSpec, *, preload: bool = False) -> ModelSpec:
+def stored_spec(config: Config, spec: ServeSpec) -> ModelSpec:
     names = [f"adapter-{number}" for number in range(1, len(spec.adapters) + 1)]
     template = spec.template.text if spec.template else None
     return ModelSpec(
@@ -94,7 +106,8 @@ def stored_spec(config: Config, spec: ServeSpec, *, preload: bool = False) -> Mo
         adapters=tuple(
             Adapter(name=name, path=str(path)) for name, path in zip(names, spec.adapters, strict=True)
         ),
-        preload=preload,
+        optimized=spec.optimized,
+        hint=spec.hint,
     )
 
 

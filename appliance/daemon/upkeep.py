@@ -1,4 +1,5 @@
-"""The thread that looks after the store while nobody asks: it scrubs, and collects what no model needs.
+"""The thread that looks after the store while nobody asks: it scrubs, collects what no model needs, and makes
+models faster where that is wanted.
 
 It runs at the lowest priority and reads only when the disk has nothing else to do. What an unclean stop has
 left in doubt it checks first, and at full speed: those models are not served before.
@@ -14,7 +15,7 @@ from typing import Final, Protocol
 
 from appliance import log
 from appliance.daemon.idle_priority import take_idle_priority
-from appliance.errors import OutpostError, ShuttingDown
+from appliance.errors import MachineBusy, OutpostError, ShuttingDown
 from appliance.store.scrub import ScrubReport
 from appliance.store.verbs import Collected
 
@@ -26,6 +27,8 @@ SETTLE_S: Final = 600.0
 """What came in this time before a power cut is hashed again at its next use."""
 RETRY_S: Final = 600.0
 """After a fault of the disk."""
+OPTIMIZE_S: Final = 60.0
+"""After the start, a change of the models, and the last model that was made faster."""
 _JOIN_S: Final = 10.0
 
 
@@ -59,9 +62,14 @@ class Agenda:
     scrub_at_s: float | None
     gc_at_s: float | None
     settle_at_s: float
+    optimize_at_s: float | None = None
 
     def wait_s(self, now_s: float) -> float:
-        times = [at for at in (self.scrub_at_s, self.gc_at_s, self.settle_at_s) if at is not None]
+        times = [
+            at
+            for at in (self.scrub_at_s, self.gc_at_s, self.settle_at_s, self.optimize_at_s)
+            if at is not None
+        ]
         return max(0.0, min(times) - now_s)
 
 
@@ -96,15 +104,18 @@ class Upkeep:
         *,
         begin: Callable[[], None],
         on_broken: Callable[[], None],
+        optimize: Callable[[], bool] | None = None,
         clock: Clock = Clock(),  # noqa: B008 - stateless
     ) -> None:
         """`begin` and `on_broken` are called on the thread and may raise OutpostError. `begin`: once, before
-        all else.
+        all else. `optimize`: make one model faster, which takes minutes; whether there was one. None: it
+        is not wanted.
         """
         self._kept = kept
         self._policy = policy
         self._begin = begin
         self._on_broken = on_broken
+        self._optimize = optimize
         self._clock = clock
         self._is_stopping = False
         self._is_released = False
@@ -150,7 +161,8 @@ class Upkeep:
             _log.error("upkeep_failed", error=type(error).__name__, reason=error.message)
         take_idle_priority()
         age_s = self._kept.scrub_age_s()
-        return first_agenda(self._policy, now_s=self._clock.now_s(), scrub_age_s=age_s)
+        agenda = first_agenda(self._policy, now_s=self._clock.now_s(), scrub_age_s=age_s)
+        return replace(agenda, optimize_at_s=self._soon())
 
     def _turn(self, agenda: Agenda) -> Agenda:
         with self._wake:
@@ -160,11 +172,15 @@ class Upkeep:
         if self._is_stopping:
             return agenda
         now_s = self._clock.now_s()
+        if is_released:
+            agenda = replace(agenda, optimize_at_s=self._soon())
         if agenda.gc_at_s is not None and (is_released or now_s >= agenda.gc_at_s):
             self._collect()
             return replace(agenda, gc_at_s=now_s + self._policy.gc_interval_s)
         if agenda.scrub_at_s is not None and now_s >= agenda.scrub_at_s:
             return replace(agenda, scrub_at_s=now_s + self._scrub())
+        if agenda.optimize_at_s is not None and now_s >= agenda.optimize_at_s:
+            return replace(agenda, optimize_at_s=self._optimized())
         if now_s >= agenda.settle_at_s:
             self._kept.settle()
             return replace(agenda, settle_at_s=now_s + SETTLE_S)
@@ -177,7 +193,21 @@ class Upkeep:
             scrub_at_s=None if agenda.scrub_at_s is None else max(agenda.scrub_at_s, at_s),
             gc_at_s=None if agenda.gc_at_s is None else max(agenda.gc_at_s, at_s),
             settle_at_s=max(agenda.settle_at_s, at_s),
+            optimize_at_s=None if agenda.optimize_at_s is None else max(agenda.optimize_at_s, at_s),
         )
+
+    def _soon(self) -> float | None:
+        return None if self._optimize is None else self._clock.now_s() + OPTIMIZE_S
+
+    def _optimized(self) -> float | None:
+        """One model. When the next has its turn; None: not before the models change."""
+        assert self._optimize is not None
+        try:
+            return self._soon() if self._optimize() else None
+        except MachineBusy as busy:
+            return self._clock.now_s() + busy.retry_after_s
+        except ShuttingDown:
+            return None
 
     def _collect(self) -> None:
         freed = self._kept.gc()

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from collections.abc import Iterator
 
+from appliance.engine.hibernation.waking import Waking
 from appliance.engine.kv_cache import MIN_REUSE, KvCache, Match, Scope, plan_swap
 from appliance.engine.sequence import Sequence, Status
 
@@ -13,8 +14,10 @@ from appliance.engine.sequence import Sequence, Status
 class Admission:
     """The waiting and the running sequences. Owned by the engine's thread."""
 
-    def __init__(self, cache: KvCache, *, n_slots: int, reuses: bool) -> None:
+    def __init__(self, cache: KvCache, *, n_slots: int, reuses: bool, waking: Waking | None = None) -> None:
+        """`waking`: asked for what is on disk; None: nothing is."""
         self._cache = cache
+        self._waking = waking
         self._n_slots = n_slots
         self._reuses = reuses
         self._arrivals = 0
@@ -89,6 +92,10 @@ class Admission:
             sequence.awaits = cache.slots[match.awaited]
             sequence.awaits_since = sequence.awaits.last_used
             return False
+        if self._waking is not None and not sequence.is_awake:
+            if not self._waking.is_ready(sequence, scope, match, per_token_s=per_token_s, now=now):
+                return False
+            match = self.match(sequence)
         taken = cache.take(
             scope,
             request.prompt_tokens,

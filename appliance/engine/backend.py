@@ -38,6 +38,9 @@ class SlotStore(Protocol):
     def first_position(self, slot: int) -> int:
         """The first position still held; -1 when empty. Above 0 in a sliding-window cache that moved on."""
 
+    def slot_bytes(self, slot: int) -> int:
+        """How large `read_slot` would be now."""
+
     def read_slot(self, slot: int) -> NDArray[np.uint8]: ...
 
     def write_slot(self, slot: int, data: NDArray[np.uint8]) -> None: ...

@@ -105,9 +105,6 @@ class EmbeddingEngine:
         request = self._requests[self._turns[0]]
         return self.cost.predict_s(passes=1, tokens=len(request.inputs[request.begun]))
 
-    def pause_s(self) -> float:
-        return self._limits.pause_s
-
     def stats(self) -> EngineStats:
         return self._meter.stats(
             running=len(self._requests),
@@ -117,6 +114,12 @@ class EmbeddingEngine:
             kv_cells=0,
             prefixes=0,
         )
+
+    def rest(self) -> None:
+        """Nothing is done ahead."""
+
+    def hibernate(self) -> None:
+        """Nothing is kept between two inputs."""
 
     def close(self) -> None:
         """Free what is under the engine. Nothing may be called afterwards."""
@@ -150,6 +153,8 @@ class EmbeddingEngine:
         """
         batch: list[tuple[int, int]] = []
         room = min(self._backend.n_batch, self.cost.tokens_within(self._step_bound_s))
+        if self._limits.token_budget is not None:
+            room = min(room, self._limits.token_budget)
         while self._turns and len(batch) < self._backend.n_slots:
             key = self._turns[0]
             request = self._requests[key]

@@ -21,6 +21,7 @@ from appliance.engine.backend import Backend, Span, Vocabulary
 from appliance.engine.cost import StepCost
 from appliance.engine.drafting import Drafter
 from appliance.engine.grammar_turns import GrammarTurns
+from appliance.engine.hibernation.waking import Sleep
 from appliance.engine.interface import Prepared, Said
 from appliance.engine.kv_cache import KvCache, count_passes
 from appliance.engine.meter import Meter
@@ -47,6 +48,8 @@ from appliance.wire.messages import (
 _PROGRESS_S = 0.5
 _SAME_STEPS = 4
 """Of steps with equally many tokens, every so many-th is shown to the cost model."""
+_WAKE_S = 0.05
+"""So long a step without work waits for a snapshot."""
 _FAULTS_IN_A_ROW = 3
 """After this many failed decodes without a good one between, the engine itself is at fault and the runner
 ends.
@@ -68,6 +71,7 @@ class Engine:
         prepare: Callable[[Any, Callable[[], bool]], Any],
         n_swa: int = 0,
         proposer: Proposer | None = None,
+        hibernation: Sleep | None = None,
         close: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -85,7 +89,13 @@ class Engine:
         self._settings = settings
         self._meter = meter
         self._clock = clock
-        self._admission = Admission(self.kv_cache, n_slots=backend.n_slots, reuses=settings.prefix_reuse)
+        self._sleep = hibernation
+        self._admission = Admission(
+            self.kv_cache,
+            n_slots=backend.n_slots,
+            reuses=settings.prefix_reuse,
+            waking=None if hibernation is None else hibernation.attach(self.kv_cache),
+        )
         self._turns = GrammarTurns(bound_s=settings.step_bound_s, clock=clock)
         self._writer = Writer(
             backend,
@@ -141,11 +151,18 @@ class Engine:
     def expected_s(self) -> float:
         return 0.0  # every step is planned to be short
 
-    def pause_s(self) -> float:
-        return self._limits.pause_s
+    def rest(self) -> None:
+        if self._sleep is not None:
+            self._sleep.hibernator.rest(self.kv_cache.slots)
+
+    def hibernate(self) -> None:
+        for request_id in list(self._requests):
+            self.cancel(request_id)
+        if self._sleep is not None:
+            self._sleep.hibernator.finish(self.kv_cache.slots)
 
     def stats(self) -> EngineStats:
-        return self._meter.stats(
+        stats = self._meter.stats(
             running=len(self._admission.running),
             waiting=len(self._admission.waiting),
             steps=self._steps,
@@ -153,11 +170,14 @@ class Engine:
             kv_cells=self._backend.n_ctx_seq * self._backend.n_slots,
             prefixes=self.kv_cache.prefixes,
         )
+        return stats if self._sleep is None else self._sleep.hibernator.told_in(stats)
 
     def close(self) -> None:
         """Free the requests and what is under the engine. Nothing may be called afterwards."""
         for request_id in list(self._requests):
             self.cancel(request_id)
+        if self._sleep is not None:
+            self._sleep.hibernator.close()
         if self._close is not None:
             self._close()
 
@@ -168,6 +188,8 @@ class Engine:
         self._admission.close_gap(per_pass_s=self.cost.per_pass_s)
         group = self._group()
         if not group:
+            if self._sleep is not None and self._admission.waiting:
+                self._sleep.hibernator.wait(_WAKE_S)
             return []
         spans, members = self._plan([sequence for sequence in group if sequence.unsampled is None])
         try:
@@ -182,6 +204,8 @@ class Engine:
     # ── admit ────────────────────────────────────────────────────────────────────────────────────
 
     def _admit(self) -> None:
+        if self._sleep is not None:
+            self._sleep.hibernator.step()
         if not self._admission.waiting:
             return
         started = self._admission.admit(

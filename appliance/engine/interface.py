@@ -49,7 +49,8 @@ class EngineCore(Protocol):
     def cancel(self, request_id: int) -> Sequence[Said]:
         """Main thread. Free it before the next step; unknown ids are ignored. What is still to say."""
 
-    def set_limits(self, limits: SetLimits) -> None: ...
+    def set_limits(self, limits: SetLimits) -> None:
+        """Main thread. The loop itself keeps the pauses (`runner/pacing.py`)."""
 
     def has_work(self) -> bool: ...
 
@@ -64,7 +65,10 @@ class EngineCore(Protocol):
         0 where it is.
         """
 
-    def pause_s(self) -> float:
-        """Sleep this long before the next step (heat); 0 normally."""
+    def rest(self) -> None:
+        """Main thread, now and then while there is no work: what can be done ahead, briefly."""
+
+    def hibernate(self) -> None:
+        """Main thread, last of all: what is worth it goes to disk, within the time that `Load` gives."""
 
     def stats(self) -> EngineStats: ...

@@ -21,8 +21,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from appliance.engine.backend import SlotStore
 from appliance.engine.radix import RadixTree
+from appliance.errors import EngineFault
 
 _SHARED = "\0shared"
 """Owner of the prefixes that their callers declared shareable; no API key hashes to it."""
@@ -46,6 +50,11 @@ class Scope:
     def shared(self) -> Scope:
         return Scope(_SHARED, self.adapters)
 
+    @property
+    def is_lasting(self) -> bool:
+        """Whether another request can ever have it."""
+        return self.sees_shared
+
 
 @dataclass(slots=True)
 class Slot:
@@ -62,6 +71,8 @@ class Slot:
     scope: Scope = Scope("")
     n_shared: int = 0
     """Tokens entered in the shared tree."""
+    uses: int = 0
+    """Sequences that ran on what it holds, one after the other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +103,8 @@ class KvCache:
         self._trees: dict[Scope, RadixTree] = {}
         self.slots = [Slot(index) for index in range(store.n_slots)]
         self.copy_s_per_cell = _COPY_S_PER_CELL
+        self.on_displaced: Callable[[Slot, int, int], None] = lambda _slot, _keeps, _now: None
+        """Called with a free slot, the tokens it keeps, and the step, before the rest is overwritten."""
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
@@ -144,10 +157,13 @@ class KvCache:
         choice = choose_slot(self.slots, match.slot, match.ready, copy_pays=pays)
         if choice is None:
             return None
+        slot = self.slots[choice.target]
+        self.on_displaced(slot, choice.reuse if choice.copy_from is None else 0, now)
+        uses = slot.uses if choice.copy_from is None else self.slots[choice.copy_from].uses
         if choice.copy_from is not None:
             self._copy(choice.copy_from, choice.target)
-        slot = self.slots[choice.target]
         kept = self._cut(slot, choice.reuse)
+        slot.uses = 1 + (uses if kept >= MIN_REUSE else 0)
         self._enter(slot, scope, tokens, shared=shared)
         slot.held, slot.busy, slot.prefilling, slot.last_used = kept, True, True, now
         return slot.index, kept
@@ -159,6 +175,36 @@ class KvCache:
         slot.last_used = now
         slot.held = held
         self._enter(slot, slot.scope, tokens[:held], shared=False, n_shared=min(slot.n_shared, held))
+
+    def plant(
+        self,
+        scope: Scope,
+        tokens: list[int],
+        state: NDArray[np.uint8],
+        *,
+        n_shared: int,
+        n_held: int,
+        now: int,
+    ) -> int:
+        """Make a cached prefix of a state from outside, of `n_held` tokens, that begins with `tokens`.
+
+        It takes an empty slot, or the one used longest ago; one must be free. Returns how many tokens
+        are kept. Raises EngineFault when the state is not taken.
+        """
+        choice = choose_slot(self.slots, None, 0, copy_pays=False)
+        assert choice is not None
+        slot = self.slots[choice.target]
+        self.on_displaced(slot, 0, now)
+        try:
+            self._store.write_slot(slot.index, state)
+        except EngineFault:
+            self.forget(slot.index)
+            raise
+        slot.held = n_held
+        slot.held = self._cut(slot, len(tokens))
+        slot.last_used, slot.uses = now, 1
+        self._enter(slot, scope, tokens[: slot.held], shared=False, n_shared=min(n_shared, slot.held))
+        return slot.held
 
     def forget(self, index: int) -> None:
         """Drop a slot's content: a fault left it undefined."""

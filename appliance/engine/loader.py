@@ -14,11 +14,21 @@ from typing import Any, Protocol
 import numpy as np
 
 from appliance.engine.backend import Span
+from appliance.engine.context_shape import (
+    LEAST_CTX,
+    ContextShape,
+    draft_shape,
+    generator_shape,
+    n_ctx_seq,
+    pooled_shape,
+)
+from appliance.engine.cores import compute_cores
 from appliance.engine.draft import DraftModel
 from appliance.engine.embedding_engine import EmbeddingEngine
 from appliance.engine.engine import Engine
+from appliance.engine.hibernation.opening import open_hibernation
 from appliance.engine.interface import EngineCore
-from appliance.engine.llama.context import POOLING_BY_NAME, LlamaContext
+from appliance.engine.llama.context import LlamaContext, pooling_of
 from appliance.engine.llama.kernels import kernels
 from appliance.engine.llama.library import initialise, system_info
 from appliance.engine.llama.model import LlamaModel
@@ -29,9 +39,7 @@ from appliance.engine.meter import BoardView, Meter
 from appliance.engine.pooling_preparation import PoolingPreparer
 from appliance.engine.preparation import ChatAbility, Preparer
 from appliance.engine.slots import choose_slots
-from appliance.engine.speculation import DRAFT_TOKENS_PER_STEP
 from appliance.engine.template_format import PromptRenderer
-from appliance.engine.threads import choose_threads
 from appliance.errors import ModelInvalid, Unsupported
 from appliance.hardware import cpu, meminfo
 from appliance.wire.messages import (
@@ -45,9 +53,6 @@ from appliance.wire.messages import (
     Tokenize,
 )
 
-_N_BATCH = 2048
-_LEAST_CTX = 8
-"""Tokens: a step of the engine has room in no smaller context."""
 _WARM_UP = ((1, 1), (8, 8), (1, 1), (8, 8), (1, 1), (32, 1))
 """Tokens and outputs of the warm-up steps. The first two page weights and buffers in; the others give the
 cost models their first readings.
@@ -100,7 +105,7 @@ def _open(
     _require_context(model)
     for adapter in load.adapters:
         model.load_adapter(adapter.name, adapter.path)
-    n_threads, cpus = _compute_cores(load)
+    n_threads, cpus = compute_cores(load.placement)
     meter = Meter(
         n_threads=n_threads,
         adapt=load.settings.adapt_threads,
@@ -116,7 +121,7 @@ def _open(
     base = _Base(
         load=load, model=model, meter=meter, threadpool=threadpool, n_threads=n_threads, opened=opened
     )
-    pooling = _pooling(load, model)
+    pooling = pooling_of(load.placement, model)
     if pooling is not None:
         return _open_pooled(base, pooling)
     if not model.generates:
@@ -128,8 +133,8 @@ def _open_generator(base: _Base, render: PromptRenderer) -> Engine:
     load, model = base.load, base.model
     speculates = load.settings.speculation and not model.keeps_state
     draft = _load_draft(base, load.draft_path) if load.draft_path is not None and speculates else None
-    context = _open_context(base, draft)
-    proposer = _open_draft(base, draft, context) if draft is not None else None
+    context, shape = _open_context(base, draft, speculates=speculates)
+    proposer = _open_draft(base, draft, shape) if draft is not None else None
     template = template_of(load, model)
     chat = chat_ability(model, template, render, n_ctx_seq=context.n_ctx_seq)
     preparer = Preparer(
@@ -156,26 +161,28 @@ def _open_generator(base: _Base, render: PromptRenderer) -> Engine:
     engine = Engine(
         context,
         model,
-        facts=_facts(model, context, chat, template),
+        facts=_facts(model, context, chat, template, hibernates=load.hibernation is not None),
         settings=load.settings,
         candidates=Candidates(model.n_vocab),
         meter=base.meter,
         prepare=prepare,
         n_swa=model.n_swa,
         proposer=proposer,
+        hibernation=open_hibernation(load, context, model),
         close=base.opened.close,
     )
-    _warm_up(context, engine, model)
+    _warm_up(context, engine, model, n_outputs=shape.n_outputs)
     return engine
 
 
-def _open_context(base: _Base, draft: LlamaModel | None) -> LlamaContext:
+def _open_context(
+    base: _Base, draft: LlamaModel | None, *, speculates: bool
+) -> tuple[LlamaContext, ContextShape]:
     """With as many slots as the board's memory allows for both models."""
     load, model, placement = base.load, base.model, base.load.placement
-    n_ctx_seq = _n_ctx_seq(load, model)
     n_slots = choose_slots(
         wanted=placement.n_seq_max,
-        n_ctx_seq=n_ctx_seq,
+        n_ctx_seq=n_ctx_seq(placement, model.n_ctx_train),
         kv_cells=placement.kv_cells,
         bytes_per_cell=sum(
             one.kv_bytes_per_cell(placement.type_k, placement.type_v)
@@ -184,20 +191,10 @@ def _open_context(base: _Base, draft: LlamaModel | None) -> LlamaContext:
         ),
         available_bytes=meminfo.read().available_bytes,
     )
-    context = LlamaContext(
-        model,
-        n_ctx_seq=n_ctx_seq,
-        n_slots=n_slots,
-        n_batch=_N_BATCH,
-        n_ubatch=placement.n_ubatch,
-        n_outputs=min(_N_BATCH, n_slots + DRAFT_TOKENS_PER_STEP),
-        type_k=placement.type_k,
-        type_v=placement.type_v,
-        n_threads=base.n_threads,
-        threadpool=base.threadpool,
-    )
+    shape = generator_shape(placement, n_ctx_train=model.n_ctx_train, n_slots=n_slots, speculates=speculates)
+    context = LlamaContext(model, shape, n_threads=base.n_threads, threadpool=base.threadpool)
     base.opened.callback(context.close)
-    return context
+    return context, shape
 
 
 def _load_draft(base: _Base, path: str) -> LlamaModel:
@@ -217,20 +214,9 @@ def _load_draft(base: _Base, path: str) -> LlamaModel:
     return draft
 
 
-def _open_draft(base: _Base, draft: LlamaModel, target: LlamaContext) -> DraftModel:
-    placement = base.load.placement
-    context = LlamaContext(
-        draft,
-        n_ctx_seq=min(target.n_ctx_seq, draft.n_ctx_train or target.n_ctx_seq),
-        n_slots=target.n_slots,
-        n_batch=_N_BATCH,
-        n_ubatch=placement.n_ubatch,
-        n_outputs=target.n_slots,
-        type_k=placement.type_k,
-        type_v=placement.type_v,
-        n_threads=base.n_threads,
-        threadpool=base.threadpool,
-    )
+def _open_draft(base: _Base, draft: LlamaModel, target: ContextShape) -> DraftModel:
+    shape = draft_shape(target, n_ctx_train=draft.n_ctx_train)
+    context = LlamaContext(draft, shape, n_threads=base.n_threads, threadpool=base.threadpool)
     base.opened.callback(context.close)
     proposer = DraftModel(context, is_end=draft.is_end, meter=base.meter, n_swa=draft.n_swa)
     proposer.warm_up(next(token for token in range(draft.n_vocab) if not draft.is_end(token)))
@@ -239,28 +225,15 @@ def _open_draft(base: _Base, draft: LlamaModel, target: LlamaContext) -> DraftMo
 
 def _open_pooled(base: _Base, pooling: int) -> EmbeddingEngine:
     load, model = base.load, base.model
-    n_ctx_seq = _n_ctx_seq(load, model)
-    n_slots = min(load.placement.n_seq_max, 16)
-    # An encoder sees an input as a whole, so one pass must hold the longest.
-    n_batch = max(n_ctx_seq, load.placement.n_ubatch)
-    context = LlamaContext(
-        model,
-        n_ctx_seq=n_ctx_seq,
-        n_slots=n_slots,
-        n_batch=n_batch,
-        n_ubatch=n_batch,
-        n_outputs=n_batch,
-        n_threads=base.n_threads,
-        pooling=pooling,
-        threadpool=base.threadpool,
-    )
+    shape = pooled_shape(load.placement, n_ctx_train=model.n_ctx_train, pooling=pooling)
+    context = LlamaContext(model, shape, n_threads=base.n_threads, threadpool=base.threadpool)
     base.opened.callback(context.close)
     ranks = context.pooling == "rank"
-    preparer = PoolingPreparer(model, n_ctx_seq=n_ctx_seq, ranks=ranks)
+    preparer = PoolingPreparer(model, n_ctx_seq=shape.n_ctx_seq, ranks=ranks)
     plain = Preparer(
         model,
-        n_ctx_seq=n_ctx_seq,
-        n_slots=n_slots,
+        n_ctx_seq=shape.n_ctx_seq,
+        n_slots=shape.n_slots,
         render=NoTemplate(load.model),
         chat=ChatAbility(facts=None, error="this model pools embeddings and does not chat"),
         speculation=False,
@@ -288,30 +261,23 @@ def _open_pooled(base: _Base, pooling: int) -> EmbeddingEngine:
     )
 
 
-def _pooling(load: Load, model: LlamaModel) -> int | None:
-    """llama.cpp's pooling type, from the placement or the GGUF; None: the model generates."""
-    if load.placement.pooling is not None:
-        return None if load.placement.pooling == "none" else POOLING_BY_NAME[load.placement.pooling]
-    architecture = model.meta("general.architecture") or ""
-    stored = model.meta(f"{architecture}.pooling_type")
-    return int(stored) if stored is not None and int(stored) > 0 else None
-
-
-def _n_ctx_seq(load: Load, model: LlamaModel) -> int:
-    wanted = load.placement.n_ctx_seq or model.n_ctx_train
-    return max(_LEAST_CTX, min(wanted, model.n_ctx_train or wanted))
-
-
 def _require_context(model: LlamaModel) -> None:
     """Raises ModelInvalid for a model whose positions end within one step: llama.cpp would abort there."""
-    if 0 < model.n_ctx_train < _LEAST_CTX:
+    if 0 < model.n_ctx_train < LEAST_CTX:
         raise ModelInvalid(
             model=model.name,
-            reason=f"it was made for a context of {model.n_ctx_train} tokens; {_LEAST_CTX} are the least",
+            reason=f"it was made for a context of {model.n_ctx_train} tokens; {LEAST_CTX} are the least",
         )
 
 
-def _facts(model: LlamaModel, context: LlamaContext, chat: ChatAbility, template: str | None) -> ModelFacts:
+def _facts(
+    model: LlamaModel,
+    context: LlamaContext,
+    chat: ChatAbility,
+    template: str | None,
+    *,
+    hibernates: bool = False,
+) -> ModelFacts:
     return ModelFacts(
         n_ctx_train=model.n_ctx_train,
         n_ctx_seq=context.n_ctx_seq,
@@ -329,15 +295,16 @@ def _facts(model: LlamaModel, context: LlamaContext, chat: ChatAbility, template
         backend=system_info(),
         kernels=model.kernels,
         kernels_missing=kernels.missing,
+        hibernates=hibernates,
     )
 
 
-def _warm_up(context: LlamaContext, engine: Engine, model: LlamaModel) -> None:
+def _warm_up(context: LlamaContext, engine: Engine, model: LlamaModel, *, n_outputs: int) -> None:
     token = next(token for token in range(model.n_vocab) if not model.is_end(token))
     n_tokens = min(context.n_ctx_seq - 1, context.n_batch)
     for number, (wanted, wanted_outputs) in enumerate(_WARM_UP):
         count = min(wanted, n_tokens)
-        outputs = min(count, wanted_outputs)
+        outputs = min(count, wanted_outputs, n_outputs)
         began = time.perf_counter()
         context.decode([Span(0, 0, [token] * count, outputs)])
         if not np.isfinite(context.logits(0)).all():
@@ -345,16 +312,6 @@ def _warm_up(context: LlamaContext, engine: Engine, model: LlamaModel) -> None:
         if number >= _WARM_UP_COLD:
             engine.observe(passes=1, tokens=count, outputs=outputs, seconds=time.perf_counter() - began)
         context.clear()
-
-
-def _compute_cores(load: Load) -> tuple[int, frozenset[int]]:
-    """How many threads, and the cores they are bound to (none: all are alike)."""
-    board = cpu.read()
-    big = frozenset(board.big_cores)
-    n_threads = load.placement.n_threads or choose_threads(
-        usable_cores=board.usable_big_cores, big_cores=len(big), all_cores=len(board.cores)
-    )
-    return n_threads, big if len(big) < len(board.cores) else frozenset()
 
 
 def _idle_s(cpus: frozenset[int]) -> float | None:

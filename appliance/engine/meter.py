@@ -69,10 +69,11 @@ class Meter:
     def begin(self) -> float:
         """For `end`, before a decode."""
         now_s = self._clock()
-        if now_s - self._ended_s >= _REST_S:
-            self._look(now_s)
-            self._glance(now_s)
-        return now_s
+        if now_s - self._ended_s < _REST_S:
+            return now_s
+        self._look(now_s)
+        self._glance(now_s)
+        return self._clock()  # a paced engine glances before each step: that is no part of what steps cost
 
     def end(self, begun_s: float, *, is_step: bool = True) -> float:
         """Seconds since `begin`. `is_step` False: a part of one (drafting), not reported among the steps."""
@@ -139,6 +140,7 @@ class Meter:
             kv_cells=kv_cells,
             prefixes=prefixes,
             n_threads=self._threads,
+            computing_s=self._computing_s,
             step_s_p50=median(self._recent) if self._recent else 0.0,
             step_s_max=max(self._recent, default=0.0),
             rss_bytes=self._board.rss_bytes(),

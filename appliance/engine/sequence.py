@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from appliance.engine.backend import Sampler
 from appliance.engine.grammar_turns import Turn
+from appliance.engine.hibernation.porter import Ticket
 from appliance.engine.kv_cache import Scope, Slot
 from appliance.engine.lookup import PromptLookup
 from appliance.engine.output import OutputStream
@@ -52,6 +53,11 @@ class Sequence:
     awaits: Slot | None = None
     """Waiting for this slot, which computes our prefix since step `awaits_since`."""
     awaits_since: int = 0
+    ticket: Ticket | None = None
+    """Waiting for this snapshot, at most until `wake_by_s`."""
+    wake_by_s: float | None = None
+    is_awake: bool = False
+    """The snapshots on disk were asked, and have given what they had for it."""
     model_guesses: Acceptance | None = None
     """Of the draft model; None: no speculation for this one."""
     draft: list[int] = field(default_factory=list)

@@ -18,7 +18,9 @@
     │   ├── Overloaded              the bounded queue is full
     │   ├── ModelLoading            not ready within the caller's patience
     │   ├── DeadlineExceeded        the answer was not complete in time
-    │   └── ShuttingDown
+    │   ├── MachineBusy             speed is measured only while nobody asks
+    │   ├── ShuttingDown
+    │   └── Throttled               the board is too hot for new requests
     ├── ResourceError       the operator acts
     │   ├── InsufficientMemory
     │   ├── AddressInUse
@@ -53,7 +55,15 @@ Errors cross the wire by name and fields (`to_wire`, `from_wire`).
 from __future__ import annotations
 
 from appliance.errors.base import OutpostError, leaves
-from appliance.errors.capacity import CapacityError, DeadlineExceeded, ModelLoading, Overloaded, ShuttingDown
+from appliance.errors.capacity import (
+    CapacityError,
+    DeadlineExceeded,
+    MachineBusy,
+    ModelLoading,
+    Overloaded,
+    ShuttingDown,
+    Throttled,
+)
 from appliance.errors.config import ConfigError
 from appliance.errors.content import (
     ContentError,
@@ -117,6 +127,7 @@ __all__ = [
     "InsufficientSpace",
     "InvalidReference",
     "InvalidRequest",
+    "MachineBusy",
     "ManifestInvalid",
     "ModelBroken",
     "ModelInUse",
@@ -143,6 +154,7 @@ __all__ = [
     "StoreFault",
     "StoreInUse",
     "TemplateInvalid",
+    "Throttled",
     "Unauthenticated",
     "Unsupported",
     "from_wire",

@@ -48,6 +48,27 @@ class DeadlineExceeded(CapacityError):
         super().__init__(told, limit_s=limit_s, retry_after_s=retry_after_s, is_begun=is_begun)
 
 
+class MachineBusy(CapacityError):
+    def __init__(self, *, waited_s: float, retry_after_s: float = 600.0) -> None:
+        super().__init__(
+            f"requests have kept this machine busy for {waited_s:.0f} s, and speed is measured only while "
+            "nobody waits for an answer; try again when it is idle",
+            waited_s=waited_s,
+            retry_after_s=retry_after_s,
+        )
+
+
 class ShuttingDown(CapacityError):
     def __init__(self, *, retry_after_s: float = 5.0) -> None:
         super().__init__("the daemon is shutting down", retry_after_s=retry_after_s)
+
+
+class Throttled(CapacityError):
+    """The board is too hot for new requests."""
+
+    def __init__(self, *, reason: str, retry_after_s: float) -> None:
+        super().__init__(
+            f"this Outpost cools down and takes no new request: {reason}; retry in {retry_after_s:.0f} s",
+            reason=reason,
+            retry_after_s=retry_after_s,
+        )

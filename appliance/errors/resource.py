@@ -10,14 +10,49 @@ class ResourceError(OutpostError):
 
 
 class InsufficientMemory(ResourceError):
-    def __init__(self, *, model: str, needed_bytes: int, available_bytes: int) -> None:
+    def __init__(
+        self,
+        *,
+        model: str,
+        needed_bytes: int,
+        available_bytes: int,
+        min_ctx: int | None = None,
+        largest_ctx: int | None = None,
+        pinned: list[str] | None = None,
+    ) -> None:
+        """None: not known. `needed_bytes` and `available_bytes`: of the least placement that the caller
+        takes, and of what can be freed for it. `largest_ctx`: tokens of context that would fit, fewer than
+        `min_ctx`; 0: none would. `pinned`: models without whose pins it would fit.
+        """
+        told = {"min_ctx": min_ctx, "largest_ctx": largest_ctx, "pinned": pinned}
         super().__init__(
-            f"model '{model}' needs {needed_bytes} bytes, {available_bytes} are available; "
-            "lower the context length, take a smaller quantisation, or unload another model",
+            f"model '{model}' needs {needed_bytes} bytes{_with_context(min_ctx)}, {available_bytes} are "
+            f"available; {_way_out(min_ctx, largest_ctx, pinned)}",
             model=model,
             needed_bytes=needed_bytes,
             available_bytes=available_bytes,
+            **{name: value for name, value in told.items() if value is not None},
         )
+
+
+def _with_context(min_ctx: int | None) -> str:
+    return "" if min_ctx is None else f" with at least {min_ctx} tokens of context"
+
+
+def _way_out(min_ctx: int | None, largest_ctx: int | None, pinned: list[str] | None) -> str:
+    """What to change, from the numbers."""
+    unpin = f"unpin {', '.join(pinned)}, or " if pinned else ""
+    if min_ctx is None or largest_ctx is None:
+        return f"{unpin}lower the context length, take a smaller quantisation, or unload another model"
+    if largest_ctx:
+        return (
+            f"{unpin}ask for no more than {largest_ctx} tokens of context, which would fit, take a smaller "
+            "quantisation, or end other programs"
+        )
+    return (
+        f"no context, however short, would fit: {unpin}take a smaller quantisation or model, or end other "
+        "programs"
+    )
 
 
 class AddressInUse(ResourceError):

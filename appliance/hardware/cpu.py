@@ -12,11 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_CPU_DIR: Final = "sys/devices/system/cpu"
+from appliance.hardware import cgroup
+from appliance.hardware.root import MOST_BYTES, Absent, Root, whole
+
+CPU_DIR: Final = "sys/devices/system/cpu"
 _BIG_SHARE: Final = 0.75
 """A core of at least this share of the greatest capacity is big (RK3588: little cores have about 0.4)."""
 _IDLE_COLUMNS: Final = (3, 4)
 """`idle` and `iowait` in a line of /proc/stat, counted after the name (proc(5))."""
+_STAT_BYTES: Final = 1024 * 1024
+"""Of /proc/stat: a line for each core, and one word for each interrupt."""
+_MOST_CORES: Final = 4096
+"""No kernel is built for more (x86: 8192 with all debugging on); a longer list is garbage."""
 _TICK_COLUMNS: Final = 8
 """user nice system idle iowait irq softirq steal; `guest` that follows is already in `user`."""
 
@@ -68,28 +75,32 @@ class CoreTimes:
     total_ticks: int
 
 
-def read(sysroot: Path = Path("/")) -> CpuFacts:
+def read(sysroot: Path | Root = Path("/")) -> CpuFacts:
     """Read cores, capacities, affinity and cgroup quota of this process. What is absent is unknown."""
-    allowed = parse_cpus_allowed(_text(sysroot / "proc/self/status"))
-    online = parse_cpu_list(_text(sysroot / _CPU_DIR / "online"))
+    root = Root.of(sysroot)
+    allowed = parse_cpus_allowed(_text(root, "proc/self/status"))
+    online = parse_cpu_list(_text(root, f"{CPU_DIR}/online"))
     usable = online & allowed if allowed and online else online or allowed
-    cores = tuple(Core(index=index, capacity=_capacity(sysroot, index)) for index in sorted(usable))
-    return CpuFacts(cores=cores, quota_cores=read_quota(sysroot))
+    cores = tuple(Core(index=index, capacity=read_capacity(root, index)) for index in sorted(usable))
+    return CpuFacts(cores=cores, quota_cores=read_quota(root))
 
 
-def read_quota(sysroot: Path = Path("/")) -> float | None:
-    """The tightest CPU bound over this process's cgroup and its parents, v2 and v1, in cores.
+def read_capacity(root: Root, index: int) -> int | None:
+    """The scheduler's capacity of one core; x86 has none."""
+    capacity = root.integer(f"{CPU_DIR}/cpu{index}/cpu_capacity")
+    return capacity if isinstance(capacity, int) and capacity >= 0 else None
 
-    In a container the path in /proc/self/cgroup may be the host's while /sys/fs/cgroup shows only the
-    container's part: levels that are not there are passed over.
-    """
+
+def read_quota(sysroot: Path | Root = Path("/")) -> float | None:
+    """The tightest CPU bound over this process's cgroup and its parents, v2 and v1, in cores."""
+    root = Root.of(sysroot)
     quotas: list[float] = []
-    for controllers, path in parse_cgroup(_text(sysroot / "proc/self/cgroup")):
-        for level in _levels(path):
+    for controllers, path in cgroup.parse(_text(root, "proc/self/cgroup")):
+        for level in cgroup.levels(path):
             if not controllers:
-                quota = parse_cpu_max(_text(sysroot / "sys/fs/cgroup" / level / "cpu.max"))
+                quota = parse_cpu_max(_text(root, cgroup.joined(cgroup.TOP, level, "cpu.max")))
             elif "cpu" in controllers.split(","):
-                quota = _v1_quota(sysroot / "sys/fs/cgroup", controllers, level)
+                quota = _v1_quota(root, controllers, level)
             else:
                 break
             if quota is not None:
@@ -97,22 +108,22 @@ def read_quota(sysroot: Path = Path("/")) -> float | None:
     return min(quotas, default=None)
 
 
-def read_times(sysroot: Path = Path("/")) -> dict[int, CoreTimes]:
+def read_times(sysroot: Path | Root = Path("/")) -> dict[int, CoreTimes]:
     """Ticks of every core now; empty when the kernel does not say."""
-    return parse_stat(_text(sysroot / "proc/stat"))
+    return parse_stat(_stat(sysroot))
 
 
-def read_others_running(sysroot: Path = Path("/")) -> int | None:
+def read_others_running(sysroot: Path | Root = Path("/")) -> int | None:
     """Threads of the whole machine that compute or could just now, the asking one left out; None: the kernel
     does not say.
     """
-    running = parse_running(_text(sysroot / "proc/stat"))
+    running = parse_running(_stat(sysroot))
     return max(0, running - 1) if running is not None else None
 
 
-def read_own_ticks(sysroot: Path = Path("/")) -> int | None:
+def read_own_ticks(sysroot: Path | Root = Path("/")) -> int | None:
     """Ticks that this process has computed so far, all threads; None: the kernel does not say."""
-    return parse_process_ticks(_text(sysroot / "proc/self/stat"))
+    return parse_process_ticks(_text(Root.of(sysroot), "proc/self/stat"))
 
 
 def busy_fraction(
@@ -129,9 +140,9 @@ def parse_cpu_list(text: str) -> frozenset[int]:
     """Parse the kernel's list form: `0-3,8` is {0, 1, 2, 3, 8}."""
     found: set[int] = set()
     for part in text.strip().split(","):
-        if match := re.fullmatch(r"(\d+)(?:-(\d+))?", part.strip()):
+        if match := re.fullmatch(r"([0-9]{1,4})(?:-([0-9]{1,4}))?", part.strip()):
             first = int(match[1])
-            found.update(range(first, int(match[2] or first) + 1))
+            found.update(range(first, min(int(match[2] or first) + 1, _MOST_CORES)))
     return frozenset(found)
 
 
@@ -139,12 +150,6 @@ def parse_cpus_allowed(text: str) -> frozenset[int]:
     """The affinity mask in /proc/PID/status; empty when it is not there."""
     match = re.search(r"^Cpus_allowed_list:\s*(\S+)$", text, re.MULTILINE)
     return parse_cpu_list(match[1]) if match else frozenset()
-
-
-def parse_cgroup(text: str) -> list[tuple[str, str]]:
-    """Controllers ("" for v2) and path of every line of /proc/PID/cgroup, `ID:CONTROLLERS:PATH`."""
-    split = [line.split(":", 2) for line in text.splitlines()]
-    return [(parts[1], parts[2]) for parts in split if len(parts) == 3]
 
 
 def parse_cpu_max(text: str) -> float | None:
@@ -157,10 +162,10 @@ def parse_stat(text: str) -> dict[int, CoreTimes]:
     """Parse the `cpuN` lines of /proc/stat."""
     times: dict[int, CoreTimes] = {}
     for line in text.splitlines():
-        match = re.match(r"cpu(\d+) (.+)", line)
-        if match is None:
+        match = re.match(r"cpu([0-9]{1,4}) ((?:[0-9]{1,19} ?)+)", line)
+        ticks = [int(word) for word in match[2].split()[:_TICK_COLUMNS]] if match else []
+        if match is None or len(ticks) <= max(_IDLE_COLUMNS):
             continue
-        ticks = [int(word) for word in match[2].split()[:_TICK_COLUMNS]]
         idle = sum(ticks[column] for column in _IDLE_COLUMNS)
         times[int(match[1])] = CoreTimes(busy_ticks=sum(ticks) - idle, total_ticks=sum(ticks))
     return times
@@ -168,45 +173,36 @@ def parse_stat(text: str) -> dict[int, CoreTimes]:
 
 def parse_running(text: str) -> int | None:
     """`procs_running` of /proc/stat: runnable threads, the reader among them."""
-    match = re.search(r"^procs_running (\d+)$", text, re.MULTILINE)
+    match = re.search(r"^procs_running ([0-9]{1,19})$", text, re.MULTILINE)
     return int(match[1]) if match else None
 
 
 def parse_process_ticks(text: str) -> int | None:
     """Sum of utime and stime in /proc/PID/stat: fields 14 and 15, counted behind the name in brackets."""
     fields = text.rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12]) if len(fields) > 12 else None
+    user, system = (whole(fields[11]), whole(fields[12])) if len(fields) > 12 else (None, None)
+    return user + system if user is not None and system is not None else None
 
 
-def _capacity(sysroot: Path, index: int) -> int | None:
-    text = _text(sysroot / _CPU_DIR / f"cpu{index}" / "cpu_capacity").strip()
-    return int(text) if text.isdigit() else None
-
-
-def _v1_quota(root: Path, controllers: str, level: str) -> float | None:
+def _v1_quota(root: Root, controllers: str, level: str) -> float | None:
     for mount in (controllers, "cpu"):
-        group = root / mount / level
-        quota = _text(group / "cpu.cfs_quota_us").strip()
+        group = cgroup.joined(cgroup.TOP, mount, level)
+        quota = _text(root, f"{group}/cpu.cfs_quota_us")
         if quota:
-            return _cores(quota, _text(group / "cpu.cfs_period_us").strip())
+            return _cores(quota, _text(root, f"{group}/cpu.cfs_period_us"))
     return None
 
 
 def _cores(quota: str, period: str) -> float | None:
     """`max` (v2) and -1 (v1) mean no bound."""
-    if not (quota.isdigit() and period.isdigit() and int(period) > 0):
-        return None
-    return int(quota) / int(period)
+    most, per = whole(quota), whole(period)
+    return most / per if most is not None and per is not None and most >= 0 and per > 0 else None
 
 
-def _levels(path: str) -> list[str]:
-    """`/a/b` gives `a/b`, `a` and the root itself."""
-    parts = [part for part in path.split("/") if part not in {"", ".."}]
-    return ["/".join(parts[:count]) for count in range(len(parts), -1, -1)]
+def _stat(sysroot: Path | Root) -> str:
+    return _text(Root.of(sysroot), "proc/stat", most_bytes=_STAT_BYTES)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return ""
+def _text(root: Root, path: str, *, most_bytes: int = MOST_BYTES) -> str:
+    text = root.text(path, most_bytes=most_bytes)
+    return "" if isinstance(text, Absent) else text

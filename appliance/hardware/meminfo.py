@@ -1,6 +1,6 @@
 """Memory of the board as the kernel counts it.
 
-Parsers are pure; `read` takes the root of a (perhaps fake) file tree.
+Parsers are pure; `read` takes the root of a (perhaps fake) file tree. `memory` has more, and costs more.
 
 `available_bytes`, not `free_bytes`, is what a plan may use: free memory leaves out the page cache that the
 kernel gives back on demand, and on unified-memory boards the GPU's share is the very same bytes.
@@ -10,8 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-_KIB = 1024
+from appliance.hardware.root import Absent, Root, whole
+
+PATH: Final = "proc/meminfo"
+_KIB: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,33 +29,33 @@ class MemoryReading:
     swap_free_bytes: int | None
 
 
-def read(sysroot: Path = Path("/")) -> MemoryReading:
+def read(sysroot: Path | Root = Path("/")) -> MemoryReading:
     """Read the board's memory. A tree without /proc/meminfo reads as all unknown."""
-    try:
-        text = (sysroot / "proc/meminfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        text = ""
-    return parse(text)
+    text = Root.of(sysroot).text(PATH)
+    return parse("" if isinstance(text, Absent) else text)
 
 
 def parse(text: str) -> MemoryReading:
-    """Parse /proc/meminfo: `Name:  12345 kB`, where kB are KiB (proc(5))."""
-    sizes = dict(_lines(text))
+    """Parse /proc/meminfo."""
+    found = sizes(text)
     return MemoryReading(
-        total_bytes=sizes.get("MemTotal"),
-        available_bytes=sizes.get("MemAvailable"),
-        free_bytes=sizes.get("MemFree"),
-        swap_total_bytes=sizes.get("SwapTotal"),
-        swap_free_bytes=sizes.get("SwapFree"),
+        total_bytes=found.get("MemTotal"),
+        available_bytes=found.get("MemAvailable"),
+        free_bytes=found.get("MemFree"),
+        swap_total_bytes=found.get("SwapTotal"),
+        swap_free_bytes=found.get("SwapFree"),
     )
 
 
-def _lines(text: str) -> list[tuple[str, int]]:
-    """Name and bytes of every line that has a size in kB; other lines (`HugePages_Total: 0`) are left out."""
-    found = []
+def sizes(text: str) -> dict[str, int]:
+    """Name and bytes of every line `Name:  12345 kB`, where kB are KiB (proc(5)); other lines
+    (`HugePages_Total: 0`) are left out.
+    """
+    found = {}
     for line in text.splitlines():
         name, _, rest = line.partition(":")
         words = rest.split()
-        if len(words) == 2 and words[1] == "kB" and words[0].isdigit():
-            found.append((name, int(words[0]) * _KIB))
+        kib = whole(words[0]) if len(words) == 2 and words[1] == "kB" else None
+        if kib is not None and kib >= 0:
+            found[name] = kib * _KIB
     return found

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from appliance.health.cooling import CoolingHealth
 from appliance.supervisor.status import ModelStatus
 
 
@@ -48,6 +49,10 @@ class RunnerHealth:
     kv_cells_used: int | None
     kv_cells: int | None
     last_token_age_s: float | None
+    optimized: str | None = None
+    """Which variant of the model's weights is served, or why the measured one is not."""
+    hint: str | None = None
+    """What there may be to gain by one, unmeasured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +87,8 @@ class HealthReport:
     is_stopping: bool
     runners: tuple[RunnerHealth, ...]
     store: StoreHealth | None = None
+    cooling: CoolingHealth | None = None
+    """None: nobody watches the sensors."""
 
 
 def collect(
@@ -92,6 +99,7 @@ def collect(
     is_stopping: bool,
     models: Sequence[ModelStatus],
     store: StoreHealth | None = None,
+    cooling: CoolingHealth | None = None,
 ) -> HealthReport:
     return HealthReport(
         version=version,
@@ -100,6 +108,7 @@ def collect(
         is_stopping=is_stopping,
         runners=tuple(_runner(status) for status in models),
         store=store,
+        cooling=cooling,
     )
 
 
@@ -132,6 +141,8 @@ def _runner(status: ModelStatus) -> RunnerHealth:
         kv_cells_used=stats.kv_cells_used if stats else None,
         kv_cells=stats.kv_cells if stats else None,
         last_token_age_s=_rounded(status.last_token_age_s),
+        optimized=status.optimized,
+        hint=status.hint,
     )
 
 

@@ -1,8 +1,8 @@
 """The verdict over a health report: the one rule behind `/healthz`, `/readyz` and the command line. Pure.
 
 1. Live: the supervisor's loop answers. If not, only a restart of the daemon helps.
-2. Ready: live, not stopping, with a model to serve, every preloaded one ready, none quarantined or hung. If
-   not, send requests elsewhere.
+2. Ready: live, not stopping, with a model to serve, every preloaded one ready, none quarantined or hung, and
+   not too hot for new requests. If not, send requests elsewhere.
 3. A model that is merely stopped, or whose last runner failed and may be started again, is no reason: the
    next request starts it.
 """
@@ -31,6 +31,8 @@ def evaluate(report: HealthReport) -> Verdict:
         reasons.append("the daemon is stopping")
     if not report.runners:  # 2
         reasons.append(_without_models(report))
+    if report.cooling is not None and not report.cooling.admits:  # 2
+        reasons.append(f"it cools down and takes no new request: {report.cooling.reason}")
     reasons += [reason for runner in report.runners if (reason := _reason(runner)) is not None]
     return Verdict(is_live=report.is_supervisor_alive, is_ready=not reasons, reasons=tuple(reasons))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from math import prod
 
 from appliance.wire.messages import Placement
 
@@ -26,6 +27,8 @@ class Footprint:
     output_bytes: int
     process_bytes: int
     """Interpreter, libraries, vocabulary, and what a driver takes for a context."""
+    device_bytes: int = 0
+    """Of all these, what lies in memory that is the GPU's alone; 0 where memory is unified."""
 
     @property
     def total_bytes(self) -> int:
@@ -38,9 +41,24 @@ class Footprint:
             + self.process_bytes
         )
 
+    @property
+    def host_bytes(self) -> int:
+        """What the board's memory must hold: all of it where there is one pool."""
+        return self.total_bytes - self.device_bytes
+
+
+class Accelerator(StrEnum):
+    """Whose memory the GPU computes in."""
+
+    NONE = "none"
+    UNIFIED = "unified"
+    """The board's own: one pool."""
+    DISCRETE = "discrete"
+    """Its own: two pools, and layers may be moved between them."""
+
 
 class Concession(StrEnum):
-    """What a rung gives up against the one above."""
+    """What a rung gives up against the wish; in the order in which equal prices are paid."""
 
     PARALLEL = "parallel"
     CONTEXT = "context"
@@ -59,7 +77,9 @@ class Conceded:
     wanted: str
     got: str
     price: float = 1.0
-    """Speed left, as a factor on tokens per second; 1.0 costs nothing."""
+    """What is left of the wish's worth, as a factor; 1.0 costs nothing. Where speed is given up it is the
+    speed left, weighed over prefill and decode (`prices`).
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,12 +92,26 @@ class Rung:
     variant: str | None = None
     """Name of the smaller model that stands in; None: the model itself."""
 
+    @property
+    def worth(self) -> float:
+        """1.0: the wish itself. Of two rungs that fit, the one of greater worth is taken."""
+        return prod(one.price for one in self.conceded)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ladder:
-    """All rungs for one model on one board, the best first."""
+    """All rungs for one model on one board, the best first; one at least has no more than the comfortable
+    slots. Built by `ladder.build`.
+    """
 
     model: str
     min_ctx: int
     """Tokens of context per sequence below which the caller takes none."""
     rungs: tuple[Rung, ...]
+    """None is both worth less and larger than another: such a rung is never the answer."""
+    comfortable: int = 4
+    """Slots beyond so many are taken only where they cost nobody anything."""
+    below: tuple[Rung, ...] = ()
+    """The leanest placements under `min_ctx`, the longest context first: never taken, only told when nothing
+    fits.
+    """

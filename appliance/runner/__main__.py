@@ -16,9 +16,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import structs
 
 from appliance.engine.interface import EngineCore
 from appliance.errors import OutpostError, RunnerStartFailed, to_wire
@@ -60,6 +63,7 @@ def main(argv: Sequence[str], parts: Parts) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if not identity.die_with_parent(options.parent):
         return 0
+    identity.steady_heap()
     renderer = parts.start_renderer()
     channel = runner_end(socket.socket(fileno=options.fd))
     load = channel.receive()
@@ -76,7 +80,9 @@ def _serve(channel: Channel[DaemonMessage], load: Load, mode: str, renderer: Any
     try:
         open_engine = parts.import_engine()
         sandbox.preload()
-        reached = sandbox.enter(mode, model=load.model, readable=sandbox.readable_paths(load))
+        keep = sandbox.keep_of(load, mode)
+        reached = sandbox.enter(mode, model=load.model, readable=sandbox.readable_paths(load), keep=keep)
+        load, missing = _fenced(load, mode, reached)
         listener.start()
         engine = open_engine(load, render=renderer, on_progress=progress(channel.send))
     except OutpostError as error:
@@ -89,14 +95,25 @@ def _serve(channel: Channel[DaemonMessage], load: Load, mode: str, renderer: Any
     # PERF: what is loaded now lives as long as the process: the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    channel.send(_ready(engine, reached, started_s))
-    Loop(engine=engine, channel=channel, listener=listener, heartbeat_s=load.settings.heartbeat_s).run()
+    channel.send(_ready(engine, reached, started_s, missing))
+    loop = Loop(engine=engine, channel=channel, listener=listener, heartbeat_s=load.settings.heartbeat_s)
+    with suppress(BrokenPipeError, ConnectionResetError):  # EOF, met while it spoke
+        loop.run()
+    engine.hibernate()
     return 0
 
 
-def _ready(engine: EngineCore, reached: Sandbox, started_s: float) -> Ready:
+def _fenced(load: Load, mode: str, reached: Sandbox) -> tuple[Load, str | None]:
+    """Without hibernation where the fence around its directory does not stand, and why."""
+    if load.hibernation is None or mode == "off" or reached.landlock_abi:
+        return load, None
+    return structs.replace(load, hibernation=None), "the kernel has no Landlock to fence its directory in"
+
+
+def _ready(engine: EngineCore, reached: Sandbox, started_s: float, missing: str | None) -> Ready:
     load_s = time.monotonic() - started_s
-    return Ready(facts=engine.facts, sandbox=reached, load_s=load_s, measured_bytes=_rss_bytes())
+    facts = structs.replace(engine.facts, hibernation_missing=missing) if missing else engine.facts
+    return Ready(facts=facts, sandbox=reached, load_s=load_s, measured_bytes=_rss_bytes())
 
 
 def _rss_bytes() -> int:

@@ -57,3 +57,20 @@ def _command_line_area() -> tuple[int, int]:
     line = Path("/proc/self/stat").read_text(encoding="utf-8", errors="replace")
     fields = line.rpartition(")")[2].split()
     return int(fields[45]), int(fields[46])
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_OWN_MAPPING_BYTES = 4 * 1024 * 1024
+_ARENAS = 2
+
+
+def steady_heap() -> None:
+    """Keep llama.cpp's buffers out of the heap. glibc moves the bound between heap and mappings of their own up
+    to 32 MB as large blocks are freed; what is freed below a block that lives stays resident, and how much
+    that is depends on the order of requests. Where libc has no mallopt, all stays as it is.
+    """
+    mallopt = getattr(libc, "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _OWN_MAPPING_BYTES)
+        mallopt(_M_ARENA_MAX, _ARENAS)

@@ -19,6 +19,8 @@ _RULE_PATH_BENEATH = 1
 _WRITE_FILE = 1 << 1
 _READ_FILE = 1 << 2
 _READ_DIR = 1 << 3
+_REMOVE_FILE = 1 << 5
+_MAKE_REG = 1 << 8
 _TRUNCATE = 1 << 14
 _TRUNCATE_ABI = 3
 _FS_RIGHTS = {1: (1 << 13) - 1, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
@@ -51,9 +53,12 @@ def abi() -> int:
     return max(0, version)
 
 
-def restrict(readable: Iterable[str], *, writable: Iterable[str] = ()) -> int:
+def restrict(
+    readable: Iterable[str], *, writable: Iterable[str] = (), directories: Iterable[str] = ()
+) -> int:
     """Only `readable` (files, and directories with all below) can be opened from now on, and only to read;
-    the files of `writable` also to write.
+    the files of `writable` also to write, and in `directories` plain files may be made, written, renamed and
+    removed.
 
     Acts on the calling thread and those it starts later. Paths that do not exist are left out. Also denies
     TCP (from ABI 4) and signals to others (from ABI 6). Returns the ABI used; 0: the kernel has no Landlock.
@@ -68,6 +73,8 @@ def restrict(readable: Iterable[str], *, writable: Iterable[str] = ()) -> int:
             _allow(ruleset, path)
         for path in writable:
             _allow(ruleset, path, more=_WRITE_FILE | (_TRUNCATE if version >= _TRUNCATE_ABI else 0))
+        for path in directories:
+            _allow(ruleset, path, below=_WRITE_FILE | _MAKE_REG | _REMOVE_FILE)
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
@@ -84,14 +91,15 @@ def _create(version: int) -> int:
     return _call(_CREATE_RULESET, ctypes.byref(attributes), ctypes.sizeof(attributes), 0)
 
 
-def _allow(ruleset: int, path: str, *, more: int = 0) -> None:
+def _allow(ruleset: int, path: str, *, more: int = 0, below: int = 0) -> None:
+    """`more`: of a file; `below`: of all in a directory."""
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
         return
     try:
         is_directory = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        rights = _READ_FILE | (_READ_DIR if is_directory else more)
+        rights = _READ_FILE | (_READ_DIR | below if is_directory else more)
         rule = _PathBeneath(allowed_access=rights, parent_fd=descriptor)
         _call(_ADD_RULE, ruleset, _RULE_PATH_BENEATH, ctypes.byref(rule), 0)
     finally:

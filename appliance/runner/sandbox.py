@@ -67,30 +67,64 @@ class Output:
     limit_bytes: int
 
 
-def enter(mode: str, *, model: str, readable: Iterable[str], output: Output | None = None) -> Sandbox:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """The one directory in which a runner may keep files."""
+
+    directory: str
+    limit_bytes: int
+    """Of each file."""
+
+
+def keep_of(load: Load, mode: str) -> Keep | None:
+    """What the box must leave open for hibernation. None: nothing, also where the kernel has no Landlock: no
+    other fence tells one directory from another, and no prefix is worth that.
+    """
+    rules = load.hibernation
+    if rules is None or mode == "off" or landlock.abi() == 0:
+        return None
+    return Keep(directory=rules.directory, limit_bytes=rules.limit_bytes)
+
+
+def enter(
+    mode: str,
+    *,
+    model: str,
+    readable: Iterable[str],
+    output: Output | None = None,
+    keep: Keep | None = None,
+) -> Sandbox:
     """Box this process in for good; returns how far it got. Main thread, before any other exists.
 
-    `output`: writing is denied by Landlock alone then, and so only as far as the kernel has it.
+    `output`, `keep`: writing is denied by Landlock alone then, and so only as far as the kernel has it.
 
     Raises RunnerStartFailed in mode strict when anything is missing.
     """
     if mode == "off":
         return _report(reached={}, landlock_abi=0)
     abi = 0
+    writers = [one for one in (output, keep) if one is not None]
 
     def fence_files() -> None:
         nonlocal abi
-        abi = landlock.restrict(readable, writable=() if output is None else (output.path,))
+        abi = landlock.restrict(
+            readable,
+            writable=() if output is None else (output.path,),
+            directories=() if keep is None else (keep.directory,),
+        )
         if abi == 0:
             raise OSError("the kernel has no Landlock")
 
+    def may_keep() -> bool:
+        return keep is not None and abi > 0  # where the fence does not stand, the filter does
+
     steps: dict[str, Callable[[], None]] = {
-        "rlimits": lambda: _limit(0 if output is None else output.limit_bytes),
+        "rlimits": lambda: _limit(max(one.limit_bytes for one in writers) if writers else 0),
         "no_new_privs": lambda: _set(identity.PR_SET_NO_NEW_PRIVS, 1),
         "non_dumpable": lambda: _set(identity.PR_SET_DUMPABLE, 0),
         "one_thread": _check_threads,
         "landlock": fence_files,
-        "seccomp": lambda: filter_calls(may_write=output is not None),
+        "seccomp": lambda: filter_calls(may_write=output is not None or may_keep(), may_keep=may_keep()),
     }
     report = _report(reached={name: attempt(step) for name, step in steps.items()}, landlock_abi=abi)
     if mode == "strict" and report.level != "full":
@@ -136,8 +170,8 @@ def _check_threads() -> None:
         raise OSError("a library has started threads, which Landlock would not hold")
 
 
-def filter_calls(*, may_write: bool) -> None:
-    importlib.import_module(_FILTER_MODULE).load(may_write=may_write)
+def filter_calls(*, may_write: bool, may_keep: bool = False) -> None:
+    importlib.import_module(_FILTER_MODULE).load(may_write=may_write, may_keep=may_keep)
 
 
 def _report(*, reached: dict[str, bool], landlock_abi: int) -> Sandbox:

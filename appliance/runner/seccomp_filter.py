@@ -48,16 +48,23 @@ DENIED = {
 }
 
 
-def load(*, may_write: bool = False) -> None:
+NEEDED_TO_KEEP = frozenset({"rename", "renameat", "renameat2", "unlink", "unlinkat"})
+"""By one that keeps a directory of its own in order; only where Landlock says which."""
+
+
+def load(*, may_write: bool = False, may_keep: bool = False) -> None:
     """Install the filter on all threads of this process. Raises OSError where the kernel refuses.
 
     `may_write`: files may be opened for writing, as far as Landlock lets them; a filter sees no paths.
+    `may_keep`: they may be renamed and removed, too, as far.
     """
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
     denied = seccomp.ERRNO(errno.EPERM)
     rules.set_attr(seccomp.Attr.CTL_TSYNC, 1)
     for names in DENIED.values():
         for name in names.split():
+            if may_keep and name in NEEDED_TO_KEEP:
+                continue
             _add(rules, denied, name)
     # fork by another name. clone3 hides its flags in memory, where no filter can look: as if this kernel
     # had none, so that libc makes its threads by clone.

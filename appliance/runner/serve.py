@@ -24,6 +24,7 @@ from queue import Empty, SimpleQueue
 from typing import Union
 
 from appliance.engine.interface import EngineCore, Prepared, Said
+from appliance.runner.pacing import Pacing
 from appliance.runner.preparers import Preparers, Requests
 from appliance.wire.channel import Channel, ProtocolError
 from appliance.wire.messages import (
@@ -124,6 +125,7 @@ class Loop:
         self._in_preparation: set[int] = set()
         self._cancelled_early: set[int] = set()
         self._is_over = False
+        self._pacing = Pacing()
         self._preparers = Preparers(
             engine, channel, lambda id_, prepared: listener.inbox.put(_Checked(id_, prepared))
         )
@@ -143,11 +145,14 @@ class Loop:
                         return
                 if engine.has_work():
                     self._announce(engine.expected_s())
-                    for said in engine.step():
+                    began_s = time.monotonic() if self._pacing.is_on else None
+                    sayings = engine.step()
+                    if began_s is not None:
+                        self._pacing.stepped(time.monotonic() - began_s)
+                    for said in sayings:
                         send(said)
-                    pause_s = engine.pause_s()
-                    if pause_s > 0:
-                        self._pause(pause_s)
+                    if began_s is not None:
+                        self._pause()
                 if time.monotonic() >= self._beat_at_s:
                     self._beat()
         finally:
@@ -161,6 +166,7 @@ class Loop:
             try:
                 self._take(self._inbox.get(timeout=max(0.0, self._beat_at_s - time.monotonic())))
             except Empty:
+                self._engine.rest()
                 return
         for _ in range(self._inbox.qsize()):
             self._take(self._inbox.get_nowait())
@@ -179,6 +185,7 @@ class Loop:
                     self._say(self._engine.cancel(note.id))
             case SetLimits():
                 self._engine.set_limits(note)
+                self._pacing.set_limits(note)
             case _Eof():
                 self._is_over = True
 
@@ -193,16 +200,20 @@ class Loop:
         if is_cancelled:
             self._say(self._engine.cancel(note.id))
 
-    def _pause(self, pause_s: float) -> None:
-        """Sleep between steps for the governor; news and heartbeats still come through."""
-        until_s = time.monotonic() + pause_s
-        while not self._is_over and (now_s := time.monotonic()) < until_s:
-            if now_s >= self._beat_at_s:
+    def _pause(self) -> None:
+        """Sleep as long as the pace wants it; news and heartbeats still come through. A cancel acts at once,
+        limits count from their arrival, and the daemon's end ends the pause.
+        """
+        while not self._is_over and (due_s := self._pacing.due_s()) > 0:
+            began_s = time.monotonic()
+            if began_s >= self._beat_at_s:
                 self._beat()
             try:
-                self._take(self._inbox.get(timeout=min(until_s - now_s, self._heartbeat_s)))
+                self._take(self._inbox.get(timeout=min(due_s, self._heartbeat_s)))
             except Empty:
-                continue
+                pass
+            finally:
+                self._pacing.paused(time.monotonic() - began_s)
 
     def _announce(self, expected_s: float) -> None:
         """Before a step that takes longer than the daemon waits for a heartbeat."""

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from appliance.store.listing import ListedModel
 
 if TYPE_CHECKING:  # a list needs none of these
+    from appliance.optimizing.record import Record
     from appliance.store.content import Progress
     from appliance.store.kept import Kept
     from appliance.store.show import ShownModel
@@ -48,7 +51,14 @@ def shown_object(model: ShownModel) -> dict[str, Any]:
         "requires": model.requires,
         "notes": list(model.notes),
         "variant": model.variant,
+        "optimization": None if model.optimization is None else record_object(model.optimization),
     }
+
+
+def record_object(record: Record) -> dict[str, Any]:
+    """What was measured and decided, as it is stored."""
+    told: dict[str, Any] = msgspec.to_builtins(record, str_keys=True)
+    return {**told, "sentence": record.sentence}
 
 
 def progress_object(progress: Progress) -> dict[str, Any]:

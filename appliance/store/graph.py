@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Final
 
 from appliance.errors import ManifestInvalid, OutpostError
 from appliance.store.blobs import Blobs
+from appliance.store.derived_link import linked
 from appliance.store.descriptor import Descriptor, ImageIndex, Manifest
 from appliance.store.digest import Digest
 from appliance.store.manifest import parse_manifest
@@ -25,18 +27,21 @@ class Graph:
         self._children: dict[Digest, tuple[tuple[Descriptor, ...], bool]] = {}
 
     def closure(self, top: Descriptor) -> dict[Digest, Descriptor]:
-        """The manifest and everything it needs, the manifest first. Variants of an index that are not here
-        are left out, as long as one is. Raises ModelBroken, ModelNotFound, ManifestInvalid for a manifest
-        that cannot be read.
+        """The manifest and everything it needs, the manifest first, and behind it what was derived from it
+        here (`derived_link.py`). Variants of an index that are not here are left out, as long as one is.
+        Raises ModelBroken, ModelNotFound, ManifestInvalid for a manifest that cannot be read.
         """
-        found: dict[Digest, Descriptor] = {top.digest: top}
-        self._descend(top, found, MAX_DEPTH)
+        found = self._needed(top)
+        derived = linked(top)
+        if derived is not None:
+            with suppress(OutpostError):  # the model is whole without it
+                found.update(self._needed(derived))
         return found
 
     def trouble(self, top: Descriptor) -> str | None:
         """Why the model cannot be used, as far as known without hashing."""
         try:
-            below = self.closure(top)
+            below = self._needed(top)
         except OutpostError as error:
             return self._blobs.trouble(top) or error.message
         return next((reason for blob in below.values() if (reason := self._blobs.trouble(blob))), None)
@@ -53,6 +58,11 @@ class Graph:
     def learn(self, digest: Digest, manifest: Manifest) -> None:
         """What somebody else has read of a manifest just now, so that it is not read twice."""
         self._remember(digest, (manifest.blobs, False))
+
+    def _needed(self, top: Descriptor) -> dict[Digest, Descriptor]:
+        found: dict[Digest, Descriptor] = {top.digest: top}
+        self._descend(top, found, MAX_DEPTH)
+        return found
 
     def _remember(self, digest: Digest, children: tuple[tuple[Descriptor, ...], bool]) -> None:
         with self._lock:

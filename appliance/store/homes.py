@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from appliance.errors import OutpostError, ResourceError
+from appliance.store.derived_link import DERIVED_LINK
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest
 from appliance.store.layout import Layout
@@ -21,15 +22,18 @@ from appliance.store.reference import Reference
 
 HOMES: Final = "org.outpost.repositories"
 """Annotation of a name. A home is HOST/REPOSITORY."""
+_PRIVATE: Final = frozenset({HOMES, DERIVED_LINK})
 _MAX_HOMES: Final = 8
 _MAX_CHARS: Final = 4096
 
 
 def without_homes(descriptor: Descriptor) -> Descriptor:
-    """As others give or get it: their homes are not ours, and ours are not for them."""
-    if HOMES not in descriptor.annotations:
+    """As others give or get it: their homes are not ours, and ours are not for them; nor is what was derived
+    on a board for it.
+    """
+    if not _PRIVATE & descriptor.annotations.keys():
         return descriptor
-    kept = {key: value for key, value in descriptor.annotations.items() if key != HOMES}
+    kept = {key: value for key, value in descriptor.annotations.items() if key not in _PRIVATE}
     return replace(descriptor, annotations=kept)
 
 

@@ -237,6 +237,11 @@ class Layout(Reading):
         """While it lasts, gc leaves these alone."""
         return self.holds.hold(frozenset(digests))
 
+    def let_go(self, digests: Collection[Digest]) -> None:
+        """No name needs these any more: they need not grow old before gc takes them."""
+        with self.index_lock:
+            self.touches.release(digests)
+
     def settle(self) -> None:
         """Note what is known for the next start; cheap when there is nothing new. Called now and then."""
         if not self.read_only:

@@ -29,6 +29,10 @@ class ListedModel:
     quantization: str = ""
     broken: str | None = None
     """Why it is not served; None: it is sound."""
+    optimized: str | None = None
+    """Which variant is served on this board, or why the measured one is not; None: never measured."""
+    hint: str | None = None
+    """What there may be to gain by another type of weights, unmeasured."""
 
     @property
     def id(self) -> str:

@@ -24,6 +24,17 @@ _LOOKS: Final = 5
 Named = Sequence[tuple[Reference, Descriptor]]
 
 
+class _Told(Protocol):
+    @property
+    def optimized(self) -> str | None: ...
+    @property
+    def hint(self) -> str | None: ...
+
+
+Tell = Callable[[Descriptor, str | None], _Told]
+"""What is said of a name's layout, with the type of its weights (`derived.Derivations.told`)."""
+
+
 class _Broken(Protocol):
     @property
     def broken(self) -> str | None: ...
@@ -32,11 +43,13 @@ class _Broken(Protocol):
 Told = TypeVar("Told", bound=_Broken)
 
 
-def rows(layout: Reading, reader: ModelReader, *, prefix: str = "") -> list[ListedModel]:
+def rows(
+    layout: Reading, reader: ModelReader, *, prefix: str = "", tell: Tell | None = None
+) -> list[ListedModel]:
     """Newest first, only names that begin so. A name whose manifest is gone or no model's is listed as
     broken.
     """
-    listed = of_one_moment(layout, lambda named: _rows(layout, reader, named))
+    listed = of_one_moment(layout, lambda named: _rows(layout, reader, named, tell))
     wanted = prefix.casefold()
     listed = [row for row in listed if row.name.casefold().startswith(wanted)]
     return sorted(listed, key=lambda row: (-row.modified_s, row.name))
@@ -56,17 +69,27 @@ def of_one_moment(layout: Reading, look: Callable[[Named], list[Told]]) -> list[
     return told
 
 
-def _rows(layout: Reading, reader: ModelReader, named: Named) -> list[ListedModel]:
+def _rows(layout: Reading, reader: ModelReader, named: Named, tell: Tell | None) -> list[ListedModel]:
     reader.keep_only({descriptor.digest for _, descriptor in named})
     for _, descriptor in named:
         with suppress(OutpostError):  # told below, by who needs it
             reader.manifest(descriptor)  # from which the layout learns what is below
     sizes = {descriptor.digest: _sizes(layout, descriptor) for _, descriptor in named}
     uses = Counter(digest for _, descriptor in named for digest in sizes[descriptor.digest])
-    return [
+    listed = [
         _row(layout, reader, descriptor, name=reference.display, sizes=sizes[descriptor.digest], uses=uses)
         for reference, descriptor in named
     ]
+    if tell is None:
+        return listed
+    return [
+        row if row.broken else _with(row, tell(descriptor, row.quantization or None))
+        for row, (_, descriptor) in zip(listed, named, strict=True)
+    ]
+
+
+def _with(row: ListedModel, told: _Told) -> ListedModel:
+    return replace(row, optimized=told.optimized, hint=told.hint)
 
 
 def reason_of(error: OutpostError) -> str:

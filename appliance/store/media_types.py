@@ -42,6 +42,12 @@ MODELPACK_PREFIXES: Final = ("application/vnd.cncf.model.", "application/vnd.cna
 """The second is what ModelPack was called before it went to the CNCF: read, never written."""
 MODEL_CONFIGS: Final = frozenset(prefix + "config.v1+json" for prefix in MODELPACK_PREFIXES)
 
+# ── ours ────────────────────────────────────────────────────────────────────────────────────────
+
+DERIVED: Final = "application/vnd.outpost.derived.v1+json"
+"""artifactType of a manifest that leads to a variant which was made here; it never leaves this store."""
+DERIVED_RECORD: Final = "application/vnd.outpost.derived.record.v1+json"
+
 # ── the others ──────────────────────────────────────────────────────────────────────────────────
 
 OLLAMA_PREFIX: Final = "application/vnd.ollama.image."

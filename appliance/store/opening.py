@@ -9,12 +9,13 @@ from appliance.config import StoreSettings
 from appliance.store.build import Quantize
 from appliance.store.files import Files
 from appliance.store.gate import Probe
+from appliance.store.optimize import Optimizing
 from appliance.store.places import FOLDER
 from appliance.store.settings import policy_of
 from appliance.store.store import ModelStore
 
 
-def open_store(
+def open_store(  # noqa: PLR0913 - the parts of a composition, all by name
     data_dir: Path,
     settings: StoreSettings,
     *,
@@ -23,6 +24,7 @@ def open_store(
     available_bytes: Callable[[], int | None] = lambda: None,
     on_change: Callable[[], None] = lambda: None,
     in_use: Callable[[], Collection[str]] = frozenset,
+    optimizing: Optimizing = Optimizing(),  # noqa: B008 - frozen
     files: Files = Files(),  # noqa: B008 - stateless
 ) -> ModelStore:
     """To be closed by the caller. Raises StoreInUse, StoreFault."""
@@ -34,5 +36,6 @@ def open_store(
         available_bytes=available_bytes,
         on_change=on_change,
         in_use=in_use,
+        optimizing=optimizing,
         files=files,
     )

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Final, Union
 import msgspec
 
 from appliance.errors import InvalidRequest
-from appliance.store.answers import collected_object
+from appliance.store.answers import collected_object, record_object
 from appliance.store.content import Report
 from appliance.store.kept import PROTECTED_S
-from appliance.store.verbs import StoreVerbs
+from appliance.store.verbs import OptimizeWish, StoreVerbs
 
 MAX_MODELFILE_CHARS: Final = 1 << 20
 
@@ -88,7 +88,18 @@ class Gc(_Operation, frozen=True, kw_only=True, tag="gc"):
     """Also what was cut off on its way in."""
 
 
-Operation = Union[Pull, Push, Create, Import, Export, Copy, Remove, Verify, Gc]
+class Optimize(_Operation, frozen=True, kw_only=True, tag="optimize"):
+    name: Name
+    max_kl: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
+    """None: as the configuration says."""
+    dry_run: bool = False
+    candidates: Annotated[tuple[Quantization, ...], msgspec.Meta(max_length=8)] = ()
+    """Empty: those that this chip suggests."""
+    undo: bool = False
+    """Serve the original again; the others say nothing then."""
+
+
+Operation = Union[Pull, Push, Create, Import, Export, Copy, Remove, Verify, Gc, Optimize]
 
 
 def parse_operation(body: Mapping[str, object]) -> Operation:
@@ -151,9 +162,19 @@ def perform(verbs: StoreVerbs, operation: Operation, report: Report) -> Outcome:
             return {}
         case Verify():
             return _verify(verbs, operation, report)
+        case Optimize():
+            return _optimize(verbs, operation, report)
         case Gc(dry_run=dry_run, grace_s=grace_s, arrivals=arrivals):
             collected = verbs.gc(dry_run=dry_run, grace_s=grace_s, arrivals=arrivals)
             return {**collected_object(collected), "dry_run": dry_run}
+
+
+def _optimize(verbs: StoreVerbs, asked: Optimize, report: Report) -> Outcome:
+    if asked.undo:
+        return {"name": asked.name, "undone": verbs.unoptimize(asked.name)}
+    wish = OptimizeWish(max_kl=asked.max_kl, dry_run=asked.dry_run, kinds=asked.candidates)
+    done = verbs.optimize(asked.name, report, wish=wish)
+    return {"name": done.name, "dry_run": done.dry_run, "optimization": record_object(done.record)}
 
 
 def _verify(verbs: StoreVerbs, asked: Verify, report: Report) -> Outcome:

@@ -3,7 +3,8 @@
 
 1. What `index.json.copy` names, where the manifest is still there and sound: all names, but for a change that
    a crash or a full disk kept from it.
-2. Every other manifest among the blobs that is no variant of an index: as `recovered-<12 hex>:latest`.
+2. Every other manifest among the blobs that is no variant, of an index or made here: as
+   `recovered-<12 hex>:latest`.
 
 The damaged index is kept in quarantine.
 """
@@ -20,6 +21,7 @@ from appliance.store.digest import Digest, digest_of, hex_of
 from appliance.store.files import Files, read_small, status_of
 from appliance.store.lock import StoreLock
 from appliance.store.manifest import MAX_BYTES, parse_manifest
+from appliance.store.media_types import DERIVED
 from appliance.store.names import Entry, entries_of, entry_for, read_index, render, renew_copy
 from appliance.store.places import Places
 from appliance.store.recovery import blob_digests
@@ -82,7 +84,9 @@ def _nameless(
     manifests: dict[Digest, tuple[Descriptor, Manifest | ImageIndex]], named: list[Entry]
 ) -> list[Entry]:
     known = {entry.descriptor.digest for entry in named}
-    for _, manifest in manifests.values():
+    for digest, (descriptor, manifest) in manifests.items():
+        if descriptor.artifact_type == DERIVED:
+            known.add(digest)
         if isinstance(manifest, ImageIndex):
             known.update(variant.digest for variant in manifest.manifests)
     return [

@@ -18,6 +18,7 @@ from appliance.errors import (
     StoreFault,
 )
 from appliance.modelfile.parameters import PARAMETERS, EngineSettings, engine_settings
+from appliance.store.derived import Derivations
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest
 from appliance.store.layout import Layout
@@ -47,6 +48,10 @@ class ServeSpec:
     parameters: EngineSettings = field(default_factory=EngineSettings)
     size_bytes: int = 0
     broken: str | None = None
+    optimized: str | None = None
+    """Which variant is served, or why the measured one is not."""
+    hint: str | None = None
+    """What there may be to gain by one."""
 
 
 def serve_spec(
@@ -55,6 +60,7 @@ def serve_spec(
     reference: Reference,
     descriptor: Descriptor,
     *,
+    derivations: Derivations | None = None,
     only_known: bool = False,
 ) -> ServeSpec:
     """Never raises for one bad model: it is told as broken. `only_known`: so is one that would have to be
@@ -67,7 +73,10 @@ def serve_spec(
         model = reader.model(descriptor)
         if only_known and not all(_is_known(layout, blob) for blob in model.files):
             return ServeSpec(name=name, digest=descriptor.digest, broken=UNCHECKED)
-        return replace(_sound(layout, model, name), digest=descriptor.digest)
+        sound = replace(_sound(layout, model, name), digest=descriptor.digest)
+        if derivations is None:
+            return sound
+        return _optimized(layout, sound, descriptor, derivations, model, only_known=only_known)
     except (
         FileUnreadable,
         ManifestInvalid,
@@ -78,6 +87,32 @@ def serve_spec(
     ) as error:
         reason = str(error.fields.get("reason", error.message))
         return ServeSpec(name=name, digest=descriptor.digest, broken=reason)
+
+
+def _optimized(
+    layout: Layout,
+    spec: ServeSpec,
+    named: Descriptor,
+    derivations: Derivations,
+    model: StoredModel,
+    *,
+    only_known: bool,
+) -> ServeSpec:
+    """With the variant's weights, where there is one to be served; it is never worth a broken model."""
+    told = derivations.told(named, model.facts.quantization)
+    spec = replace(spec, optimized=told.optimized, hint=told.hint)
+    found = derivations.served(named)
+    if found is None or found.weights is None:
+        return spec
+    if only_known and not _is_known(layout, found.weights):
+        return replace(spec, optimized=f"the original is served: the variant is unchecked; {UNCHECKED}")
+    try:
+        path = layout.path(found.weights.digest)
+    except (FileUnreadable, ModelBroken, ModelNotFound, StoreFault) as error:
+        reason = error.fields.get("reason", error.message)
+        return replace(spec, optimized=f"the original is served, the variant is broken: {reason}")
+    size_bytes = spec.size_bytes - sum(blob.size for blob in model.weights) + found.weights.size
+    return replace(spec, paths=(path,), size_bytes=size_bytes)
 
 
 def _is_known(layout: Layout, blob: Descriptor) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from appliance.optimizing.record import Record
 from appliance.store.listing import ListedModel
 
 _NONE: Mapping[str, object] = MappingProxyType({})
@@ -51,3 +52,5 @@ class ShownModel:
     """What falls short, a sentence each."""
     variant: str | None = None
     """Which of several variants was chosen, and why."""
+    optimization: Record | None = None
+    """What was measured of variants made here, and decided; `listed.optimized` says whether it holds."""

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ from appliance.store.arrivals import named_where_full
 from appliance.store.build import Builder, Order, Quantize
 from appliance.store.content import Progress, Report, unreported
 from appliance.store.copy import Foresee
+from appliance.store.derived import Derivations
 from appliance.store.descriptor import Resolved
 from appliance.store.digest import Digest
 from appliance.store.exchange import Exchange
@@ -33,6 +35,7 @@ from appliance.store.kept import PROTECTED_S
 from appliance.store.layout import Layout
 from appliance.store.listing import ListedModel
 from appliance.store.model import StoredModel
+from appliance.store.optimize import Optimizer, Optimizing
 from appliance.store.picking import Taking
 from appliance.store.reader import ModelReader
 from appliance.store.reference import Reference, parse_reference
@@ -44,7 +47,7 @@ from appliance.store.settings import StorePolicy
 from appliance.store.shelf import Shelf
 from appliance.store.show import ShownModel
 from appliance.store.shown import shown
-from appliance.store.verbs import Collected, Verified
+from appliance.store.verbs import Collected, Optimized, OptimizeWish, Verified
 from appliance.store.work import Work
 
 _CLOSE_S: Final = 10.0
@@ -58,7 +61,7 @@ def _nothing() -> None:
 class ModelStore:
     """Any thread; one per process and directory. What changes is owned by the layout."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a composition, all by name
         self,
         root: Path,
         policy: StorePolicy,
@@ -68,6 +71,7 @@ class ModelStore:
         available_bytes: Callable[[], int | None] = lambda: None,
         on_change: Callable[[], None] = _nothing,
         in_use: Callable[[], Collection[str]] = frozenset,
+        optimizing: Optimizing = Optimizing(),  # noqa: B008 - frozen
         files: Files = Files(),  # noqa: B008 - stateless
     ) -> None:
         """`on_change` is called on the thread of the verb that changed which models there are, before the
@@ -85,6 +89,14 @@ class ModelStore:
         self._builder = Builder(self.layout, gate, shelf, find=self._find, quantize=quantize)
         self._remote = Remote(self.layout, gate, shelf, policy=policy, available_bytes=available_bytes)
         self._exchange = Exchange(self.layout, gate, shelf, self._builder, available_bytes=available_bytes)
+        self._derivations = Derivations(
+            self.layout,
+            standing=optimizing.tools.standing if optimizing.tools else None,
+            hints=optimizing.hints,
+        )
+        self._optimizer = Optimizer(
+            self.layout, self._reader, self._derivations, given=optimizing, on_change=on_change
+        )
         self._work = Work(self.layout.monotonic)
         self._scrubber: Scrubber | None = None
         self._scrub_lock = threading.Lock()
@@ -112,7 +124,7 @@ class ModelStore:
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────
 
     def list(self, prefix: str = "") -> Sequence[ListedModel]:
-        return listing_rows.rows(self.layout, self._reader, prefix=prefix)
+        return listing_rows.rows(self.layout, self._reader, prefix=prefix, tell=self._derivations.told)
 
     def show(self, name: str) -> ShownModel:
         reference = parse_reference(name)
@@ -120,7 +132,9 @@ class ModelStore:
         rows = [row for row in self.list() if row.digest == descriptor.digest]
         key = reference.key
         listed = next((row for row in rows if parse_reference(row.name).key == key), rows[0])
-        return shown(self.layout, listed, self._reader.model(descriptor), descriptor)
+        told = shown(self.layout, listed, self._reader.model(descriptor), descriptor)
+        found = self._derivations.find(descriptor)
+        return told if found is None else replace(told, optimization=found.record)
 
     def serve_specs(self, *, only_known: bool = False) -> Sequence[ServeSpec]:
         """Every name, for who serves them. `only_known`: nothing is hashed; what an unclean stop has left in
@@ -129,7 +143,14 @@ class ModelStore:
         return listing_rows.of_one_moment(
             self.layout,
             lambda named: [
-                serve_spec(self.layout, self._reader, reference, descriptor, only_known=only_known)
+                serve_spec(
+                    self.layout,
+                    self._reader,
+                    reference,
+                    descriptor,
+                    derivations=self._derivations,
+                    only_known=only_known,
+                )
                 for reference, descriptor in named
             ],
         )
@@ -185,6 +206,21 @@ class ModelStore:
             self._builder.build(order, guarded)
         return reference.display
 
+    def optimize(self, name: str, report: Report, *, wish: OptimizeWish) -> Optimized:
+        reference = parse_reference(name)
+        with self._bringing(report) as guarded:
+            return self._optimizer.optimize(reference, wish, guarded)
+
+    def unoptimize(self, name: str) -> bool:
+        reference = parse_reference(name)
+        with self._bringing(unreported):
+            return self._optimizer.undo(reference)
+
+    def optimize_next(self, report: Report) -> Optimized | None:
+        """Of a model that may be faster and was not measured here yet; None: there is none."""
+        with self._bringing(report) as guarded:
+            return self._optimizer.next(guarded)
+
     # ── names ───────────────────────────────────────────────────────────────────────────────────────
 
     def copy(self, source: str, destination: str) -> None:
@@ -192,6 +228,7 @@ class ModelStore:
         with self._bringing(unreported):
             found = self.layout.lookup(parse_reference(source))
             self._shelf.publish(target, Resolved(descriptor=found, content=self.layout.fetch(found)))
+            self._optimizer.carry(found, target)
 
     def remove(self, name: str) -> None:
         self.layout.untag(parse_reference(name))

@@ -39,7 +39,7 @@ class Variant:
 
     @property
     def needed_bytes(self) -> int:
-        return -(-self.size_bytes * _FIFTHS // 5) + KV_CACHE_BYTES
+        return needed_bytes(self.size_bytes)
 
     @property
     def label(self) -> str:
@@ -55,6 +55,11 @@ class Variant:
 class Choice:
     variant: Variant
     reason: str
+
+
+def needed_bytes(size_bytes: int) -> int:
+    """Of memory, by a model whose GGUF files have this size."""
+    return -(-size_bytes * _FIFTHS // 5) + KV_CACHE_BYTES
 
 
 def choose(candidates: Sequence[Variant], available_bytes: int | None, *, model: str = "it") -> Choice:

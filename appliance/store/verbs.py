@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from appliance.optimizing.record import Record
 from appliance.store.content import Report
 from appliance.store.kept import NOTHING_KEPT, PROTECTED_S, Kept
 from appliance.store.listing import ListedModel
@@ -27,6 +28,27 @@ class Verified:
     size_bytes: int
     broken: Sequence[tuple[str, str]] = ()
     """Blob or model, and what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizeWish:
+    """What is asked for; None: as the configuration says."""
+
+    max_kl: float | None = None
+    dry_run: bool = False
+    kinds: Sequence[str] = ()
+    """Empty: those that this chip suggests."""
+    is_patient: bool = True
+    """It waits for a quiet machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimized:
+    """What was measured, and what was decided by it."""
+
+    name: str
+    record: Record
+    dry_run: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +118,14 @@ class StoreVerbs(Protocol):
 
     def export(self, name: str, target: Path, report: Report) -> None:
         """To a directory (made or extended as an OCI layout) or, where `target` ends in .tar, a new file."""
+
+    def optimize(self, name: str, report: Report, *, wish: OptimizeWish) -> Optimized:
+        """Derive weights in a type that is faster on this board, and serve them if they prove to be, and as
+        good. Minutes. Raises ModelNotFound, InvalidRequest, Unsupported, InsufficientSpace, MachineBusy.
+        """
+
+    def unoptimize(self, name: str) -> bool:
+        """Serve the original again; whether something else was kept. Raises ModelNotFound."""
 
     def copy(self, source: str, destination: str) -> None: ...
 

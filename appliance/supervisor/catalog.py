@@ -17,7 +17,8 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from appliance.errors import ModelNotFound
-from appliance.supervisor.desk import Desk, Waiter
+from appliance.supervisor.desk import Desk
+from appliance.supervisor.effects import Waiter
 from appliance.supervisor.names import Resolve
 from appliance.supervisor.policy import ModelSpec
 
@@ -112,6 +113,12 @@ class Catalog(Generic[R]):
         for desk in (self._desks.get(key), *(one.desk for one in self._leaving if one.key == key)):
             if desk is not None:
                 desk.release(ticket, now_s, succeeded=succeeded)
+
+    def unload(self, key: str, now_s: float) -> None:
+        """The operator's wish. What loads is let in first: it has those who wait for it."""
+        desk = self._desks.get(key)
+        if desk is not None:
+            desk.give_way(now_s)
 
     def not_found(self, asked: str) -> ModelNotFound:
         return ModelNotFound(model=asked, available=sorted(desk.spec.name for desk in self._desks.values()))

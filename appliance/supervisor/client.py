@@ -288,6 +288,8 @@ class Runner:
             device=ready.facts.device,
             kernels=ready.facts.kernels,
             kernels_missing=ready.facts.kernels_missing,
+            hibernates=ready.facts.hibernates,
+            hibernation_missing=ready.facts.hibernation_missing,
             sandbox=ready.sandbox.level,
             sandbox_missing=ready.sandbox.missing,
         )

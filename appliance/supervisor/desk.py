@@ -7,59 +7,26 @@ as one more call (`start` … `ready` or `gone`). That is what makes every path 
 from __future__ import annotations
 
 import itertools
-from typing import Generic, Protocol, TypeVar
+import math
+from typing import Generic
 
 from appliance.errors import (
     DeadlineExceeded,
     ModelBroken,
-    ModelInvalid,
     OutpostError,
-    Overloaded,
     RunnerStartFailed,
     ShuttingDown,
 )
+from appliance.planner.facts import Rung
+from appliance.supervisor.effects import Effects, R, Waiter
 from appliance.supervisor.history import FileStamp, GoLater, History, Refuse
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
 from appliance.supervisor.queue import ServiceTime
 from appliance.supervisor.states import RunnerState, advance
-from appliance.supervisor.turn import Standing, Turn
 from appliance.supervisor.waiting_room import Line, WaitingRoom
 from appliance.wire.messages import ModelFacts
 
 _numbers = itertools.count(1)
-R = TypeVar("R")
-"""The runner: opaque here, an identity that is granted and stopped."""
-R_contra = TypeVar("R_contra", contravariant=True)
-
-
-class Waiter(Protocol[R_contra]):
-    """What the desk needs of a ticket (`ticket.Ticket`)."""
-
-    arrived_s: float | None
-    granted_at_s: float
-    first_standing: Standing | None
-    standing: Standing | None
-
-    @property
-    def owner(self) -> str: ...
-    @property
-    def turn(self) -> Turn: ...
-
-    def answer(self, answer: R_contra | OutpostError, /) -> None: ...
-
-
-class Effects(Protocol[R]):
-    """What a decision may cause. None of these blocks."""
-
-    def start_runner(self, desk: Desk[R], /) -> None:
-        """Spawn and load. Answered by `started`, then `ready` or `gone`; or by `gone` alone with None for a
-        runner.
-        """
-
-    def stop_runner(self, runner: R, error: OutpostError | None) -> None:
-        """Tell it to end; its open requests fail with `error`. Answered by `gone`."""
-
-    def stamp(self, path: str) -> FileStamp | None: ...
 
 
 class Desk(Generic[R]):
@@ -83,6 +50,13 @@ class Desk(Generic[R]):
         self.history = History()
         self.wake_at_s: float | None = None
         """When `tick` wants to be called."""
+        self.keep_alive_s = spec.keep_alive_s
+        """As the last request that got a lease wished, or the model's own."""
+        self.idle_since_s: float | None = None
+        """Ready, and nobody has a lease or waits."""
+        self.ready_at_s: float | None = None
+        self.load_s = 0.0
+        """From the last decision to start it until it was ready."""
         self.starts = 0
         self.number = next(_numbers)
         """No other desk of this process has it."""
@@ -92,8 +66,11 @@ class Desk(Generic[R]):
         """The file as last looked at."""
         self.facts: ModelFacts | None = None
         """Of the last successful load."""
-        if room is None:
-            room = WaitingRoom(limit=queue.max_waiting, background_max_wait_s=queue.background_max_wait_s)
+        self.rung: Rung | None = None
+        """With what its process was started, as planned; None: no process, or one that nobody planned."""
+        self.unplaced: OutpostError | None = None
+        """Why there was no memory for it the last time."""
+        room = WaitingRoom.of(queue) if room is None else room
         self.waiting: Line[Waiter[R]] = room.line(self)
         self.leases: set[Waiter[R]] = set()
         self._queue = queue
@@ -101,6 +78,11 @@ class Desk(Generic[R]):
         self._effects = effects
         self._service = ServiceTime()
         self._closing = False
+        self._started_at_s = 0.0
+        self._is_evicted = False
+        """Put out of memory: only a request brings it back, also where it is preloaded."""
+        self._is_yielding = False
+        """Another model waits for its memory: no new leases, then out."""
 
     def begin(self, now_s: float) -> None:
         """Once, at the start: a model to be preloaded is started."""
@@ -116,6 +98,8 @@ class Desk(Generic[R]):
     def describe(self, spec: ModelSpec, now_s: float) -> None:
         """The same model with other words around it (`ModelSpec.loads_like`); its runner stays."""
         self.changes += 1
+        if spec.keep_alive_s != self.spec.keep_alive_s:
+            self.keep_alive_s = spec.keep_alive_s
         self.spec = spec
         self._proceed(now_s)
 
@@ -129,7 +113,7 @@ class Desk(Generic[R]):
         elif self.spec.broken is not None:
             ticket.answer(ModelBroken(model=self.spec.name, reason=self.spec.broken))
         elif not self.waiting.push(ticket, now_s):
-            ticket.answer(self._overloaded())
+            ticket.answer(self.waiting.room.full(self.retry_after_s()))
         else:
             self._proceed(now_s)
             if ticket in self.waiting:
@@ -165,7 +149,7 @@ class Desk(Generic[R]):
 
     def displaced(self, guest: Waiter[R], /) -> None:
         self.changes += 1
-        guest.answer(self._overloaded(is_displaced=True))
+        guest.answer(self.waiting.room.full(self.retry_after_s(), is_displaced=True))
 
     def look_again(self, now_s: float) -> None:
         """What the room allows has changed (`WaitingRoom.is_background_held`)."""
@@ -189,6 +173,8 @@ class Desk(Generic[R]):
         if runner is self.runner and self.state is RunnerState.STARTING:
             self.facts = facts
             self.state = advance(self.state, RunnerState.READY)
+            self.ready_at_s = now_s
+            self.load_s = now_s - self._started_at_s
             self._proceed(now_s)
 
     def gone(self, runner: R | None, fault: OutpostError | None, now_s: float) -> None:
@@ -200,8 +186,12 @@ class Desk(Generic[R]):
             return
         self.runner = None
         self.leases.clear()
+        self.rung = None
+        self.ready_at_s = self.idle_since_s = self.wake_at_s = None
+        self._is_yielding = False
         if self.state is RunnerState.STOPPING:
             self.state = advance(self.state, RunnerState.STOPPED)
+            self._proceed(now_s)  # somebody may have come while it ended
             return
         was_loading = self.state is RunnerState.STARTING
         self.state = advance(self.state, RunnerState.FAILED)
@@ -211,12 +201,65 @@ class Desk(Generic[R]):
             self._refuse_all(error, now_s)
         self._proceed(now_s)
 
+    def not_placed(
+        self, error: OutpostError | None, now_s: float, *, again_at_s: float | None = None
+    ) -> None:
+        """There is no memory for it (`error`), or nobody waits for it any more (None). No fault of its
+        own: its history stays, the next request tries again, and one to be preloaded does at `again_at_s`.
+        """
+        self.changes += 1
+        if self.state is RunnerState.STOPPING:
+            self.gone(None, None, now_s)
+            return
+        self.state = advance(self.state, RunnerState.STOPPED)
+        self.unplaced = error
+        if error is not None:
+            self._refuse_all(error, now_s)
+        self.wake_at_s = again_at_s if self.spec.preload and not self._is_evicted else None
+
     def tick(self, now_s: float) -> None:
         """A timer that `wake_at_s` asked for, or a deadline of one who waits."""
         self._expire(now_s)
         if self.wake_at_s is not None and now_s >= self.wake_at_s:
             self.wake_at_s = None
             self.changes += 1
+            self._proceed(now_s)
+
+    # ── memory ─────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def is_idle(self) -> bool:
+        """Ready, and nobody has a lease or waits for one: it may be evicted."""
+        return self.state is RunnerState.READY and not self.leases and not self.waiting
+
+    @property
+    def wants_to_start(self) -> bool:
+        """Somebody waits for it, or it is to be there without that."""
+        return bool(self.waiting) or (self.spec.preload and not self._is_evicted)
+
+    @property
+    def expires_at_s(self) -> float | None:
+        """When idleness puts it out of memory; None: it does not."""
+        if self.idle_since_s is None or self.spec.pin or math.isinf(self.keep_alive_s):
+            return None
+        return self.idle_since_s + self.keep_alive_s
+
+    def evict(self) -> None:
+        """Ends an idle runner; its memory is back when it is gone."""
+        self.changes += 1
+        self.state = advance(self.state, RunnerState.STOPPING)
+        self.wake_at_s = self.idle_since_s = None
+        self._is_evicted = True
+        if self.runner is not None:
+            self._effects.stop_runner(self.runner, None)
+
+    def give_way(self, now_s: float) -> None:
+        """Take no new leases, finish those there are, then out of memory. Who comes waits for the next
+        start.
+        """
+        if self.state is RunnerState.READY and not self._is_yielding:
+            self.changes += 1
+            self._is_yielding = True
             self._proceed(now_s)
 
     # ── the end ────────────────────────────────────────────────────────────────────────────────────────────
@@ -253,11 +296,16 @@ class Desk(Generic[R]):
 
     @property
     def _has_room(self) -> bool:
-        return self.state is RunnerState.READY and len(self.leases) < self._queue.max_running
+        return (
+            self.state is RunnerState.READY
+            and not self._is_yielding
+            and len(self.leases) < self._queue.max_running
+        )
 
     def _proceed(self, now_s: float) -> None:
         """1. Closing: a runner that loads, or drains with no lease left, is stopped; nothing starts.
-        2. Ready: leases are granted while there is room.
+        2. Ready: leases are granted while there is room. With none left: it gives way to another model, or
+        is idle until its time is over.
         3. No runner, and someone waits or the model is to be preloaded: start, wait for the back-off, or
         refuse.
         """
@@ -267,9 +315,21 @@ class Desk(Generic[R]):
         self._expire(now_s)
         while self._has_room and self.runner is not None and (ticket := self.waiting.pop(now_s)):  # 2
             self._grant(ticket, self.runner, now_s)
+        if self.state is RunnerState.READY and not self.leases:  # 2
+            self._rest(now_s)
         may_start = self.spec.broken is None and not self.is_held_back
-        if may_start and (self.waiting or self.spec.preload) and not self.has_process:  # 3
+        if may_start and self.wants_to_start and not self.has_process:  # 3
             self._start(now_s)
+
+    def _rest(self, now_s: float) -> None:
+        """Without a lease: out, or a timer until then."""
+        if self.idle_since_s is None:
+            self.idle_since_s = now_s
+        expires_at_s = self.expires_at_s
+        if self._is_yielding or (expires_at_s is not None and now_s >= expires_at_s):
+            self.evict()
+        else:
+            self.wake_at_s = expires_at_s
 
     @property
     def has_process(self) -> bool:
@@ -293,11 +353,17 @@ class Desk(Generic[R]):
         else:
             self.wake_at_s = None
             self.starts += 1
+            self._started_at_s = now_s
+            self._is_evicted = False
             self.state = advance(self.state, RunnerState.STARTING)
             self._effects.start_runner(self)
 
     def _grant(self, ticket: Waiter[R], runner: R, now_s: float) -> None:
         ticket.granted_at_s = now_s
+        wish_s = ticket.keep_alive_s
+        self.keep_alive_s = self.spec.keep_alive_s if wish_s is None else wish_s
+        self.idle_since_s = self.wake_at_s = None
+        self.unplaced = None
         self.leases.add(ticket)
         ticket.answer(runner)
 
@@ -312,15 +378,6 @@ class Desk(Generic[R]):
             limit_s, retry_s = ticket.turn.deadline_s or 0.0, self.retry_after_s()
             ticket.answer(DeadlineExceeded(limit_s=limit_s, retry_after_s=retry_s, is_begun=False))
 
-    def _overloaded(self, *, is_displaced: bool = False) -> Overloaded:
-        room = self.waiting.room
-        return Overloaded(
-            waiting=room.taken,
-            limit=room.limit,
-            retry_after_s=self.retry_after_s(),
-            is_displaced=is_displaced,
-        )
-
     def _look(self) -> FileStamp | None:
         self.stamp = self._effects.stamp(self.spec.path)
         return self.stamp
@@ -330,13 +387,9 @@ class Desk(Generic[R]):
         """Why it does not run, for people; None while nothing is wrong."""
         if self.spec.broken is not None:
             return f"broken: {self.spec.broken}"
-        if self.state is RunnerState.READY or self.history.fault is None:
-            return None
-        if self.history.is_quarantined(self._runners):
-            return f"quarantined after {self.history.crashes} crashes in a row: {self.history.cause}"
-        if isinstance(self.history.fault, ModelInvalid):
-            return self.history.cause
-        return f"the last runner failed: {self.history.cause}"
+        if self.unplaced is not None and not self.has_process:
+            return self.unplaced.message
+        return None if self.state is RunnerState.READY else self.history.reason(self._runners)
 
     @property
     def quarantined_until_s(self) -> float | None:

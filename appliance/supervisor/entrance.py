@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from appliance.errors import DeadlineExceeded, ModelLoading, ModelNotFound, OutpostError, Overloaded
 from appliance.supervisor.client import Runner
-from appliance.supervisor.desk import Waiter
+from appliance.supervisor.effects import Waiter
+from appliance.supervisor.faults import fresh
 from appliance.supervisor.patience import Patience
 from appliance.supervisor.pending import First, Pending
 from appliance.supervisor.policy import QueuePolicy
@@ -39,6 +40,9 @@ class Loop(Protocol):
 
     def post(self, event: Callable[[float], None], /) -> None: ...
 
+    def admit(self, ticket: Ticket, asked: str, now_s: float) -> None:
+        """To the desk of its model, unless no request is let in. In events only."""
+
     def picture(self) -> Mapping[str, Published]: ...
 
     def key_of(self, model: str) -> str: ...
@@ -48,6 +52,7 @@ class Caller(NamedTuple):
     owner: str
     turn: Turn | None
     gone: Callable[[], bool] | None
+    keep_alive_s: float | None = None
 
 
 class Entrance:
@@ -61,12 +66,33 @@ class Entrance:
 
     def join(self, model: str, request: Request, first: type[First], *, caller: Caller) -> Pending[First]:
         """Get in line. `first`: what the runner answers first when all is well."""
-        ticket = Ticket(model=self._loop.key_of(model), owner=caller.owner, turn=caller.turn)
+        ticket, patience = self._line_up(model, caller)
+        return Pending(ticket, request, first, queue=self, patience=patience)
+
+    def load(self, model: str, *, caller: Caller) -> None:
+        """Wait until its turn comes, and ask nothing."""
+        ticket, patience = self._line_up(model, caller)
+        try:
+            answer = patience.wait(ticket.wait)
+        finally:
+            self.release(ticket, succeeded=True)
+        if answer is None:
+            raise self.impatient(ticket)
+        if isinstance(answer, OutpostError):
+            raise fresh(answer)
+
+    def _line_up(self, model: str, caller: Caller) -> tuple[Ticket, Patience]:
+        ticket = Ticket(
+            model=self._loop.key_of(model),
+            owner=caller.owner,
+            turn=caller.turn,
+            keep_alive_s=caller.keep_alive_s,
+        )
         limit_s = ticket.turn.deadline_s
         patience_s = self._policy.patience_s if limit_s is None else limit_s + GRACE_S
         asked = model[:_MAX_NAME]
-        self._loop.post(lambda now_s: self._loop.catalog.acquire(ticket.model, ticket, now_s, asked=asked))
-        return Pending(ticket, request, first, queue=self, patience=Patience(patience_s, caller.gone))
+        self._loop.post(lambda now_s: self._loop.admit(ticket, asked, now_s))
+        return ticket, Patience(patience_s, caller.gone)
 
     def release(self, ticket: Ticket, *, succeeded: bool) -> None:
         self._loop.post(

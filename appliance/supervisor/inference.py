@@ -93,6 +93,9 @@ class Inference(Protocol):
         ModelNotFound, InvalidReference.
         """
 
+    def stand_in(self, model: str) -> str | None:
+        """The model that answers instead while it is too hot; None: no other."""
+
     def generate(
         self,
         model: str,
@@ -101,6 +104,7 @@ class Inference(Protocol):
         owner: str,
         turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
     ) -> Generation:
         """Queue fairly among owners, load if needed, send, and wait for `Accepted`. `request.id` is set by
         the supervisor.
@@ -111,7 +115,8 @@ class Inference(Protocol):
         RunnerDied …
 
         `gone` is cheap and is asked at least every 0.25 s during the wait; once it is true the request leaves
-        the queue (or is cancelled in the runner) and ClientGone is raised.
+        the queue (or is cancelled in the runner) and ClientGone is raised. `keep_alive_s`: how long the model
+        stays in memory after this request (infinite: until memory is needed); None: as long as configured.
         """
 
     def begin(
@@ -122,6 +127,7 @@ class Inference(Protocol):
         owner: str,
         turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
     ) -> Pending:
         """`generate`, for who has something to say while it waits. Does not block."""
 
@@ -133,8 +139,24 @@ class Inference(Protocol):
         owner: str,
         turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
     ) -> Result:
         """The same for everything that is not a generation; returns its one Result."""
+
+    def load(
+        self,
+        model: str,
+        *,
+        owner: str,
+        gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
+    ) -> ModelCard:
+        """Bring it into memory and ask it nothing. Queues, blocks and raises as `generate`."""
+
+    def unload(self, model: str) -> ModelCard:
+        """Out of memory, pinned or not: it takes no new requests, finishes those it has, and ends; who comes
+        later starts it anew. Returns at once. Raises ModelNotFound, InvalidReference.
+        """
 
     def waiting(self, *, owner: str | None = None) -> Sequence[Waiting]:
         """All who wait, or those of `owner`; of each model in the order of their turns."""

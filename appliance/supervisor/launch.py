@@ -9,7 +9,7 @@ from appliance.supervisor import preflight
 from appliance.supervisor.client import Runner
 from appliance.supervisor.policy import ModelSpec, RunnerPolicy
 from appliance.supervisor.process import RunnerProcess
-from appliance.wire.messages import PROTOCOL, Load, Ready
+from appliance.wire.messages import PROTOCOL, Hibernation, Load, Ready
 
 
 def launch(
@@ -29,6 +29,7 @@ def launch(
     """
     for path in spec.files:
         preflight.check(spec.name, path)
+    load = _load(spec, policy.hibernation(spec))
     try:
         process = RunnerProcess(name=spec.name, sandbox=policy.sandbox, command=command)
     except OSError as error:
@@ -36,10 +37,10 @@ def launch(
     if memory_bytes is not None:
         process.bound_memory(memory_bytes)
         process.offer_to_kernel()
-    return Runner(load=_load(spec), process=process, policy=policy, on_ready=on_ready, on_gone=on_gone)
+    return Runner(load=load, process=process, policy=policy, on_ready=on_ready, on_gone=on_gone)
 
 
-def _load(spec: ModelSpec) -> Load:
+def _load(spec: ModelSpec, hibernation: Hibernation | None) -> Load:
     return Load(
         protocol=PROTOCOL,
         model=spec.name,
@@ -50,4 +51,5 @@ def _load(spec: ModelSpec) -> Load:
         adapters=list(spec.adapters),
         paths=list(spec.paths),
         chat_template=spec.chat_template,
+        hibernation=hibernation,
     )

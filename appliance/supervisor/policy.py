@@ -4,12 +4,13 @@ only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from appliance.wire.messages import Adapter, AdapterScale, EngineSettings, Placement
+from appliance.wire.messages import Adapter, AdapterScale, EngineSettings, Hibernation, Placement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +40,24 @@ class RunnerPolicy:
     quarantine_s: float = 600.0
     sandbox: str = "auto"
     """auto | strict | off"""
+    hibernation: Callable[[ModelSpec], Hibernation | None] = lambda _spec: None
+    """Where a model's runner keeps KV state on disk; asked at each start, on the main thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResidencyPolicy:
+    """Who stays in memory when there is not enough of it for all."""
+
+    turn_s: float = 5.0
+    """A model that waits for longer than this for memory that a busy one holds gets its turn: the busy one
+    takes no new requests, finishes those it has, and makes room.
+    """
+    min_residency_s: float = 2.0
+    """A model is not evicted for another one before it has served for so long."""
+    parallel_share: float = 0.5
+    """Part of what is free that a model with more than the comfortable number of slots may fill."""
+    max_swaps_per_min: int = 20
+    """Evictions for the sake of another model; the next one waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +98,16 @@ class ModelSpec:
     adapters: tuple[Adapter, ...] = ()
     preload: bool = False
     """Started with the daemon, and started again (with back-off) when its runner dies."""
+    keep_alive_s: float = math.inf
+    """How long it stays in memory after its last request; infinite: until memory is needed."""
+    pin: bool = False
+    """Never evicted: neither for another model nor under pressure nor for idleness."""
+    min_ctx: int = 0
+    """Tokens of context below which it is refused rather than served; 0: the planner's own least."""
+    optimized: str | None = None
+    """Which variant of its weights these files are, or why they are none; to show."""
+    hint: str | None = None
+    """What there may be to gain by one; to show."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -94,5 +123,10 @@ class ModelSpec:
             defaults=self.defaults,
             preload=self.preload,
             size_bytes=self.size_bytes,
+            keep_alive_s=self.keep_alive_s,
+            pin=self.pin,
+            min_ctx=self.min_ctx,
+            optimized=self.optimized,
+            hint=self.hint,
         )
         return same == self

@@ -9,7 +9,7 @@ class RunnerState(StrEnum):
     STOPPED = "stopped"
     """No process; a request starts one."""
     STARTING = "starting"
-    """Asked for, spawned or loading."""
+    """Asked for, waiting for memory, spawned or loading."""
     READY = "ready"
     DRAINING = "draining"
     """Running requests finish; no new ones."""
@@ -21,7 +21,9 @@ class RunnerState(StrEnum):
 
 _NEXT: dict[RunnerState, frozenset[RunnerState]] = {
     RunnerState.STOPPED: frozenset({RunnerState.STARTING}),
-    RunnerState.STARTING: frozenset({RunnerState.READY, RunnerState.STOPPING, RunnerState.FAILED}),
+    RunnerState.STARTING: frozenset(
+        {RunnerState.READY, RunnerState.STOPPING, RunnerState.FAILED, RunnerState.STOPPED}
+    ),
     RunnerState.READY: frozenset({RunnerState.DRAINING, RunnerState.STOPPING, RunnerState.FAILED}),
     RunnerState.DRAINING: frozenset({RunnerState.STOPPING, RunnerState.FAILED}),
     RunnerState.STOPPING: frozenset({RunnerState.STOPPED}),

@@ -48,6 +48,10 @@ class ModelStatus:
     """Generated over the last ten seconds of heartbeats."""
     last_token_age_s: float | None
     stats: EngineStats | None
+    optimized: str | None = None
+    """Which variant of the model's weights is served, or why the measured one is not."""
+    hint: str | None = None
+    """What there may be to gain by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +143,8 @@ class Published:
             tokens_per_s=loaded.throughput.per_s if loaded else None,
             last_token_age_s=_age(now_s, loaded.last_token_at_s) if loaded else None,
             stats=loaded.stats if loaded else None,
+            optimized=self.spec.optimized,
+            hint=self.spec.hint,
         )
 
 

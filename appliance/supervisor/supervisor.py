@@ -26,28 +26,30 @@ from queue import Empty, SimpleQueue
 
 from appliance.errors import (
     OutpostError,
-    RunnerStartFailed,
-    ShuttingDown,
 )
 from appliance.log import logger
 from appliance.supervisor import preflight
 from appliance.supervisor.catalog import Catalog
 from appliance.supervisor.client import Runner
-from appliance.supervisor.desk import Desk, Waiter
+from appliance.supervisor.cooling import CoolingDesk, CoolingOrder
+from appliance.supervisor.desk import Desk
+from appliance.supervisor.effects import Waiter
 from appliance.supervisor.entrance import Caller, Entrance
 from appliance.supervisor.generation import RunningGeneration
 from appliance.supervisor.history import FileStamp
 from appliance.supervisor.inference import Call, ModelCard
-from appliance.supervisor.launch import launch
 from appliance.supervisor.names import Resolve, plain_key
 from appliance.supervisor.pending import PendingGeneration
-from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
+from appliance.supervisor.placing import Placing, Plans
+from appliance.supervisor.policy import ModelSpec, QueuePolicy, ResidencyPolicy, RunnerPolicy
 from appliance.supervisor.process import RUNNER_COMMAND
 from appliance.supervisor.spawner import Spawner
+from appliance.supervisor.starting import Starting
 from appliance.supervisor.status import ModelStatus, Published
+from appliance.supervisor.ticket import Ticket
 from appliance.supervisor.turn import QueueCounts, Turn, Waiting
 from appliance.supervisor.waiting_room import WaitingRoom
-from appliance.wire.messages import Accepted, Generate, Ready, Result, SetLimits
+from appliance.wire.messages import Accepted, Generate, Result
 
 _log = logger("supervisor")
 
@@ -62,7 +64,7 @@ class Supervisor:
     take any thread.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts, each named
         self,
         models: Sequence[ModelSpec],
         *,
@@ -72,23 +74,42 @@ class Supervisor:
         command: Sequence[str] = RUNNER_COMMAND,
         resolve: Resolve = plain_key,
         on_released: Callable[[], None] = lambda: None,
+        plans: Plans | None = None,
+        residency: ResidencyPolicy = ResidencyPolicy(),  # noqa: B008 - frozen
     ) -> None:
         """`resolve`: how names in requests are compared with those of the models. `on_released` is called on
         the loop thread, and must not block, when a runner has ended whose files no model has any more: from
-        then on `paths_in_use` is without them.
+        then on `paths_in_use` is without them. `plans`: how much memory models take and there is; None:
+        every one is started as its spec says, whatever that takes.
         """
         self._queue = queue
         self._policy = runners
-        self._spawner = spawner
-        self._command = tuple(command)
         self._inbox: SimpleQueue[Event | None] = SimpleQueue()
         self._resolve = resolve
-        self._room: WaitingRoom[Waiter[Runner]] = WaitingRoom(
-            limit=queue.max_waiting, background_max_wait_s=queue.background_max_wait_s
-        )
+        self._room: WaitingRoom[Waiter[Runner]] = WaitingRoom.of(queue)
         self._counts = self._room.counts()
         self._entrance = Entrance(self._room, self, queue)
         self._catalog: Catalog[Runner] = Catalog(make=self._desk, resolve=resolve)
+        self.cooling = CoolingDesk()
+        """What heat asks for now; `cool` changes it."""
+        self._starting = Starting(
+            spawner=spawner,
+            policy=runners,
+            command=command,
+            post=self.post,
+            greet=self.cooling.greet,
+        )
+        self._placing = (
+            None
+            if plans is None
+            else Placing(
+                lambda: self._catalog,
+                plans=plans,
+                policy=residency,
+                starting=self._starting,
+                post=self.post,
+            )
+        )
         self._published: Mapping[str, Published] = {}
         self._in_use: frozenset[str] = frozenset()
         self._on_released = on_released
@@ -99,6 +120,8 @@ class Supervisor:
 
     def start(self) -> None:
         """Begin the loop. Models to be preloaded start as soon as the spawner runs, too."""
+        if self._placing is not None:
+            self._placing.start_thread()
         self._thread.start()
 
     # ── any thread: Inference ──────────────────────────────────────────────────────────────────────────────
@@ -111,6 +134,10 @@ class Supervisor:
         if published is None:
             raise self._entrance.not_found(model)
         return published.card()
+
+    def stand_in(self, model: str) -> str | None:
+        sibling = self.cooling.stand_in(model, self._resolve)
+        return sibling if sibling is not None and self._resolve(sibling) in self._published else None
 
     def status(self) -> Sequence[ModelStatus]:
         """Everything that can be shown of the models; a picture, not a basis for decisions."""
@@ -125,8 +152,11 @@ class Supervisor:
         owner: str,
         turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
     ) -> PendingGeneration:
-        pending = self._entrance.join(model, request, Accepted, caller=Caller(owner, turn, gone))
+        pending = self._entrance.join(
+            model, request, Accepted, caller=Caller(owner, turn, gone, keep_alive_s)
+        )
         return PendingGeneration(pending)
 
     def generate(
@@ -137,8 +167,11 @@ class Supervisor:
         owner: str,
         turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
     ) -> RunningGeneration:
-        return self.begin(model, request, owner=owner, turn=turn, gone=gone).result()
+        return self.begin(
+            model, request, owner=owner, turn=turn, gone=gone, keep_alive_s=keep_alive_s
+        ).result()
 
     def call(
         self,
@@ -148,11 +181,29 @@ class Supervisor:
         owner: str,
         turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
     ) -> Result:
-        pending = self._entrance.join(model, request, Result, caller=Caller(owner, turn, gone))
+        pending = self._entrance.join(model, request, Result, caller=Caller(owner, turn, gone, keep_alive_s))
         result = pending.result()
         pending.release(succeeded=True)
         return result
+
+    def load(
+        self,
+        model: str,
+        *,
+        owner: str,
+        gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
+    ) -> ModelCard:
+        self._entrance.load(model, caller=Caller(owner, None, gone, keep_alive_s))
+        return self.find(model)
+
+    def unload(self, model: str) -> ModelCard:
+        card = self.find(model)
+        key = self._resolve(model)
+        self._change(lambda now_s: self._catalog.unload(key, now_s))
+        return card
 
     def waiting(self, *, owner: str | None = None) -> Sequence[Waiting]:
         return self._entrance.waiting(owner)
@@ -203,13 +254,14 @@ class Supervisor:
 
     # ── any thread: the rest ───────────────────────────────────────────────────────────────────────────────
 
-    def apply_limits(self, limits: SetLimits) -> None:
-        """To all runners there are now."""
-        self.post(lambda _: self._send_limits(limits))
+    def relieve(self) -> None:
+        """The machine is short of memory: an idle model goes, if there is one."""
+        if self._placing is not None:
+            self.post(self._placing.relieve)
 
-    def hold_background(self, *, is_held: bool) -> None:
-        """While it is held no background request begins; those that run go on, those that wait grow older."""
-        self.post(lambda now_s: self._hold_background(now_s, is_held=is_held))
+    def cool(self, order: CoolingOrder) -> None:
+        """From now on these measures: for all runners, those to come, and new requests."""
+        self.post(lambda now_s: self._cool(order, now_s))
 
     def beat(self, timeout_s: float) -> bool:
         """True when the loop thread answers within `timeout_s` (for the watchdog)."""
@@ -237,6 +289,8 @@ class Supervisor:
 
     def close(self) -> None:
         """After `drain`: end the loop thread. A runner that is still there meets its PDEATHSIG."""
+        if self._placing is not None:
+            self._placing.close()
         self._inbox.put(None)
         self._thread.join(5.0)
 
@@ -247,6 +301,10 @@ class Supervisor:
 
     def picture(self) -> Mapping[str, Published]:
         return self._published
+
+    def admit(self, ticket: Ticket, asked: str, now_s: float) -> None:
+        if not self.cooling.refuses(ticket):
+            self._catalog.acquire(ticket.model, ticket, now_s, asked=asked)
 
     def key_of(self, model: str) -> str:
         return self._resolve(model)
@@ -269,6 +327,8 @@ class Supervisor:
             try:
                 event(now_s)
                 self._catalog.tick(now_s)
+                if self._placing is not None:
+                    self._placing.tick(now_s)
             except Exception:  # noqa: BLE001  # thread top: one bad event must not end all service
                 _log.exception("supervisor_fault")
             self._publish()
@@ -276,10 +336,12 @@ class Supervisor:
                 self._over.set()
 
     def _until_next_timer(self) -> float | None:
-        wishes = (
+        timers = [
             wish_s for desk in self._catalog for wish_s in (desk.wake_at_s, desk.waiting.next_deadline_s)
-        )
-        times = [wish_s for wish_s in wishes if wish_s is not None]
+        ]
+        if self._placing is not None:
+            timers.append(self._placing.wake_at_s)
+        times = [time_s for time_s in timers if time_s is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _publish(self) -> None:
@@ -311,59 +373,26 @@ class Supervisor:
     def _desk(self, spec: ModelSpec) -> Desk[Runner]:
         return Desk(spec, queue=self._queue, runners=self._policy, effects=self, room=self._room)
 
-    def _hold_background(self, now_s: float, *, is_held: bool) -> None:
-        self._room.is_background_held = is_held
-        for desk in self._catalog:
-            desk.look_again(now_s)
-
-    def _send_limits(self, limits: SetLimits) -> None:
-        for desk in self._catalog:
-            if desk.runner is not None:
-                desk.runner.set_limits(limits)
+    def _cool(self, order: CoolingOrder, now_s: float) -> None:
+        self.cooling.take(order, self._catalog)
+        if self._room.is_background_held != order.hold_background:
+            self._room.is_background_held = order.hold_background
+            for desk in self._catalog:
+                desk.look_again(now_s)
 
     # ── the loop thread: desk.Effects ──────────────────────────────────────────────────────────────────────
 
     def start_runner(self, desk: Desk[Runner], /) -> None:
-        spec = desk.spec
-        self._spawner.submit(lambda is_open: self._spawn(desk, spec, is_open=is_open))
+        if self._placing is not None:
+            self._placing.start(desk)
+        else:
+            self._starting.submit(desk, desk.spec)
 
     def stop_runner(self, runner: Runner, error: OutpostError | None) -> None:
         runner.stop(error)
 
     def stamp(self, path: str) -> FileStamp | None:
         return preflight.stamp(path)
-
-    # ── the main thread ────────────────────────────────────────────────────────────────────────────────────
-
-    def _spawn(self, desk: Desk[Runner], spec: ModelSpec, *, is_open: bool) -> None:
-        """Answered on the loop thread by `started`, or by `gone` without a runner."""
-        fault: OutpostError
-        try:
-            runner = self._launch(desk, spec, is_open=is_open)
-        except OutpostError as error:
-            fault = error
-        except Exception as error:  # noqa: BLE001  # top of a job: the desk must get its answer
-            fault = RunnerStartFailed(model=spec.name, reason=f"{type(error).__name__}: {error}")
-        else:
-            self.post(lambda _: desk.started(runner))
-            runner.start()
-            return
-        self.post(lambda now_s: desk.gone(None, fault, now_s))
-
-    def _launch(self, desk: Desk[Runner], spec: ModelSpec, *, is_open: bool) -> Runner:
-        """The callbacks come on the runner's reader thread."""
-        if not is_open:
-            raise ShuttingDown
-
-        def on_ready(runner: Runner, ready: Ready) -> None:
-            self.post(lambda now_s: desk.ready(runner, ready.facts, now_s))
-
-        def on_gone(runner: Runner, fault: OutpostError | None) -> None:
-            self.post(lambda now_s: desk.gone(runner, fault, now_s))
-
-        runner = launch(spec, policy=self._policy, command=self._command, on_ready=on_ready, on_gone=on_gone)
-        _log.info("runner_started", runner=spec.name, pid=runner.pid)
-        return runner
 
 
 def _nothing(_: float) -> None:

@@ -19,9 +19,13 @@ class Ticket:
     identity.
     """
 
-    def __init__(self, *, model: str, owner: str, turn: Turn | None = None) -> None:
+    def __init__(
+        self, *, model: str, owner: str, turn: Turn | None = None, keep_alive_s: float | None = None
+    ) -> None:
+        """`keep_alive_s`: how long the model stays in memory after this request; None: as long as usual."""
         self.model = model
         self.owner = owner
+        self.keep_alive_s = keep_alive_s
         self.turn = turn or Turn()
         """Of which the supervisor thread reads the wishes only."""
         self.arrived_s: float | None = None

@@ -23,6 +23,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Generic, Protocol, TypeVar
 
+from appliance.errors import Overloaded
+from appliance.supervisor.policy import QueuePolicy
 from appliance.supervisor.queue import BACKGROUND_MAX_WAIT_S, Entry, FairQueue
 from appliance.supervisor.turn import Priority, QueueCounts, Standing, Turn, Waiting
 
@@ -82,6 +84,10 @@ class WaitingRoom(Generic[G]):
         self._expired: Counter[Priority] = Counter()
         self._displaced: Counter[Priority] = Counter()
 
+    @classmethod
+    def of(cls, policy: QueuePolicy) -> WaitingRoom[G]:
+        return cls(limit=policy.max_waiting, background_max_wait_s=policy.background_max_wait_s)
+
     def line(self, host: Host[G]) -> Line[G]:
         return Line(self, host, FairQueue(background_max_wait_s=self._max_wait_s))
 
@@ -113,6 +119,12 @@ class WaitingRoom(Generic[G]):
             **{
                 name: {priority: counter[priority] for priority in Priority} for name, counter in told.items()
             },
+        )
+
+    def full(self, retry_after_s: float, *, is_displaced: bool = False) -> Overloaded:
+        """For who finds no place, or loses his."""
+        return Overloaded(
+            waiting=self.taken, limit=self.limit, retry_after_s=retry_after_s, is_displaced=is_displaced
         )
 
     # ── for the lines ──────────────────────────────────────────────────────────────────────────────────────

@@ -51,7 +51,37 @@ _ENGINE: Final[tuple[_Metric[EngineStats], ...]] = (
     _Metric("kv_cells_used", lambda stats: stats.kv_cells_used, "Cells of the KV cache in use."),
     _Metric("kv_cells", lambda stats: stats.kv_cells, "Cells of the KV cache."),
     _Metric("prefixes", lambda stats: stats.prefixes, "Cached prefixes that can be reused."),
+    _Metric(
+        "restored_tokens_total",
+        lambda stats: stats.restored_tokens,
+        "Tokens whose KV state came back from disk.",
+        "counter",
+    ),
+    _Metric("snapshots", lambda stats: stats.snapshots, "Prefixes of the model on disk."),
+    _Metric("snapshot_bytes", lambda stats: stats.snapshot_bytes, "Bytes of these."),
+    _Metric(
+        "snapshots_written_total", lambda stats: stats.snapshots_written, "Prefixes put on disk.", "counter"
+    ),
+    _Metric(
+        "snapshot_written_bytes_total",
+        lambda stats: stats.snapshot_written_bytes,
+        "Bytes written for these.",
+        "counter",
+    ),
+    _Metric(
+        "snapshots_refused_total",
+        lambda stats: stats.snapshots_refused,
+        "Files in the place of snapshots that were damaged, forged or not taken.",
+        "counter",
+    ),
+    _Metric(
+        "snapshots_failed_total",
+        lambda stats: stats.snapshots_failed,
+        "Prefixes that could not be put on disk.",
+        "counter",
+    ),
     _Metric("threads", lambda stats: stats.n_threads, "Compute threads of the next step."),
+    _Metric("computing_seconds_total", lambda stats: stats.computing_s, "Time inside of decodes.", "counter"),
     _Metric("step_seconds_p50", lambda stats: stats.step_s_p50, "Median time of the last 128 steps."),
     _Metric("step_seconds_max", lambda stats: stats.step_s_max, "Longest of the last 128 steps."),
 )

@@ -16,8 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-import psutil
-
+from appliance.hardware.system import OwnProcess
 from appliance.supervisor.inference import Inference
 from appliance.supervisor.turn import Turn
 from appliance.wire.messages import Accepted, Usage
@@ -85,7 +84,7 @@ class Prometheus:
     ) -> None:
         self._inference = inference
         self._sources = sources
-        self._process = psutil.Process()
+        self._process = OwnProcess()
         self._lock = threading.Lock()
         self._counters: dict[str, dict[Labels, float]] = {name: {} for name in _COUNTERS}
         self._histograms: dict[str, dict[Labels, _Histogram]] = {name: {} for name in _HISTOGRAMS}
@@ -174,30 +173,27 @@ class Prometheus:
         ]
 
     def _process_samples(self) -> list[Sample]:
-        with self._process.oneshot():
-            times = self._process.cpu_times()
-            return [
-                Sample(
-                    name="process_cpu_seconds_total",
-                    value=times.user + times.system,
-                    help="CPU time of the daemon, without its runners.",
-                    kind="counter",
-                ),
-                Sample(
-                    name="process_resident_memory_bytes",
-                    value=self._process.memory_info().rss,
-                    help="Memory of the daemon, without its runners.",
-                ),
-                Sample(
-                    name="process_threads", value=self._process.num_threads(), help="Threads of the daemon."
-                ),
-                Sample(name="process_open_fds", value=self._process.num_fds(), help="Open descriptors."),
-                Sample(
-                    name="process_start_time_seconds",
-                    value=self._process.create_time(),
-                    help="Unix time at which the daemon started.",
-                ),
-            ]
+        figures = self._process.figures()
+        return [
+            Sample(
+                name="process_cpu_seconds_total",
+                value=figures.cpu_s,
+                help="CPU time of the daemon, without its runners.",
+                kind="counter",
+            ),
+            Sample(
+                name="process_resident_memory_bytes",
+                value=figures.resident_bytes,
+                help="Memory of the daemon, without its runners.",
+            ),
+            Sample(name="process_threads", value=figures.threads, help="Threads of the daemon."),
+            Sample(name="process_open_fds", value=figures.open_files, help="Open descriptors."),
+            Sample(
+                name="process_start_time_seconds",
+                value=figures.started_s,
+                help="Unix time at which the daemon started.",
+            ),
+        ]
 
 
 _COUNTERS: Final = {

@@ -116,9 +116,22 @@ class EngineStats(Struct):
     kv_cells: int = 0
     prefixes: int = 0
     n_threads: int = 0
+    computing_s: float = 0.0
+    """Time inside of decodes; what is left of a busy time is sampling, and pauses for heat."""
     step_s_p50: float = 0.0
     step_s_max: float = 0.0
     rss_bytes: int = 0
+    restored_tokens: int = 0
+    """Prompt tokens that came back from disk; they are among `cached_tokens` as soon as they are reused."""
+    snapshots: int = 0
+    """On disk now, of this model."""
+    snapshot_bytes: int = 0
+    snapshots_written: int = 0
+    snapshot_written_bytes: int = 0
+    snapshots_refused: int = 0
+    """Files that were damaged, forged, renamed or not taken by llama.cpp: never restored, and removed."""
+    snapshots_failed: int = 0
+    """Not written: no room, no time, or a disk that fails."""
 
 
 class Heartbeat(FromRunner):

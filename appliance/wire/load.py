@@ -21,6 +21,8 @@ class Placement(Struct):
     n_threads: int = 0
     """Compute threads; 0: chosen from the board's big cores."""
     use_mmap: bool = True
+    projector_on_cpu: bool = False
+    """Where a projector is computed. Without effect until runners load one."""
     pooling: str | None = None
     """none | mean | cls | last | rank; None: as the GGUF says. A model that pools serves embeddings and no
     text.
@@ -45,6 +47,28 @@ class EngineSettings(Struct):
     """Multiply with our kernels what llama.cpp has no fast layout for."""
 
 
+class Hibernation(Struct):
+    """Where a runner keeps KV state on disk, and the bounds."""
+
+    directory: str
+    """Of this model alone; the one place where its runner may write."""
+    key: bytes
+    """Seals its snapshots. Derived from the device's, so that no other model's are forged by it."""
+    identity: str
+    """Of the model's and its adapters' files."""
+    limit_bytes: int
+    """Of all snapshots in the directory, and of each."""
+    floor_bytes: int
+    """Stay free on the disk."""
+    min_tokens: int
+    write_bytes_per_min: int
+    stop_s: float
+    """From the end of the last step to the end of the process."""
+
+    def __repr__(self) -> str:
+        return f"Hibernation({self.directory!r})"
+
+
 class Load(ToRunner):
     protocol: int
     model: str
@@ -60,6 +84,8 @@ class Load(ToRunner):
     """All parts of a split GGUF, in order; empty: `path` is the whole model. Their names say nothing."""
     chat_template: str | None = None
     """A Jinja source that replaces the GGUF's."""
+    hibernation: Hibernation | None = None
+    """None: nothing goes to disk."""
 
 
 class Loading(FromRunner):
@@ -105,6 +131,9 @@ class ModelFacts(Struct):
     """Our kernels, where weights are laid out for them; empty: llama.cpp computes alone."""
     kernels_missing: str | None = None
     """Why this machine has none."""
+    hibernates: bool = False
+    hibernation_missing: str | None = None
+    """Why not, though the daemon wanted it to."""
 
 
 class Ready(FromRunner):

@@ -51,6 +51,7 @@ from appliance.wire.base import (
 from appliance.wire.load import (
     Adapter,
     EngineSettings,
+    Hibernation,
     Load,
     LoadFailed,
     Loading,
@@ -101,6 +102,7 @@ __all__ = [
     "FinishReason",
     "Generate",
     "Heartbeat",
+    "Hibernation",
     "Load",
     "LoadFailed",
     "Loading",

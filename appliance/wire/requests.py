@@ -173,4 +173,6 @@ class SetLimits(ToRunner):
     max_running: int | None = None
     token_budget: int | None = None
     pause_s: float = 0.0
-    """Sleep between steps (heat)."""
+    """Sleep so long between steps."""
+    duty: float = 1.0
+    """Share of the time that steps may take (heat): after a step of s seconds, pause s (1 / duty - 1)."""

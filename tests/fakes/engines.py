@@ -6,6 +6,7 @@ from collections.abc import Sequence as Listed
 from dataclasses import dataclass, field
 
 from appliance.engine.engine import Engine
+from appliance.engine.hibernation.waking import Sleep
 from appliance.engine.kv_cache import Scope
 from appliance.engine.lookup import PromptLookup
 from appliance.engine.meter import BoardView, Meter
@@ -55,6 +56,7 @@ def engine_over(
     *,
     n_swa: int = 0,
     proposer: Proposer | None = None,
+    sleep: Sleep | None = None,
 ) -> Engine:
     return Engine(
         backend,
@@ -66,6 +68,7 @@ def engine_over(
         prepare=lambda request, _: request,
         n_swa=n_swa,
         proposer=proposer,
+        hibernation=sleep,
         clock=clock,
     )
 

@@ -120,6 +120,9 @@ class FakeBackend:
     def first_position(self, slot: int) -> int:
         return 0 if self.slots[slot] else -1
 
+    def slot_bytes(self, slot: int) -> int:
+        return 4 * len(self.slots[slot])
+
     def read_slot(self, slot: int) -> NDArray[np.uint8]:
         return np.array(self.slots[slot], np.int32).view(np.uint8)
 

@@ -84,7 +84,6 @@ class FakeEngine:
         self._running: dict[int, tuple[Generate, int]] = {}
         self._steps = 0
         self._tokens = 0
-        self._pause_s = 0.0
 
     def prepare(
         self,
@@ -115,7 +114,7 @@ class FakeEngine:
         return [Step(deltas=[_last(request, done, "", FinishReason.CANCELLED)])]
 
     def set_limits(self, limits: SetLimits) -> None:
-        self._pause_s = limits.pause_s
+        """The loop keeps the pauses; this engine knows no batch."""
 
     def has_work(self) -> bool:
         return bool(self._running)
@@ -140,8 +139,10 @@ class FakeEngine:
             fail(self._knobs["then"])
         return [Step(deltas=deltas)]
 
-    def pause_s(self) -> float:
-        return self._pause_s
+    def rest(self) -> None: ...
+
+    def hibernate(self) -> None:
+        time.sleep(self._knobs.get("hibernate_s", 0.0))
 
     def stats(self) -> EngineStats:
         return EngineStats(running=len(self._running), steps=self._steps, generated_tokens=self._tokens)

@@ -166,8 +166,12 @@ class FakeInference:
     """So often `Pending.next` has nothing to say, at once."""
     refuse_later: Exception | None = None
     """Raised to who has begun to wait, after `looks`, and once `queue` is set."""
-    generations: list[FakeGeneration] = field(default_factory=list)
     pending: list[FakePending] = field(default_factory=list)
+    keep_alives: list[float | None] = field(default_factory=list)
+    unloaded: int = 0
+    generations: list[FakeGeneration] = field(default_factory=list)
+    stand_ins: dict[str, str] = field(default_factory=dict)
+    """Models that are too hot, and who answers instead."""
     gone: int = 0
     """Clients that left while they were queued."""
 
@@ -199,6 +203,9 @@ class FakeInference:
             )
         ]
 
+    def stand_in(self, model: str) -> str | None:
+        return self.stand_ins.get(model)
+
     def find(self, model: str) -> ModelCard:
         self._check_name(model)
         return self.models()[0]
@@ -211,13 +218,39 @@ class FakeInference:
         owner: str,
         turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
     ) -> FakePending:
         """In line until `queue` is set; then as `generate`."""
         self._check(model)
-        return FakePending(self, lambda: self.generate(model, request, owner=owner, turn=turn, gone=gone))
+        return FakePending(
+            self,
+            lambda: self.generate(
+                model, request, owner=owner, turn=turn, gone=gone, keep_alive_s=keep_alive_s
+            ),
+        )
 
     def waiting(self, *, owner: str | None = None) -> Sequence[Waiting]:
         return [shown for shown in self.line if owner in {None, shown.owner}]
+
+    def load(
+        self,
+        model: str,
+        *,
+        owner: str,
+        gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
+    ) -> ModelCard:
+        self._check(model)
+        with self._lock:
+            self.owners.append(owner)
+            self.keep_alives.append(keep_alive_s)
+        return self.find(model)
+
+    def unload(self, model: str) -> ModelCard:
+        self._check(model)
+        with self._lock:
+            self.unloaded += 1
+        return self.find(model)
 
     def generate(
         self,
@@ -227,10 +260,12 @@ class FakeInference:
         owner: str,
         turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
     ) -> Generation:
         self._check(model)
         self._note(turn)
         with self._lock:
+            self.keep_alives.append(keep_alive_s)
             self.requests.append(request)
             self.owners.append(owner)
             if self.capacity is not None and self._running >= self.capacity:
@@ -255,10 +290,12 @@ class FakeInference:
         owner: str,
         turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
     ) -> Result:
         self._check(model)
         self._note(turn)
         with self._lock:
+            self.keep_alives.append(keep_alive_s)
             self.calls.append(request)
         match request:
             case Embed():

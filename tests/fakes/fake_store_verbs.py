@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from appliance.errors import ModelNotFound
+from appliance.optimizing.record import Record, Tried
+from appliance.optimizing.verdict import Reason
 from appliance.store.content import Progress, Report
 from appliance.store.digest import digest_of
 from appliance.store.listing import ListedModel
 from appliance.store.reference import parse_reference
 from appliance.store.show import ShownModel, ShownTensor
-from appliance.store.verbs import Collected, Verified
+from appliance.store.verbs import Collected, Optimized, OptimizeWish, Verified
+from appliance.wire.judge import Divergence, Figures
 
 WEIGHTS = digest_of(b"weights")
 TINY = ListedModel(
@@ -55,6 +58,40 @@ def shown(listed: ListedModel = TINY) -> ShownModel:
     )
 
 
+RECORD = Record(
+    model=digest_of(b"manifest"),
+    original="Q4_1",
+    original_bytes=98_000_000,
+    kept="Q8_0",
+    chip="x86_64 Some Processor, 2 cores (avx2)",
+    build="llama.cpp 0123456789ab, no own kernels",
+    measured_at="2026-11-29T01:00:00+00:00",
+    max_kl=0.01,
+    min_speedup=1.1,
+    tokens=1968,
+    tried=[
+        Tried(
+            kind="Q8_0",
+            size_bytes=144_811_072,
+            reason=Reason.KEPT,
+            text="1.80x the original's speed, KL divergence 0.0062",
+            score=1.8,
+            original=Figures(prefill_per_s=100.0, decode_per_s={1: 10.0, 8: 40.0}),
+            candidate=Figures(prefill_per_s=210.0, decode_per_s={1: 15.0, 8: 64.0}),
+            divergence=Divergence(
+                tokens=1968,
+                mean=0.0062,
+                p99=0.031,
+                greatest=0.094,
+                same_top=0.947,
+                original_perplexity=24.09,
+                candidate_perplexity=24.14,
+            ),
+        )
+    ],
+)
+
+
 @dataclass
 class FakeStoreVerbs:
     """Owned by the test; its methods may be called from any thread."""
@@ -73,6 +110,7 @@ class FakeStoreVerbs:
     collected: Collected = field(default_factory=lambda: Collected(blobs=2, size_bytes=3_000_000))
     withheld: tuple[str, ...] = ()
     rebuilt: tuple[str, ...] | None = None
+    record: Record = RECORD
 
     def list(self, prefix: str = "") -> Sequence[ListedModel]:
         self.calls.append(("list", prefix))
@@ -115,6 +153,15 @@ class FakeStoreVerbs:
     def export(self, name: str, target: Path, report: Report) -> None:
         self._found(name)
         self._work("export", name, target, report=report)
+
+    def optimize(self, name: str, report: Report, *, wish: OptimizeWish) -> Optimized:
+        self._found(name)
+        done = self._work("optimize", name, wish, report=report)
+        return Optimized(name=done, record=self.record, dry_run=wish.dry_run)
+
+    def unoptimize(self, name: str) -> bool:
+        self.calls.append(("unoptimize", self._found(name).name))
+        return True
 
     def copy(self, source: str, destination: str) -> None:
         self._found(source)

@@ -13,6 +13,7 @@ from appliance.store.content import Progress, Wanted
 from appliance.store.files import Files
 from appliance.store.gate import ProbeRequest
 from appliance.store.opening import open_store
+from appliance.store.optimize import Optimizing
 from appliance.store.store import ModelStore
 from tests.fakes import tiny_gguf
 
@@ -91,6 +92,7 @@ def make_store(
     probe: FakeProbe | None = None,
     changes: Changes | None = None,
     files: Files | None = None,
+    optimizing: Optimizing = Optimizing(),  # noqa: B008 - frozen
 ) -> ModelStore:
     """Without a floor, since the disk of a test may be full, and without waiting for the disk."""
     return open_store(
@@ -99,4 +101,5 @@ def make_store(
         probe=probe or FakeProbe(),
         on_change=changes or Changes(),
         files=files or UnsyncedFiles(),
+        optimizing=optimizing,
     )

@@ -8,6 +8,8 @@ answer depends on the prompt.
     write_generator    llama architecture, generates; with or without a chat template
     write_embedder     llama architecture, causal, with pooling in its metadata (last, mean)
     write_encoder      bert architecture, not causal, WordPiece vocabulary (mean, cls, rank)
+    write_windowed     gemma3 architecture: five of six layers see a sliding window
+    write_recurrent    mamba architecture: a state instead of cells
     write_adapter      a LoRA adapter for `write_generator`
 """
 
@@ -145,6 +147,28 @@ def write_encoder(path: Path, *, pooling: PoolingType, seed: int = 1, shape: Sha
     return _finish(writer, path, tensors)
 
 
+def write_windowed(path: Path, *, window: int, seed: int = 1) -> Path:
+    """Its cache cannot be cut back further than the window."""
+    shape = Shape(n_layer=6)
+    writer = _base_writer(path, gguf.MODEL_ARCH.GEMMA3, shape, name="tiny-windowed")
+    writer.add_head_count_kv(shape.n_head_kv)
+    writer.add_key_length(shape.n_embd // shape.n_head)
+    writer.add_value_length(shape.n_embd // shape.n_head)
+    writer.add_sliding_window(window)
+    return _finish(writer, path, _gemma_tensors(shape, np.random.default_rng(seed)))
+
+
+def write_recurrent(path: Path, *, seed: int = 1) -> Path:
+    """Its memory cannot be cut back at all."""
+    shape = Shape(n_head=0, n_ff=0)
+    writer = _base_writer(path, gguf.MODEL_ARCH.MAMBA, shape, name="tiny-recurrent")
+    writer.add_ssm_conv_kernel(4)
+    writer.add_ssm_inner_size(2 * shape.n_embd)
+    writer.add_ssm_state_size(16)
+    writer.add_ssm_time_step_rank(4)
+    return _finish(writer, path, _mamba_tensors(shape, np.random.default_rng(seed)))
+
+
 def write_adapter(path: Path, *, seed: int = 7, rank: int = 4, shape: Shape | None = None) -> Path:
     """A LoRA adapter over the query and output projections; at scale 1 it changes greedy answers."""
     shape = shape or Shape()
@@ -160,11 +184,17 @@ def write_adapter(path: Path, *, seed: int = 7, rank: int = 4, shape: Shape | No
 
 
 def _llama_writer(path: Path, shape: Shape, *, name: str) -> GGUFWriter:
-    writer = GGUFWriter(path, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.LLAMA])
-    _write_shape(writer, shape, name=name)
+    writer = _base_writer(path, gguf.MODEL_ARCH.LLAMA, shape, name=name)
     writer.add_head_count_kv(shape.n_head_kv)
-    writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(shape.n_embd // shape.n_head)
+    return writer
+
+
+def _base_writer(path: Path, architecture: gguf.MODEL_ARCH, shape: Shape, *, name: str) -> GGUFWriter:
+    """With the generator's vocabulary."""
+    writer = GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
+    _write_shape(writer, shape, name=name)
+    writer.add_layer_norm_rms_eps(1e-5)
     _Vocabulary.sentencepiece().write(writer, model="llama", pre="default")
     writer.add_unk_token_id(UNKNOWN)
     writer.add_bos_token_id(BOS)
@@ -229,6 +259,35 @@ def _llama_tensors(shape: Shape, rng: np.random.Generator) -> _Tensors:
         yield f"{block}.ffn_gate.weight", _projection(rng, shape.n_ff, n_embd)
         yield f"{block}.ffn_up.weight", _projection(rng, shape.n_ff, n_embd)
         yield f"{block}.ffn_down.weight", _projection(rng, n_embd, shape.n_ff)
+
+
+def _gemma_tensors(shape: Shape, rng: np.random.Generator) -> _Tensors:
+    head = shape.n_embd // shape.n_head
+    yield from _llama_tensors(shape, rng)
+    for layer in range(shape.n_layer):
+        yield f"blk.{layer}.attn_q_norm.weight", np.ones(head)
+        yield f"blk.{layer}.attn_k_norm.weight", np.ones(head)
+        yield f"blk.{layer}.post_attention_norm.weight", np.ones(shape.n_embd)
+        yield f"blk.{layer}.post_ffw_norm.weight", np.ones(shape.n_embd)
+
+
+def _mamba_tensors(shape: Shape, rng: np.random.Generator) -> _Tensors:
+    n_embd, inner, n_state, rank = shape.n_embd, 2 * shape.n_embd, 16, 4
+    yield "token_embd.weight", rng.normal(0, 1, (N_VOCAB, n_embd))
+    yield "output_norm.weight", np.ones(n_embd)
+    yield "output.weight", _projection(rng, N_VOCAB, n_embd) * 2
+    for layer in range(shape.n_layer):
+        block = f"blk.{layer}"
+        yield f"{block}.attn_norm.weight", np.ones(n_embd)
+        yield f"{block}.ssm_in.weight", _projection(rng, 2 * inner, n_embd) * 2
+        yield f"{block}.ssm_conv1d.weight", rng.normal(0, 0.5, (inner, 4))
+        yield f"{block}.ssm_conv1d.bias", np.zeros(inner)
+        yield f"{block}.ssm_x.weight", _projection(rng, rank + 2 * n_state, inner)
+        yield f"{block}.ssm_dt.weight", _projection(rng, inner, rank)
+        yield f"{block}.ssm_dt.bias", np.zeros(inner)
+        yield f"{block}.ssm_a", -np.abs(rng.normal(1, 0.1, (inner, n_state)))
+        yield f"{block}.ssm_d", np.ones(inner)
+        yield f"{block}.ssm_out.weight", _projection(rng, n_embd, inner) * 2
 
 
 def _bert_tensors(shape: Shape, n_vocab: int, rng: np.random.Generator, *, ranks: bool) -> _Tensors:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from appliance.engine.backend import Span
+from appliance.engine.context_shape import ContextShape
 from appliance.engine.llama import library
 from appliance.engine.llama.context import LlamaContext
 from appliance.engine.llama.kernels import Kernels, kernels
@@ -35,9 +36,8 @@ def logits_of(path: Path, batches: list[int], *, own: bool = True, n_threads: in
         model = LlamaModel(str(path), name="tiny")
         opened.callback(model.close)
         assert (model.kernels == kernels.name) == own
-        context = LlamaContext(
-            model, n_ctx_seq=64, n_slots=1, n_batch=64, n_ubatch=64, n_outputs=64, n_threads=n_threads
-        )
+        shape = ContextShape(n_ctx_seq=64, n_slots=1, n_batch=64, n_ubatch=64, n_outputs=64)
+        context = LlamaContext(model, shape, n_threads=n_threads)
         opened.callback(context.close)
         rows: list[Logits] = []
         for count in batches:

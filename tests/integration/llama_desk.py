@@ -22,6 +22,7 @@ from appliance.wire.messages import (
     EngineSettings,
     Failed,
     Generate,
+    Hibernation,
     Load,
     Placement,
     Request,
@@ -66,6 +67,7 @@ class Desk:
         n_threads: int = 1,
         cache_type: str = "f16",
         own_kernels: bool = True,
+        hibernation: Hibernation | None = None,
     ) -> None:
         load = Load(
             protocol=PROTOCOL,
@@ -88,6 +90,7 @@ class Desk:
             ),
             draft_path=str(draft) if draft is not None else None,
             adapters=list(adapters),
+            hibernation=hibernation,
         )
         self.engine = open_engine(
             load, render=TemplateRoom(lambda: datetime.now(UTC)), on_progress=lambda _: None

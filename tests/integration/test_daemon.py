@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from appliance.config import Config, ModelSettings
-from appliance.daemon.policies import model_specs, queue_policy, runner_policy
+from appliance.daemon.policies import queue_policy, runner_policy
+from appliance.daemon.stored_models import all_specs
 from tests.fakes.fake_engine import write_model
 from tests.integration.supervisor.conftest import eventually
 
@@ -175,7 +176,7 @@ def test_systemd_hears_ready_watchdog_and_stopping(tmp_path: Path) -> None:
 
 def test_the_configuration_reaches_the_policies() -> None:
     config = Config(models={"m": ModelSettings(path=Path("/m.gguf"), n_ctx_seq=128)})
-    (spec,) = model_specs(config, preload=["m"])
+    (spec,) = all_specs(config, (), preload=["m"])
     assert spec.path == "/m.gguf"
     assert spec.placement.n_ctx_seq == 128
     assert spec.placement.n_seq_max == 64

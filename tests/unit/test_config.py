@@ -171,7 +171,8 @@ def test_an_unknown_key_is_an_error_that_lists_the_known_ones(tmp_path: Path) ->
 def test_an_unknown_table_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:
     path = written(tmp_path, "[serve]\nx = 1\n")
     assert refusal(path).endswith(
-        "expected no such key; known: server, queue, runner, engine, models, store, access, log, data"
+        "expected no such key; known: server, queue, runner, engine, lifecycle, models, store, access, log, "
+        "data, memory, hibernation"
     )
 
 
@@ -179,7 +180,7 @@ def test_an_unknown_key_of_a_model_lists_those_of_a_model() -> None:
     message = refusal(overrides={"models": {"a": {"path": "/a", "pth": "/b"}}})
     assert message == (
         "command line: models.a.pth = '/b': "
-        "expected no such key; known: path, draft, adapters, n_ctx_seq, pooling"
+        "expected no such key; known: path, draft, adapters, n_ctx_seq, pooling, keep_alive"
     )
 
 

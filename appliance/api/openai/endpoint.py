@@ -11,6 +11,7 @@ from appliance.api import json_body, turns
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import Exchange
 from appliance.api.openai.chunks import encode
+from appliance.api.openai.fields import ModelBody
 from appliance.api.openai.validation import validated
 
 Body = TypeVar("Body", bound=pydantic.BaseModel)
@@ -30,6 +31,8 @@ class Endpoint:
         body = validated(kind, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange)
         tier = getattr(body, "service_tier", None)
         turns.note(req, exchange, most_s=self._limits.request_timeout_s, tier=tier)
+        if isinstance(body, ModelBody):
+            exchange.keep_alive_s = body.keep_alive
         return body
 
 

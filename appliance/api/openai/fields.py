@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
+
+from appliance.units import EXPECTED, seconds_kept
 
 MAX_STOPS: Final = 16
 MAX_STOP_BYTES: Final = 1024
@@ -33,6 +43,23 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
 
+def _seconds_kept(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError(EXPECTED)  # noqa: TRY004 - pydantic's own errors are ValueErrors
+    return seconds_kept(value)
+
+
+class ModelBody(Body):
+    """What a request to a model may say of the model's life."""
+
+    keep_alive: Annotated[
+        Annotated[float, Field(allow_inf_nan=True)] | None, BeforeValidator(_seconds_kept)
+    ] = None
+    """Seconds that it stays in memory afterwards; infinite: until memory is needed."""
+
+
 class AdapterField(Body):
     """One entry of `lora`."""
 
@@ -45,7 +72,7 @@ class StreamOptions(Body):
     include_obfuscation: Literal[False] | None = None
 
 
-class SamplingFields(Body):
+class SamplingFields(ModelBody):
     """How tokens are chosen. None everywhere: the model's default, which is llama.cpp's."""
 
     temperature: Annotated[float, Field(ge=0, le=5)] | None = None

@@ -11,7 +11,9 @@ from appliance.api.openai.fields import GenerationFields, SamplingFields
 from appliance.errors import InvalidRequest, Unsupported
 from appliance.wire.messages import AdapterScale, Constraint, ConstraintKind, LogitBias, SamplingParams
 
-_COPIED: Final = tuple(name for name in SamplingFields.model_fields if name not in {"logit_bias", "seed"})
+_COPIED: Final = tuple(
+    name for name in SamplingFields.model_fields if name not in {"logit_bias", "seed", "keep_alive"}
+)
 _SEEDS: Final = 1 << 31
 """llama.cpp has 32-bit seeds and gives the last one a meaning of its own; choice k adds k."""
 

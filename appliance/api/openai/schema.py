@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from appliance.api.openai.fields import Body, GenerationFields, MaxTokens, ModelName, Text, TokenId
+from appliance.api.openai.fields import Body, GenerationFields, MaxTokens, ModelBody, ModelName, Text, TokenId
 
 MAX_MESSAGES: Final = 4096
 MAX_TOOLS: Final = 128
@@ -149,7 +149,7 @@ class CompletionBody(GenerationFields):
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
 
 
-class EmbeddingBody(Body):
+class EmbeddingBody(ModelBody):
     model: ModelName
     input: Annotated[
         Annotated[Text, Tag("text")]
@@ -169,7 +169,7 @@ class DocumentField(Body):
     text: Text
 
 
-class RerankBody(Body):
+class RerankBody(ModelBody):
     model: ModelName
     query: Text
     documents: (
@@ -181,7 +181,7 @@ class RerankBody(Body):
     return_documents: bool | None = None
 
 
-class TokenizeBody(Body):
+class TokenizeBody(ModelBody):
     model: ModelName | None = None
     content: Text
     add_special: bool | None = None
@@ -189,7 +189,7 @@ class TokenizeBody(Body):
     with_pieces: bool | None = None
 
 
-class DetokenizeBody(Body):
+class DetokenizeBody(ModelBody):
     model: ModelName | None = None
     tokens: Annotated[list[TokenId], Field(fail_fast=True, max_length=MAX_PROMPT_TOKENS)]
 

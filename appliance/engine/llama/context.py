@@ -17,10 +17,12 @@ from llama_cpp import llama_cpp as bindings
 from numpy.typing import NDArray
 
 from appliance.engine.backend import Span
+from appliance.engine.context_shape import ContextShape
 from appliance.engine.llama.library import KV_TYPES, log
 from appliance.engine.llama.model import LlamaModel
 from appliance.engine.llama.threadpool import Threadpool
 from appliance.errors import EngineFault, ModelInvalid
+from appliance.wire.messages import Placement
 
 _POOLING = {
     bindings.LLAMA_POOLING_TYPE_NONE: "none",
@@ -30,7 +32,16 @@ _POOLING = {
     bindings.LLAMA_POOLING_TYPE_RANK: "rank",
 }
 
-POOLING_BY_NAME = {name: value for value, name in _POOLING.items()}
+_POOLING_BY_NAME = {name: value for value, name in _POOLING.items()}
+
+
+def pooling_of(placement: Placement, model: LlamaModel) -> int | None:
+    """llama.cpp's pooling type, from the placement or the GGUF; None: the model generates."""
+    if placement.pooling is not None:
+        return None if placement.pooling == "none" else _POOLING_BY_NAME[placement.pooling]
+    architecture = model.meta("general.architecture") or ""
+    stored = model.meta(f"{architecture}.pooling_type")
+    return int(stored) if stored is not None and int(stored) > 0 else None
 
 
 # PERF: a prototype that gives the address as a number; the binding's makes a pointer object in every call.
@@ -86,55 +97,51 @@ class _Batch:
         return sum(outputs)
 
 
+def context_params(shape: ContextShape, *, n_threads: int) -> Any:
+    params = bindings.llama_context_default_params()
+    params.n_ctx = shape.n_ctx_seq * shape.n_slots
+    params.n_seq_max = shape.n_slots
+    params.n_batch = shape.n_batch
+    params.n_ubatch = shape.n_ubatch
+    params.n_outputs_max = shape.n_outputs
+    params.n_threads = params.n_threads_batch = n_threads
+    params.type_k = KV_TYPES[shape.type_k]
+    params.type_v = KV_TYPES[shape.type_v]
+    # Layers with a sliding window keep the window and not the whole context (the default keeps all).
+    params.swa_full = False
+    # A pooled sequence must be computed in one pass; a batch over streams of unequal lengths is split.
+    params.kv_unified = shape.pooling is not None
+    params.no_perf = True
+    if shape.pooling is not None:
+        params.embeddings = True
+        params.pooling_type = shape.pooling
+    return params
+
+
 class LlamaContext:
     """Owned by the engine's thread: the runner's main thread."""
 
-    def __init__(  # noqa: PLR0913  # llama.cpp's parameters, all by name
-        self,
-        model: LlamaModel,
-        *,
-        n_ctx_seq: int,
-        n_slots: int,
-        n_batch: int,
-        n_ubatch: int,
-        n_outputs: int,
-        type_k: str = "f16",
-        type_v: str = "f16",
-        n_threads: int,
-        pooling: int | None = None,
-        threadpool: Threadpool | None = None,
+    def __init__(
+        self, model: LlamaModel, shape: ContextShape, *, n_threads: int, threadpool: Threadpool | None = None
     ) -> None:
-        """`n_outputs` bounds the logits rows of a pass (it sizes the compute buffer). Raises ModelInvalid."""
-        params = bindings.llama_context_default_params()
-        params.n_ctx = n_ctx_seq * n_slots
-        params.n_seq_max = n_slots
-        params.n_batch = n_batch
-        params.n_ubatch = n_ubatch
-        params.n_outputs_max = n_outputs
-        params.n_threads = params.n_threads_batch = n_threads
-        params.type_k = KV_TYPES[type_k]
-        params.type_v = KV_TYPES[type_v]
-        # A pooled sequence must be computed in one pass; a batch over streams of unequal lengths is split.
-        params.kv_unified = pooling is not None
-        params.no_perf = True
-        if pooling is not None:
-            params.embeddings = True
-            params.pooling_type = pooling
+        """Raises ModelInvalid."""
+        params = context_params(shape, n_threads=n_threads)
         log.clear()
         self.handle = bindings.llama_init_from_model(model.handle, params)
         if not self.handle:
             raise ModelInvalid(
-                model=model.name, reason=f"no context of {n_slots} x {n_ctx_seq} tokens: {log.reason()}"
+                model=model.name,
+                reason=f"no context of {shape.n_slots} x {shape.n_ctx_seq} tokens: {log.reason()}",
             )
         self.model = model
         self.n_vocab = model.n_vocab
-        self.n_slots = n_slots
+        self.n_slots = shape.n_slots
         # Both as llama.cpp has them, and no more than was asked: it cuts a causal batch to the cells of all
         # slots and aborts at a larger one, and it rounds cells up, past what positions the model has.
-        self.n_batch = min(n_batch, int(bindings.llama_n_batch(self.handle)))
-        self.n_ctx_seq = min(n_ctx_seq, int(bindings.llama_n_ctx_seq(self.handle)))
+        self.n_batch = min(shape.n_batch, int(bindings.llama_n_batch(self.handle)))
+        self.n_ctx_seq = min(shape.n_ctx_seq, int(bindings.llama_n_ctx_seq(self.handle)))
         self._memory: Any = bindings.llama_get_memory(self.handle)
-        self._batch = _Batch(n_batch)
+        self._batch = _Batch(shape.n_batch)
         self._n_outputs = 0
         self._logits: NDArray[np.float32] | None = None
         self._views: dict[tuple[int, int], NDArray[np.float32]] = {}
@@ -205,6 +212,9 @@ class LlamaContext:
     def first_position(self, slot: int) -> int:
         """The first position a slot still holds, -1 when empty; above 0 in a sliding-window cache."""
         return int(bindings.llama_memory_seq_pos_min(self._memory, slot))
+
+    def slot_bytes(self, slot: int) -> int:
+        return int(bindings.llama_state_seq_get_size(self.handle, slot))
 
     def read_slot(self, slot: int) -> NDArray[np.uint8]:
         """The content of a slot as bytes: only the cells in use, unlike a stream copy, which moves the whole

@@ -8,6 +8,7 @@ alone.
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import sys
 from pathlib import Path
 
@@ -29,9 +30,13 @@ class Kernels:
         """Of the instructions they use: avx512-vnni | avx2; empty: not in use."""
         self.missing: str | None = None
         """Why they are not in use."""
+        self.is_enabled = True
+        self.digest = ""
+        """Of the library; empty: there is none."""
         self._library: ctypes.CDLL | None = None
         try:
             self._library = _opened(library)
+            self.digest = hashlib.sha256(library.read_bytes()).hexdigest()
         except (OSError, AttributeError) as error:
             self.missing = f"they were not built for this machine ({error})"
 
@@ -42,6 +47,7 @@ class Kernels:
 
     def enable(self, *, wanted: bool) -> None:
         """Whether the models loaded from now on use them."""
+        self.is_enabled = wanted
         if self._library is not None:
             self._library.outpost_kernels_enable(wanted)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import llama_cpp
 from llama_cpp import llama_cpp as bindings
@@ -119,3 +121,12 @@ def system_info() -> str:
 
 def build_version() -> str:
     return str(llama_cpp.__version__)
+
+
+def build_digest() -> str:
+    """Of the very libraries that compute: two builds of one version may differ."""
+    made = hashlib.sha256()
+    folder = Path(llama_cpp.__file__).parent / "lib"
+    for path in sorted({path.resolve() for path in folder.glob("*.so*")}):
+        made.update(path.name.encode() + path.read_bytes())
+    return made.hexdigest()

@@ -11,6 +11,7 @@ from llama_cpp import llama_cpp as bindings
 
 from appliance.engine.llama.kernels import kernels
 from appliance.engine.llama.library import initialise, kv_type_bytes, log
+from appliance.engine.llama.load_mode import load_mode
 from appliance.errors import InvalidRequest, ModelInvalid
 
 _META_BYTES = 256 * 1024
@@ -30,15 +31,21 @@ class LlamaModel:
         use_mmap: bool = True,
         on_progress: Callable[[float], None] | None = None,
         paths: Sequence[str] = (),
+        is_dry: bool = False,
     ) -> None:
-        """Load; `paths` are the parts of a split GGUF, in order, whatever their names. Raises ModelInvalid
-        with llama.cpp's own reason.
+        """Load; `paths` are the parts of a split GGUF, in order, whatever their names. `is_dry`: facts and
+        vocabulary, and of the weights their sizes only. Raises ModelInvalid with llama.cpp's own reason.
         """
         initialise()
         self.name = name
         params = bindings.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
-        params.load_mode = bindings.LLAMA_LOAD_MODE_MMAP if use_mmap else bindings.LLAMA_LOAD_MODE_NONE
+        params.no_alloc = is_dry
+        params.load_mode = (
+            bindings.LLAMA_LOAD_MODE_NONE
+            if is_dry
+            else load_mode(paths or [path], use_mmap=use_mmap, n_gpu_layers=n_gpu_layers)
+        )
         callback = bindings.llama_progress_callback(_progress(on_progress))
         params.progress_callback = callback
         log.clear()

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from appliance.errors import DeadlineExceeded, Overloaded
+from appliance.supervisor.cooling import CoolingOrder
 from appliance.supervisor.inference import Generation
 from appliance.supervisor.policy import QueuePolicy
 from appliance.supervisor.supervisor import Supervisor
@@ -182,7 +183,7 @@ def test_held_background_waits_beside_free_leases_and_begins_when_it_is_let_go(
 ) -> None:
     supervisor = supervise(spec(model()))
     supervisor.call("m", Tokenize(id=0, text="load"), owner="a")
-    supervisor.hold_background(is_held=True)
+    supervisor.cool(CoolingOrder(hold_background=True))
     with ThreadPoolExecutor(1) as pool:
         turn = Turn(priority=Priority.BACKGROUND)
         held = pool.submit(lambda: supervisor.generate("m", ask(1), owner="a", turn=turn).close())
@@ -191,7 +192,7 @@ def test_held_background_waits_beside_free_leases_and_begins_when_it_is_let_go(
         assert supervisor.queue_counts().is_background_held
         assert not held.done()
         assert supervisor.waiting()[0].standing.eta_s is None
-        supervisor.hold_background(is_held=False)
+        supervisor.cool(CoolingOrder())
         held.result(10)
 
 

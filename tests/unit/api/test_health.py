@@ -53,6 +53,7 @@ def test_health_is_the_whole_report_with_its_verdict() -> None:
         "is_supervisor_alive": True,
         "is_stopping": False,
         "store": None,
+        "cooling": None,
     }
     assert runners[0]["model"] == "a"
     assert (runners[0]["n_seq_max"], runners[0]["kv_cells"]) == (64, 4096)

@@ -37,6 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     "GET /outpost/v1/models": {"models:read"},
     "GET /outpost/v1/models/{name:path}": {"models:read"},
     "POST /outpost/v1/operations": {"models:write"},
+    "POST /outpost/v1/load": {"inference", "models:write"},
+    "POST /outpost/v1/unload": {"inference", "models:write"},
     "GET /v2/": {"models:read"},
     "GET /v2/{rest:path}": {"models:read"},
     "HEAD /v2/{rest:path}": {"models:read"},

@@ -13,6 +13,7 @@ from appliance.access.keys import KeyRing, StoredKey, generate
 from appliance.access.scopes import Scope
 from appliance.api.store import MAX_OPERATIONS
 from appliance.errors import DigestMismatch, InsufficientSpace, OutboundRefused
+from appliance.store.verbs import OptimizeWish
 from tests.fakes.fake_store_verbs import TINY, WEIGHTS, FakeStoreVerbs
 from tests.fakes.hostile_names import HOSTILE_NAMES
 from tests.unit.api.door import Door, refusal
@@ -48,8 +49,48 @@ def test_the_list_has_all_facts(door: Door, store: FakeStoreVerbs) -> None:
         "parameters": "135M",
         "quantization": "Q4_1",
         "broken": None,
+        "optimized": None,
+        "hint": None,
     }
     assert store.calls == [("list", "ti")]
+
+
+def test_a_model_is_optimized_as_it_is_wished_and_the_record_is_the_answer(
+    door: Door, store: FakeStoreVerbs
+) -> None:
+    body = {"verb": "optimize", "name": "tiny", "max_kl": 0.02, "candidates": ["q8_0"], "dry_run": True}
+    last = lines_of(door.post(OPERATIONS, body))[-1]
+    assert store.calls == [("optimize", "tiny", OptimizeWish(max_kl=0.02, dry_run=True, kinds=("q8_0",)))]
+    assert (last["status"], last["name"], last["dry_run"]) == ("success", "tiny:latest", True)
+    assert last["optimization"]["kept"] == "Q8_0"
+    assert last["optimization"]["tried"][0]["candidate"]["decode_per_s"] == {"1": 15.0, "8": 64.0}
+    assert last["optimization"]["sentence"] == "Q8_0 variant of Q4_1 (2.1x prefill, 1.5x decode, KL 0.0062)"
+
+
+def test_an_optimisation_is_undone(door: Door, store: FakeStoreVerbs) -> None:
+    last = lines_of(door.post(OPERATIONS, {"verb": "optimize", "name": "tiny", "undo": True}))[-1]
+    assert last == {"status": "success", "name": "tiny", "undone": True}
+    assert store.calls == [("unoptimize", "tiny:latest")]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_kl": -1},
+        {"max_kl": "0.1"},
+        {"candidates": ["q8_0"] * 9},
+        {"candidates": [""]},
+        {"candidates": "q8_0"},
+        {"undo": 1},
+        {"force": True},
+    ],
+)
+def test_a_wrong_wish_is_refused_before_any_work(
+    door: Door, store: FakeStoreVerbs, wrong: dict[str, object]
+) -> None:
+    refused = door.post(OPERATIONS, {"verb": "optimize", "name": "tiny", **wrong})
+    assert refusal(refused)[0] == 400
+    assert store.calls == []
 
 
 def test_a_model_is_shown_by_its_name(door: Door) -> None:

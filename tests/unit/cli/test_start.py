@@ -37,6 +37,7 @@ def test_a_list_of_a_daemon_loads_only_these() -> None:
         "appliance.cli.exits",
         "appliance.cli.listing",
         "appliance.cli.main",
+        "appliance.cli.memory_commands",
         "appliance.cli.parser",
         "appliance.cli.store_commands",
         "appliance.cli.store_door",

@@ -20,7 +20,7 @@ from appliance.daemon.upkeep import (
     UpkeepPolicy,
     first_agenda,
 )
-from appliance.errors import StoreFault
+from appliance.errors import MachineBusy, OutpostError, ShuttingDown, StoreFault
 from appliance.store.content import unreported
 from appliance.store.digest import digest_of
 from appliance.store.reference import parse_reference
@@ -297,3 +297,68 @@ def test_the_health_of_a_store_whose_index_is_lost_says_what_to_do(tmp_path: Pat
     assert store.rebuild_index() is not None
     assert store_health(store).fault is None
     store.close()
+
+
+# ── models that may be faster ───────────────────────────────────────────────────────────────────────
+
+
+class FakeOptimizer:
+    """Tells what it was told to, then that there is nothing more."""
+
+    def __init__(self, store: FakeStore, *told: bool | OutpostError) -> None:
+        self._store = store
+        self._told = list(told)
+        self.asked_at_s: list[float] = []
+        self.is_asked = threading.Event()
+
+    def __call__(self) -> bool:
+        self.asked_at_s.append(self._store.clock.at_s)
+        told = self._told.pop(0) if self._told else False
+        if not self._told:
+            self.is_asked.set()
+        if isinstance(told, OutpostError):
+            raise told
+        return told
+
+
+@pytest.mark.parametrize(
+    ("told", "asked_at_s"),
+    [
+        ((True, True, False), [60, 120, 180]),
+        ((False,), [60]),
+        ((MachineBusy(waited_s=5.0, retry_after_s=600.0), False), [60, 660]),
+        ((ShuttingDown(),), [60]),
+    ],
+)
+def test_models_are_made_faster_one_after_the_other_until_there_are_no_more(
+    store: FakeStore,
+    started: Callable[[Upkeep], Upkeep],
+    told: tuple[bool | OutpostError, ...],
+    asked_at_s: list[float],
+) -> None:
+    optimizer = FakeOptimizer(store, *told)
+    store.clock.enough.clear()
+    upkeep = Upkeep(store, NEVER, begin=nothing, on_broken=nothing, optimize=optimizer, clock=store.clock)
+    started(upkeep)
+    assert optimizer.is_asked.wait(5)
+    store.clock.enough.set()
+    upkeep.stop()
+    assert optimizer.asked_at_s == asked_at_s
+
+
+def test_a_model_that_came_is_looked_at_too(store: FakeStore, started: Callable[[Upkeep], Upkeep]) -> None:
+    optimizer = FakeOptimizer(store, False, False)
+    upkeep = started(
+        Upkeep(store, NEVER, begin=nothing, on_broken=nothing, optimize=optimizer, clock=store.clock)
+    )
+    deadline_s = 5.0
+    while not optimizer.asked_at_s and deadline_s > 0:
+        optimizer.is_asked.wait(0.01)
+        deadline_s -= 0.01
+    upkeep.released()
+    assert optimizer.is_asked.wait(5)
+    store.clock.enough.set()
+
+
+def test_nothing_is_made_faster_where_that_is_not_wanted() -> None:
+    assert Agenda(scrub_at_s=None, gc_at_s=None, settle_at_s=5).optimize_at_s is None

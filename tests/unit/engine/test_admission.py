@@ -59,12 +59,6 @@ def test_a_limit_of_no_sequence_lets_running_ones_end_and_starts_none(clock: Fak
     assert heard.text(2) == written(expected([8, 9], 6))
 
 
-def test_heat_asks_for_a_pause(clock: FakeClock) -> None:
-    engine = engine_over(FakeBackend(clock=clock), clock)
-    engine.set_limits(SetLimits(pause_s=0.2))
-    assert engine.pause_s() == 0.2
-
-
 def test_one_that_waits_for_a_prefix_lets_others_pass(clock: FakeClock) -> None:
     backend = FakeBackend(clock=clock, per_token_s=0.05)
     engine = engine_over(backend, clock)

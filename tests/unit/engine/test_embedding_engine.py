@@ -157,8 +157,12 @@ def test_work_is_counted() -> None:
     assert (stats.running, stats.waiting, stats.steps, stats.prompt_tokens) == (1, 1, 1, 2)
 
 
-def test_heat_asks_for_a_pause() -> None:
-    engine = engine_over(FakePooling())
-    assert engine.pause_s() == 0
-    engine.set_limits(SetLimits(pause_s=0.5))
-    assert engine.pause_s() == 0.5
+def test_heat_makes_batches_smaller_but_never_empty() -> None:
+    engine = engine_over(FakePooling(n_slots=4))
+    engine.set_limits(SetLimits(token_budget=2))
+    engine.submit(embed(1, [[1], [2], [3], [4, 5, 6]]))
+    engine.step()
+    assert engine.stats().waiting == 2
+    engine.step()
+    engine.step()
+    assert engine.stats().waiting == 0

@@ -144,3 +144,15 @@ def test_a_start_on_a_quiet_board_uses_it_whole() -> None:
     bench.clock.now_s += 1.0
     bench.meter.begin()
     assert bench.meter.threads() == 2
+
+
+def test_a_glance_before_a_step_is_no_part_of_the_step() -> None:
+    """A paced engine glances before each step; its costs must not learn that."""
+    bench = Bench()
+    bench.others = [1, 1, 1, 1, 1, 1, 1, 1]
+    bench.clock.now_s += 1.0
+    began_s = bench.clock.now_s
+    bench.meter._sleep = lambda seconds: setattr(bench.clock, "now_s", bench.clock.now_s + seconds)
+    took_s = bench.step(0.1, cores=1)
+    assert round(took_s, 6) == 0.1
+    assert bench.clock.now_s - began_s > 0.11

@@ -128,8 +128,10 @@ class ScriptedEngine:
                 self._settled.release()
         return [Step(deltas=deltas)]
 
-    def pause_s(self) -> float:
-        return 0.0
+    def rest(self) -> None:
+        self.asked.append("rest")
+
+    def hibernate(self) -> None: ...
 
     def stats(self) -> EngineStats:
         return EngineStats(running=len(self.left))

@@ -14,7 +14,7 @@ from appliance.supervisor.names import plain_key
 from appliance.supervisor.policy import ModelDefaults, ModelSpec, QueuePolicy, RunnerPolicy
 from appliance.supervisor.states import RunnerState
 from appliance.wire.messages import Adapter
-from tests.unit.supervisor.test_desk import FACTS, SPEC, FakeTicket
+from tests.unit.supervisor.desk_scene import FACTS, SPEC, FakeTicket
 
 A = replace(SPEC, name="a", path="/a.gguf")
 B = replace(SPEC, name="b", path="/b.gguf")

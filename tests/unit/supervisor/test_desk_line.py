@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from appliance.errors import DeadlineExceeded, Overloaded
-from appliance.supervisor.desk import Waiter
+from appliance.supervisor.effects import Waiter
 from appliance.supervisor.turn import Priority, Standing
 from appliance.supervisor.waiting_room import WaitingRoom
-from tests.unit.supervisor.test_desk import Scene, scene
-
-__all__ = ["scene"]
+from tests.unit.supervisor.desk_scene import Scene
 
 
 def busy(**told: Any) -> Scene:
@@ -42,7 +40,8 @@ def test_who_waits_hears_his_place_and_when_his_turn_may_come() -> None:
     assert second.first_standing == Standing(position=2, eta_s=10.0)
 
 
-def test_who_does_not_wait_hears_of_no_place(scene: Scene) -> None:
+def test_who_does_not_wait_hears_of_no_place() -> None:
+    scene = Scene()
     scene.ask()
     scene.load()
     assert scene.ask().first_standing is None

@@ -9,6 +9,7 @@ LEGAL = {
     ("starting", "ready"),
     ("starting", "stopping"),
     ("starting", "failed"),
+    ("starting", "stopped"),
     ("ready", "draining"),
     ("ready", "stopping"),
     ("ready", "failed"),

@@ -30,6 +30,13 @@ STATS = EngineStats(
     step_s_p50=0.025,
     step_s_max=0.5,
     rss_bytes=1,
+    restored_tokens=300,
+    snapshots=7,
+    snapshot_bytes=9000,
+    snapshots_written=6,
+    snapshot_written_bytes=8000,
+    snapshots_refused=4,
+    snapshots_failed=3,
 )
 SANDBOX = Sandbox(
     level="partial", no_new_privs=True, non_dumpable=True, rlimits=True, landlock_abi=0, seccomp=True
@@ -64,7 +71,15 @@ def test_a_loaded_runner_tells_all_its_figures() -> None:
         'outpost_engine_kv_cells_used{model="hot"} 512',
         'outpost_engine_kv_cells{model="hot"} 4096',
         'outpost_engine_prefixes{model="hot"} 5',
+        'outpost_engine_restored_tokens_total{model="hot"} 300',
+        'outpost_engine_snapshots{model="hot"} 7',
+        'outpost_engine_snapshot_bytes{model="hot"} 9000',
+        'outpost_engine_snapshots_written_total{model="hot"} 6',
+        'outpost_engine_snapshot_written_bytes_total{model="hot"} 8000',
+        'outpost_engine_snapshots_refused_total{model="hot"} 4',
+        'outpost_engine_snapshots_failed_total{model="hot"} 3',
         'outpost_engine_threads{model="hot"} 2',
+        'outpost_engine_computing_seconds_total{model="hot"} 0',
         'outpost_engine_step_seconds_p50{model="hot"} 0.025',
         'outpost_engine_step_seconds_max{model="hot"} 0.5',
     ]

@@ -1,0 +1,170 @@
+"""What `outpost fit` is asked about, as facts: a GGUF, a manifest, or a name of the store or of `[models]`.
+
+Nothing is loaded and nothing is locked: the store is read beside a daemon that has it open. Of a GGUF only
+the header is needed, so a file that is cut off behind it will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from appliance.cli import header_facts
+from appliance.cli.address import DEFAULT_DATA
+from appliance.config import Config
+from appliance.daemon.placements import placement
+from appliance.errors import FileUnreadable, ManifestInvalid, ModelNotFound
+from appliance.planner.fit import Subject
+from appliance.planner.guess import VOCABULARY_BYTES, guessed_header, parameters_of
+from appliance.planner.header_sizes import Model
+from appliance.wire.load import Placement
+
+_MAX_MANIFEST_BYTES: Final = 4 * 1024 * 1024
+_STORE: Final = "store"
+"""`store.places.FOLDER`, without loading the store for it; a test compares."""
+_PROJECTOR: Final = "its projector is stored, but not served yet: it is not counted"
+_DRAFT: Final = "its draft model is not counted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """The options that say how it shall be loaded; None: as configured."""
+
+    n_ctx: int | None = None
+    n_parallel: int | None = None
+
+
+def subject_of(name: str, *, data: Path | None, config: Config, wish: Wish) -> Subject:
+    """Raises ModelNotFound, ModelInvalid, ManifestInvalid, FileUnreadable, InvalidReference."""
+    path = _file(name)
+    if path is not None:
+        return _of_manifest(path, config, wish) if path.suffix == ".json" else _of_file(path, config, wish)
+    if name.endswith((".gguf", ".json")):
+        raise FileUnreadable(path=name, reason="no such file", errno=2)
+    configured = config.models.get(name)
+    if configured is not None:
+        own = {} if configured.n_ctx_seq is None else {"n_ctx_seq": configured.n_ctx_seq}
+        notes = (_DRAFT,) if configured.draft is not None else ()
+        return _of_headers(name, [configured.path], config, wish, overrides=own, notes=notes)
+    return _of_store(name, data, config, wish)
+
+
+def _file(name: str) -> Path | None:
+    try:
+        path = Path(name).expanduser()
+        return path if path.is_file() else None
+    except (OSError, RuntimeError):  # too long for a file, or the home of nobody
+        return None
+
+
+def _of_file(path: Path, config: Config, wish: Wish) -> Subject:
+    return _of_headers(path.name, [path], config, wish)
+
+
+def _of_headers(
+    name: str,
+    paths: Sequence[Path],
+    config: Config,
+    wish: Wish,
+    *,
+    overrides: Mapping[str, object] | None = None,
+    notes: tuple[str, ...] = (),
+) -> Subject:
+    """`paths`: all parts, in order; the dimensions stand in the first."""
+    facts = header_facts.of(paths, model=name)
+    return Subject(
+        name=name,
+        model=Model(
+            header=facts.header(),
+            vocabulary_bytes=facts.vocabulary_bytes,
+            own_kernels=config.engine.own_kernels,
+            speculation=config.engine.speculation,
+        ),
+        read_bytes=facts.read_bytes,
+        wish=placement(config, {**(overrides or {}), **_said(wish)}),
+        origin="the GGUF's header",
+        notes=notes,
+    )
+
+
+def _of_manifest(path: Path, config: Config, wish: Wish) -> Subject:
+    from appliance.store.descriptor import Manifest  # noqa: PLC0415 - the store's parts, only where needed
+    from appliance.store.manifest import parse_manifest  # noqa: PLC0415
+    from appliance.store.model_layers import Part, in_order, parts_of  # noqa: PLC0415
+
+    with path.open("rb") as file:
+        content = file.read(_MAX_MANIFEST_BYTES + 1)
+    manifest = parse_manifest(content, what=path.name)
+    if not isinstance(manifest, Manifest):
+        raise ManifestInvalid(what=path.name, reason="it is an index of several models; name one of them")
+    parts = parts_of(manifest, what=path.name)
+    weights = in_order(parts[Part.WEIGHTS], what=path.name)
+    notes = (_PROJECTOR,) if parts[Part.PROJECTOR] else ()
+    size = sum(blob.size for blob in weights)
+    return _guessed(
+        path.name, size, placement(config, _said(wish)), parameters=None, trained=None, notes=notes
+    )
+
+
+def _of_store(name: str, data: Path | None, config: Config, wish: Wish) -> Subject:
+    from appliance.store.files import Files  # noqa: PLC0415 - the store's parts, only where needed
+    from appliance.store.reader import ModelReader  # noqa: PLC0415
+    from appliance.store.reading import Reading  # noqa: PLC0415
+    from appliance.store.reference import parse_reference  # noqa: PLC0415
+    from appliance.store.serving import settings_of  # noqa: PLC0415
+
+    root = _store_root(data, name)
+    with Reading(root, files=Files(), read_only=True, lenient=True) as layout:
+        reference = parse_reference(name)
+        model = ModelReader(layout).model(layout.find(reference))
+        paths = [layout.places.blob(blob.digest) for blob in model.weights]
+    overrides = dict(settings_of(model.params, model=name).placement)
+    notes = tuple(note for note, part in ((_PROJECTOR, model.projector), (_DRAFT, model.draft)) if part)
+    if all(path.is_file() for path in paths):
+        return _of_headers(reference.display, paths, config, wish, overrides=overrides, notes=notes)
+    wished = placement(config, {**overrides, **_said(wish)})
+    return _guessed(
+        reference.display,
+        sum(blob.size for blob in model.weights),
+        wished,
+        parameters=model.facts.parameters,
+        trained=model.facts.context_length,
+        notes=notes,
+    )
+
+
+def _guessed(
+    name: str,
+    size_bytes: int,
+    wish: Placement,
+    *,
+    parameters: str | None,
+    trained: int | None,
+    notes: tuple[str, ...],
+) -> Subject:
+    header = guessed_header(parameters_of(parameters, size_bytes), size_bytes, n_ctx_train=trained)
+    return Subject(
+        name=name,
+        model=Model(header=header, vocabulary_bytes=VOCABULARY_BYTES),
+        read_bytes=size_bytes,
+        wish=wish,
+        origin="a manifest: the weights' size is exact, all else is guessed and errs to the large side",
+        is_guess=True,
+        notes=notes,
+    )
+
+
+def _store_root(data: Path | None, name: str) -> Path:
+    places = DEFAULT_DATA if data is None else (data,)
+    for place in places:
+        root = place.expanduser().absolute() / _STORE
+        if root.is_dir():
+            return root
+    raise ModelNotFound(model=name, available=[])
+
+
+def _said(wish: Wish) -> dict[str, object]:
+    said = {"n_ctx_seq": wish.n_ctx, "n_seq_max": wish.n_parallel}
+    return {name: value for name, value in said.items() if value is not None}

@@ -1,0 +1,68 @@
+"""What the daemon knows and does about memory: plans of this board, and the watch over what is free."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from appliance.config import Config
+from appliance.daemon.plans import BoardPlans, PlanPolicy, whole_bytes
+from appliance.daemon.policies import runner_policy
+from appliance.hardware import memory
+from appliance.hardware.root import Root
+from appliance.planner.budget import reserve
+from appliance.supervisor.learned_sizes import LearnedSizes
+from appliance.supervisor.pressure import MemoryLook, MemoryWatch
+from appliance.supervisor.size_cache import SizeCache
+from appliance.supervisor.sizer import Sizer
+
+_FOLDER: Final = "plans"
+"""In the data directory: what was measured of models, and what loads took. May be removed at any time."""
+_FLOOR_SHARE: Final = 0.5
+"""Of the reserve: plans keep out of it, so when half of it is gone, others took it."""
+
+
+class BoardMemory:
+    """Owned by the daemon's main thread; its `plans` are the supervisor's to ask."""
+
+    def __init__(self, config: Config, *, sysroot: Path) -> None:
+        self._root = Root(sysroot)
+        directory = config.data.dir / _FOLDER
+        self._sizer = Sizer(runner_policy(config), SizeCache(directory / "sizes"))
+        self._config = config
+        self.plans = BoardPlans(
+            self._sizer,
+            policy=PlanPolicy(
+                reserve_bytes=config.memory.reserve_bytes,
+                min_ctx=config.memory.min_ctx,
+                comfortable=config.memory.comfortable_slots,
+                parallel_share=config.memory.parallel_share,
+                own_kernels=config.engine.own_kernels,
+            ),
+            read_memory=lambda: memory.read(self._root),
+            learned=LearnedSizes(directory / "learned.json", board=platform.machine()),
+        )
+        self._watch: MemoryWatch | None = None
+
+    def start(self, relieve: Callable[[], None]) -> None:
+        """Begin to watch; `relieve` must not block."""
+        self._watch = MemoryWatch(self._look, floor_bytes=self._floor_bytes(), relieve=relieve)
+        self._watch.start()
+
+    def close(self) -> None:
+        self._sizer.close()
+        if self._watch is not None:
+            self._watch.close()
+
+    def _floor_bytes(self) -> int:
+        total_bytes = whole_bytes(memory.read(self._root)) or 0
+        return int((self._config.memory.reserve_bytes or reserve(total_bytes)) * _FLOOR_SHARE)
+
+    def _look(self) -> MemoryLook:
+        seen = memory.read(self._root)
+        pressure = seen.pressure
+        return MemoryLook(
+            room_bytes=seen.budget_bytes, stalled_s=None if pressure is None else pressure.some_total_s
+        )

@@ -1,0 +1,242 @@
+"""What the supervisor asks of sizes and of this board's memory (`supervisor/placing.Plans`).
+
+A ladder is made of formulas first, which know every rung at once. The rungs that are likely to be taken are
+then sized by a dry run, a few in one child: what a runner is started with is exact wherever there is time to
+know it. The others keep their formulas' sizes, made larger where the dry run found the formulas too small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+from pathlib import Path
+from typing import Final, Protocol
+
+from appliance import log
+from appliance.errors import InsufficientMemory, RunnerHung, RunnerStartFailed
+from appliance.gguf.header import Header, read_header
+from appliance.hardware.features import read_features
+from appliance.hardware.memory import Memory
+from appliance.planner.budget import Bound, Budget, Reading, budget
+from appliance.planner.choice import choose
+from appliance.planner.facts import Accelerator, Footprint, Ladder, Rung
+from appliance.planner.fit import Machine, Policy, Subject, ladder_of
+from appliance.planner.formulas import vocabulary_bytes
+from appliance.planner.header_sizes import Model
+from appliance.planner.ladder import resized
+from appliance.planner.prices import PriceTable
+from appliance.supervisor.learned_sizes import LearnedSizes
+from appliance.supervisor.policy import ModelSpec
+from appliance.supervisor.sizer import ModelFiles, Sizing
+from appliance.wire.messages import Placement
+
+_log = log.logger("planning")
+
+_ROUNDS: Final = 3
+"""Exact sizes may lead to another rung; past these the formulas' word is taken for the rest."""
+
+_UNKNOWN: Final = Budget(
+    bytes=0, total_bytes=0, available_bytes=0, reserve_bytes=0, bound=Bound.MEM_AVAILABLE
+)
+"""No ladder depends on it."""
+
+
+class Sizes(Protocol):
+    """`supervisor.sizer.Sizer`."""
+
+    def sizes(self, files: ModelFiles, placements: Sequence[Placement]) -> Sizing: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanPolicy:
+    """From `[memory]`."""
+
+    reserve_bytes: int
+    min_ctx: int
+    comfortable: int
+    parallel_share: float
+    own_kernels: bool
+    accelerator: Accelerator = Accelerator.NONE
+    prices: PriceTable | None = None
+
+
+class BoardPlans:
+    """`ladder` belongs to the planning thread; the others to any."""
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        *,
+        policy: PlanPolicy,
+        read_memory: Callable[[], Memory],
+        learned: LearnedSizes | None = None,
+    ) -> None:
+        self._sizes = sizes
+        self._policy = policy
+        self._read_memory = read_memory
+        self._learned = learned
+        self._features = read_features()
+
+    def budget_bytes(self) -> int | None:
+        known = self._budget()
+        return None if known is None else known.bytes
+
+    def _budget(self) -> Budget | None:
+        seen = self._read_memory()
+        total_bytes, limit = whole_bytes(seen), seen.limit
+        if total_bytes is None or seen.available_bytes is None:
+            return None
+        reading = Reading(
+            total_bytes=total_bytes,
+            available_bytes=seen.available_bytes,
+            cgroup_limit_bytes=None if limit is None else limit.limit_bytes,
+            cgroup_usage_bytes=None if limit is None else limit.limit_bytes - limit.room_bytes,
+        )
+        return budget(reading, reserve_bytes=self._policy.reserve_bytes)
+
+    def ladder(self, spec: ModelSpec) -> Ladder:
+        """Raises ModelInvalid, FileUnreadable, InvalidRequest."""
+        headers = [read_header(Path(path), model=spec.name) for path in spec.paths or (spec.path,)]
+        return self._corrected(spec, self._sized(spec, self._rough(spec, headers)))
+
+    def learn(self, spec: ModelSpec, rung: Rung, measured_bytes: int) -> None:
+        planned_bytes = rung.footprint.total_bytes
+        if measured_bytes > planned_bytes:
+            _log.warning(
+                "plan_too_small", model=spec.name, planned_bytes=planned_bytes, measured_bytes=measured_bytes
+            )
+        if self._learned is not None:
+            self._learned.observe(
+                model=_identity(spec), planned_bytes=planned_bytes, measured_bytes=measured_bytes
+            )
+
+    # ── the planning thread ────────────────────────────────────────────────────────────────────────────────
+
+    def _rough(self, spec: ModelSpec, headers: Sequence[Header]) -> Ladder:
+        policy = self._policy
+        tensors = tuple(tensor for header in headers for tensor in header.tensors)
+        model = Model(
+            header=replace(headers[0], tensors=tensors),
+            vocabulary_bytes=vocabulary_bytes(headers[0]),
+            own_kernels=policy.own_kernels,
+            speculation=spec.settings.speculation,
+        )
+        subject = Subject(name=spec.name, model=model, read_bytes=0, wish=spec.placement, origin="its header")
+        machine = Machine(
+            name=None,
+            budget=self._budget() or _UNKNOWN,
+            accelerator=policy.accelerator,
+            cpu=self._features,
+            prices=policy.prices,
+        )
+        fit_policy = Policy(
+            min_ctx=policy.min_ctx, comfortable=policy.comfortable, parallel_share=policy.parallel_share
+        )
+        return ladder_of(subject, machine, policy=fit_policy, min_ctx=spec.min_ctx or None)
+
+    def _sized(self, spec: ModelSpec, rough: Ladder) -> Ladder:
+        """With exact sizes where they are likely to be needed: at the rungs that would be taken with what is
+        free now, and with all that others could give back.
+        """
+        exact: dict[Placement, Footprint] = {}
+        ladder = rough
+        for _ in range(_ROUNDS):
+            wanted = [rung.placement for rung in self._likely(ladder) if rung.placement not in exact]
+            fresh = self._exact(spec, wanted) if wanted else None
+            if fresh is None:
+                break
+            exact |= fresh
+            excess = _excess(rough, exact)
+            footprints = [
+                exact.get(rung.placement) or _scaled(rung.footprint, excess) for rung in rough.rungs
+            ]
+            ladder = resized(rough, footprints)
+        return ladder
+
+    def _corrected(self, spec: ModelSpec, ladder: Ladder) -> Ladder:
+        """By what loads of this model have taken on this board."""
+        if self._learned is None:
+            return ladder
+        model, learned = _identity(spec), self._learned
+        factors = [
+            learned.corrected_bytes(rung.footprint.total_bytes, model=model) / rung.footprint.total_bytes
+            for rung in ladder.rungs
+        ]
+        footprints = [
+            _scaled(rung.footprint, factor) for rung, factor in zip(ladder.rungs, factors, strict=True)
+        ]
+        return resized(ladder, footprints)
+
+    def _likely(self, ladder: Ladder) -> list[Rung]:
+        """The rungs that would be taken, and the next one below each."""
+        seen = self._read_memory()
+        budgets = [self.budget_bytes(), whole_bytes(seen)]
+        likely: list[Rung] = []
+        for budget_bytes in budgets:
+            index = _index_of_choice(ladder, budget_bytes, parallel_share=self._policy.parallel_share)
+            likely += ladder.rungs[index : index + 2]
+        return list(dict.fromkeys(likely))
+
+    def _exact(self, spec: ModelSpec, placements: Sequence[Placement]) -> dict[Placement, Footprint] | None:
+        """Of those that llama.cpp takes; None: nothing can be measured now, and formulas must do."""
+        try:
+            sizing = self._sizes.sizes(_files_of(spec, own_kernels=self._policy.own_kernels), placements)
+        except (RunnerHung, RunnerStartFailed) as fault:
+            _log.warning("not_sized_exactly", model=spec.name, reason=fault.message)
+            return None
+        pairs = zip(placements, sizing.footprints, strict=True)
+        return {placement: footprint for placement, footprint in pairs if footprint is not None}
+
+
+def whole_bytes(seen: Memory) -> int | None:
+    """What the board has for us at most: all of it, or what our cgroup allows."""
+    if seen.limit is None or seen.total_bytes is None:
+        return seen.total_bytes
+    return min(seen.total_bytes, seen.limit.limit_bytes)
+
+
+def _identity(spec: ModelSpec) -> str:
+    """What was learned of a model holds for its files, under whatever name: the store's are their digests."""
+    return Path(spec.path).name
+
+
+def _files_of(spec: ModelSpec, *, own_kernels: bool) -> ModelFiles:
+    return ModelFiles(
+        model=spec.name,
+        paths=tuple(Path(path) for path in spec.paths or (spec.path,)),
+        draft=None if spec.draft_path is None else Path(spec.draft_path),
+        adapters=tuple(Path(adapter.path) for adapter in spec.adapters),
+        own_kernels=own_kernels,
+        speculation=spec.settings.speculation,
+    )
+
+
+def _index_of_choice(ladder: Ladder, budget_bytes: int | None, *, parallel_share: float) -> int:
+    """Of nothing that fits, the last; where nothing is known, the first."""
+    if budget_bytes is None:
+        return 0
+    try:
+        chosen = choose(ladder, budget_bytes=budget_bytes, parallel_share=parallel_share)
+    except InsufficientMemory:
+        return len(ladder.rungs) - 1
+    return ladder.rungs.index(chosen.rung)
+
+
+def _excess(rough: Ladder, exact: dict[Placement, Footprint]) -> float:
+    """By how much the formulas are too small, at most, where both are known; at least 1."""
+    return max(
+        (
+            exact[rung.placement].total_bytes / rung.footprint.total_bytes
+            for rung in rough.rungs
+            if rung.placement in exact
+        ),
+        default=1.0,
+    )
+
+
+def _scaled(footprint: Footprint, factor: float) -> Footprint:
+    if factor <= 1.0:
+        return footprint
+    more = ceil(footprint.total_bytes * (factor - 1.0))
+    return replace(footprint, process_bytes=footprint.process_bytes + more)

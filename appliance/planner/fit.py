@@ -1,0 +1,117 @@
+"""Whether a model would fit on a board, and how: `ladder` and `choice` put to one question. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from appliance.errors import InsufficientMemory
+from appliance.gguf.shape import read_shape
+from appliance.planner.budget import Budget
+from appliance.planner.choice import PARALLEL_SHARE, Chosen, choose
+from appliance.planner.facts import Accelerator, Ladder, Rung
+from appliance.planner.header_sizes import Model, header_size, traits_of
+from appliance.planner.ladder import COMFORTABLE_SLOTS, Contender, Terms, build, least_context
+from appliance.planner.prices import PriceTable, default_prices
+from appliance.planner.speed import decode_bound
+from appliance.wire.messages import Placement
+
+ALL_LAYERS: Final = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """A model that is asked about."""
+
+    name: str
+    model: Model
+    read_bytes: int
+    """Weights that one token reads; 0: unknown."""
+    wish: Placement
+    origin: str
+    """Where its sizes are from, for people."""
+    is_guess: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A board to be planned for: this one, or one that is only known by its facts."""
+
+    name: str | None
+    """None: this machine."""
+    budget: Budget
+    accelerator: Accelerator
+    cpu: AbstractSet[str] = frozenset()
+    """What its processor can, by ggml's names: it decides the layout of weights."""
+    bandwidth_bytes_per_s: int | None = None
+    prices: PriceTable | None = None
+    """None: those of its kind."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    min_ctx: int = 2048
+    comfortable: int = COMFORTABLE_SLOTS
+    parallel_share: float = PARALLEL_SHARE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    ladder: Ladder
+    rung: Rung | None
+    """None: nothing fits."""
+    refusal: InsufficientMemory | None
+    least: Rung
+    """The smallest that the caller takes, to tell what is missing."""
+    tokens_per_s: float | None
+    """What the memory's bandwidth allows at most; None: unknown."""
+
+
+def fit(subject: Subject, machine: Machine, *, policy: Policy, min_ctx: int | None = None) -> Fit:
+    """Raises InvalidRequest when the model was not made for `min_ctx`."""
+    ladder = ladder_of(subject, machine, policy=policy, min_ctx=min_ctx)
+    rung, refusal = _outcome(ladder, machine, policy)
+    bandwidth = machine.bandwidth_bytes_per_s
+    return Fit(
+        ladder=ladder,
+        rung=rung,
+        refusal=refusal,
+        least=min(ladder.rungs, key=lambda one: one.footprint.total_bytes),
+        tokens_per_s=decode_bound(bandwidth, subject.read_bytes) if bandwidth else None,
+    )
+
+
+def ladder_of(subject: Subject, machine: Machine, *, policy: Policy, min_ctx: int | None = None) -> Ladder:
+    traits = traits_of(read_shape(subject.model.header))
+    wish = wished(subject.wish, machine.accelerator)
+    least = least_context(min_ctx, default=policy.min_ctx, wish=wish, n_ctx_train=traits.n_ctx_train)
+    contender = Contender(
+        name=subject.name,
+        wish=wish,
+        traits=traits,
+        size=header_size(subject.model, machine.accelerator, cpu=machine.cpu),
+    )
+    prices = machine.prices or default_prices(machine.accelerator)
+    terms = Terms(accelerator=machine.accelerator, prices=prices, comfortable=policy.comfortable)
+    return build(contender, min_ctx=least, terms=terms)
+
+
+def wished(wish: Placement, accelerator: Accelerator) -> Placement:
+    """All layers where there is a GPU, unless a number is wished for; none where there is no GPU."""
+    if accelerator is Accelerator.NONE:
+        return msgspec.structs.replace(wish, n_gpu_layers=0)
+    return msgspec.structs.replace(wish, n_gpu_layers=wish.n_gpu_layers or ALL_LAYERS)
+
+
+def _outcome(
+    ladder: Ladder, machine: Machine, policy: Policy
+) -> tuple[Rung | None, InsufficientMemory | None]:
+    try:
+        chosen = choose(ladder, budget_bytes=machine.budget.bytes, parallel_share=policy.parallel_share)
+    except InsufficientMemory as refusal:
+        return None, refusal
+    return (chosen.rung if isinstance(chosen, Chosen) else None), None

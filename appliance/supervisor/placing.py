@@ -1,0 +1,120 @@
+"""Between a desk that wants to start and its process: the ladder is made, a rung is chosen, room is made.
+
+desk ─► start ─► Planning (a thread) ─► Residency (on the loop) ─► launch
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Protocol
+
+from appliance.errors import OutpostError
+from appliance.hardware.process_memory import anonymous_bytes
+from appliance.log import logger
+from appliance.planner.facts import Ladder, Rung
+from appliance.supervisor.client import Runner
+from appliance.supervisor.desk import Desk
+from appliance.supervisor.planning import Planned, Planning
+from appliance.supervisor.policy import ModelSpec, ResidencyPolicy
+from appliance.supervisor.residency import Residency
+from appliance.supervisor.starting import Post, Starting
+from appliance.wire.messages import Ready
+
+_log = logger("supervisor")
+
+
+class Plans(Protocol):
+    """What is known of sizes and of this board (`daemon/plans.py`)."""
+
+    def ladder(self, spec: ModelSpec) -> Ladder:
+        """Every placement it could be loaded with. Blocks, on the planning thread; raises OutpostError."""
+
+    def budget_bytes(self) -> int | None:
+        """What may be planned with now; None: unknown, and everything is let in. Does not block."""
+
+    def learn(self, spec: ModelSpec, rung: Rung, measured_bytes: int) -> None:
+        """What a load took, of what was planned. Any thread; must not block for long."""
+
+
+class Placing:
+    """Owned by the supervisor thread, but for `start_thread` and `close` (the daemon's)."""
+
+    def __init__(
+        self,
+        desks: Callable[[], Iterable[Desk[Runner]]],
+        *,
+        plans: Plans,
+        policy: ResidencyPolicy,
+        starting: Starting,
+        post: Post,
+    ) -> None:
+        self._plans = plans
+        self._starting = starting
+        self._post = post
+        self._planning = Planning(plans.ladder)
+        self._residency: Residency[Runner] = Residency(desks, memory=self, policy=policy)
+
+    @property
+    def wake_at_s(self) -> float | None:
+        return self._residency.wake_at_s
+
+    @property
+    def evictions(self) -> int:
+        return self._residency.evictions
+
+    def start_thread(self) -> None:
+        self._planning.start()
+
+    def close(self) -> None:
+        self._planning.close()
+
+    def start(self, desk: Desk[Runner]) -> None:
+        self._planning.submit(
+            desk.spec, lambda planned: self._post(lambda now_s: self._planned(desk, planned, now_s))
+        )
+
+    def tick(self, now_s: float) -> None:
+        self._residency.tick(now_s)
+
+    def relieve(self, now_s: float) -> None:
+        name = self._residency.relieve(now_s)
+        if name is not None:
+            _log.warning("model_evicted", runner=name, why="memory pressure")
+
+    def _planned(self, desk: Desk[Runner], planned: Planned, now_s: float) -> None:
+        if isinstance(planned, OutpostError):
+            desk.gone(None, planned, now_s)
+        else:
+            self._residency.ask(desk, planned, now_s)
+
+    # ── residency.Memory ───────────────────────────────────────────────────────────────────────────────────
+
+    def budget_bytes(self) -> int | None:
+        return self._plans.budget_bytes()
+
+    def touched_bytes(self, runner: Runner) -> int | None:
+        """On the host: its own pages, and not those of mapped files, which look free. A device's buffers
+        are taken as a whole at the load, and nowhere to be read.
+        """
+        ready = runner.ready
+        if ready is not None and ready.facts.device != "cpu":
+            return None
+        return anonymous_bytes(runner.pid) or 0
+
+    def launch(self, desk: Desk[Runner], rung: Rung) -> None:
+        spec = replace(desk.spec, placement=rung.placement)
+        self._starting.submit(desk, spec, loaded=lambda ready: self._loaded(spec, rung, ready))
+
+    # ── a runner's reader thread ───────────────────────────────────────────────────────────────────────────
+
+    def _loaded(self, spec: ModelSpec, rung: Rung, ready: Ready) -> None:
+        """The canonical line of what was planned against what was taken."""
+        _log.info(
+            "runner_memory",
+            runner=spec.name,
+            planned_bytes=rung.footprint.total_bytes,
+            measured_bytes=ready.measured_bytes,
+            conceded=[f"{one.what}: {one.wanted} -> {one.got}" for one in rung.conceded],
+        )
+        self._plans.learn(spec, rung, ready.measured_bytes)

@@ -1,0 +1,80 @@
+"""From a desk's wish to a process that loads its model: on the main thread, which alone may spawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from appliance.errors import OutpostError, RunnerStartFailed, ShuttingDown
+from appliance.log import logger
+from appliance.supervisor.client import Runner
+from appliance.supervisor.desk import Desk
+from appliance.supervisor.launch import launch
+from appliance.supervisor.policy import ModelSpec, RunnerPolicy
+from appliance.supervisor.spawner import Spawner
+from appliance.wire.messages import Ready
+
+_log = logger("supervisor")
+
+Post = Callable[[Callable[[float], None]], None]
+"""Run on the loop thread."""
+Loaded = Callable[[Ready], None]
+"""Called on the runner's reader thread."""
+
+
+class Starting:
+    """`submit` from the loop thread. All else runs on the main thread, and on the readers of runners."""
+
+    def __init__(
+        self,
+        *,
+        spawner: Spawner,
+        policy: RunnerPolicy,
+        command: Sequence[str],
+        post: Post,
+        greet: Callable[[Runner], None],
+    ) -> None:
+        """`greet`: called on the loop thread with a runner that is ready, before anybody is granted it."""
+        self._spawner = spawner
+        self._policy = policy
+        self._command = tuple(command)
+        self._post = post
+        self._greet = greet
+
+    def submit(self, desk: Desk[Runner], spec: ModelSpec, *, loaded: Loaded = lambda _: None) -> None:
+        """Answered on the loop thread by `started`, then `ready` or `gone`; or by `gone` without a runner."""
+        self._spawner.submit(lambda is_open: self._spawn(desk, spec, loaded, is_open=is_open))
+
+    def _spawn(self, desk: Desk[Runner], spec: ModelSpec, loaded: Loaded, *, is_open: bool) -> None:
+        fault: OutpostError
+        try:
+            runner = self._launch(desk, spec, loaded, is_open=is_open)
+        except OutpostError as error:
+            fault = error
+        except Exception as error:  # noqa: BLE001  # top of a job: the desk must get its answer
+            fault = RunnerStartFailed(model=spec.name, reason=f"{type(error).__name__}: {error}")
+        else:
+            self._post(lambda _: desk.started(runner))
+            runner.start()
+            return
+        self._post(lambda now_s: desk.gone(None, fault, now_s))
+
+    def _launch(self, desk: Desk[Runner], spec: ModelSpec, loaded: Loaded, *, is_open: bool) -> Runner:
+        """The callbacks come on the runner's reader thread."""
+        if not is_open:
+            raise ShuttingDown
+
+        def on_ready(runner: Runner, ready: Ready) -> None:
+            self._post(lambda now_s: self._ready(desk, runner, ready, now_s))
+            loaded(ready)
+
+        def on_gone(runner: Runner, fault: OutpostError | None) -> None:
+            self._post(lambda now_s: desk.gone(runner, fault, now_s))
+
+        runner = launch(spec, policy=self._policy, command=self._command, on_ready=on_ready, on_gone=on_gone)
+        _log.info("runner_started", runner=spec.name, pid=runner.pid)
+        return runner
+
+    def _ready(self, desk: Desk[Runner], runner: Runner, ready: Ready, now_s: float) -> None:
+        """The loop thread."""
+        self._greet(runner)
+        desk.ready(runner, ready.facts, now_s)

@@ -1,0 +1,1 @@
+"""Heat and power: readings of the board to limits of the engines. `governor` decides (pure), `loop` acts."""

@@ -1,0 +1,3 @@
+from tests.unit.engine.conftest import backend, clock
+
+__all__ = ["backend", "clock"]
