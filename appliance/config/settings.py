@@ -108,14 +108,16 @@ class ServerSettings(Section):
 
 
 class QueueSettings(Section):
-    """The bounded, fair queue in front of each model."""
+    """The bounded, fair queue in front of the models."""
 
     max_running: int = _setting(
         64, "Requests that one model works on at once.", unit="requests", ge=1, le=1024
     )
     max_waiting: int = _setting(
         256,
-        "Requests that may wait for one model; the next is refused at once.",
+        "Requests that may wait, over all models, beside those for whom a place among max_running is free "
+        "(while their model loads). The next is refused at once, or takes the place of one whose key has "
+        "more.",
         unit="requests",
         ge=0,
         le=1024,
@@ -129,7 +131,18 @@ class QueueSettings(Section):
         le=2048,
     )
     patience_s: float = _setting(
-        120.0, "Longest wait of a request for its model to load or for its turn.", unit="s", ge=0.05, le=3600
+        120.0,
+        "Longest wait of a request for its model to load or for its turn, where it names no deadline.",
+        unit="s",
+        ge=0.05,
+        le=3600,
+    )
+    background_max_wait_s: float = _setting(
+        60.0,
+        "A background request that has waited for so long counts as a realtime one.",
+        unit="s",
+        ge=0,
+        le=3600,
     )
 
     @model_validator(mode="after")
@@ -320,7 +333,8 @@ class AccessSettings(Section):
         default_factory=dict,
         description="Key id = SHA-256 of the whole key, in hex (the key itself is stored nowhere): it may "
         "have models answer. Or key id = { sha256 = …, scopes = […] } with any of inference, models:read "
-        "(list and take away), models:write (change what is stored) and metrics.",
+        "(list and take away), models:write (change what is stored), metrics and admin (see what the "
+        "requests of other keys do).",
     )
 
 

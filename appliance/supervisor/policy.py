@@ -15,11 +15,12 @@ from appliance.wire.messages import Adapter, AdapterScale, EngineSettings, Hiber
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePolicy:
-    """Per model."""
-
     max_running: int = 64
-    """Leases at once."""
+    """Leases at once, per model."""
     max_waiting: int = 128
+    """Over all models, beside those for whom a lease is free once their model is there."""
+    background_max_wait_s: float = 60.0
+    """A background request that has waited for so long counts as a realtime one."""
     patience_s: float = 300.0
     """Longest wait of a request from its arrival to `Accepted`."""
 
