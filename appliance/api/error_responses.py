@@ -54,6 +54,7 @@ TABLE: Final[dict[type[errors.OutpostError], Row]] = {
     errors.ShuttingDown: Row(503, "server_error", "shutting_down", retry=True),
     errors.Throttled: Row(503, "server_error", "thermal_throttle", retry=True),
     errors.InsufficientMemory: Row(503, "server_error", "insufficient_memory"),
+    errors.GpuUnavailable: Row(503, "server_error", "gpu_unavailable"),
     errors.AddressInUse: Row(500, "server_error", "address_in_use"),
     errors.DataDirInUse: Row(500, "server_error", "data_dir_in_use"),
     errors.StoreInUse: Row(503, "server_error", "store_in_use"),

@@ -115,6 +115,11 @@ def _serve(commands: Any) -> None:
         "--threads", type=_count, metavar="N", help="compute threads (default: chosen from the cores)"
     )
     parser.add_argument(
+        "--device",
+        choices=("require_gpu", "prefer_gpu", "cpu"),
+        help="on what models run: on a GPU or not at all, on a GPU where there is one, or on the CPU",
+    )
+    parser.add_argument(
         "--log-level", choices=("debug", "info", "warning", "error"), help="the least level to tell"
     )
     parser.add_argument("--log-format", choices=("auto", "json", "console"), help="form of the log")

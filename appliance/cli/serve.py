@@ -64,6 +64,7 @@ def overrides_of(arguments: argparse.Namespace) -> dict[str, Any]:
         "engine.n_ctx_seq": arguments.ctx,
         "engine.n_seq_max": arguments.parallel,
         "engine.n_threads": arguments.threads,
+        "engine.device": arguments.device,
         "log.level": arguments.log_level,
         "log.format": arguments.log_format,
         "models": dict(arguments.model) or None,

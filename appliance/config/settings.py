@@ -28,6 +28,7 @@ from appliance.config.section import (
 from appliance.config.values import (
     BaseUrl,
     CacheType,
+    DeviceWish,
     FilePath,
     HostName,
     KeepAlive,
@@ -160,6 +161,20 @@ class RunnerSettings(Section):
     quarantine_s: float = setting(
         300.0, "How long a quarantined model is left alone.", unit="s", ge=0.05, le=86400
     )
+    stall_timeout_s: float = setting(
+        60.0,
+        "A runner that beats, but computes nothing for the requests it has taken, is killed after so long.",
+        unit="s",
+        ge=0.5,
+        le=3600,
+    )
+    canary_interval_s: float = setting(
+        600.0,
+        "An idle runner is asked for one token so often; if none comes, it is killed. 0: never.",
+        unit="s",
+        ge=0,
+        le=86400,
+    )
     sandbox: SandboxWish = setting(
         "auto",
         "auto: as far as the kernel goes; strict: refuse to run with less than all; off: for debugging only.",
@@ -203,6 +218,11 @@ class EngineSettings(Section):
         True,
         "Multiply Q4_1 and Q8_0 weights with kernels of our own (docs/adr/0013); off: llama.cpp's alone.",
     )
+    device: DeviceWish = setting(
+        "prefer_gpu",
+        "require_gpu: served on a GPU or not at all; prefer_gpu: on the GPU where there is one, else on the "
+        "CPU, and it is told; cpu: never on a GPU.",
+    )
     raw_grammar: bool = setting(True, "Take GBNF grammars from clients; JSON schemas are always taken.")
 
 
@@ -217,6 +237,7 @@ class ModelSettings(Section):
     n_ctx_seq: int | None = setting(
         None, "As in [engine], for this model only.", unit="tokens", ge=0, le=MOST_CONTEXT
     )
+    device: DeviceWish | None = setting(None, "As in [engine], for this model only.")
     pooling: Pooling | None = setting(None, "Pooling of embeddings, where the file does not say.")
     keep_alive: KeepAlive | None = setting(None, "As in [lifecycle], for this model only.")
 

@@ -27,6 +27,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 Pooling = Literal["none", "mean", "cls", "last", "rank"]
+DeviceWish = Literal["require_gpu", "prefer_gpu", "cpu"]
 SandboxWish = Literal["auto", "strict", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]

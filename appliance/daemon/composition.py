@@ -27,6 +27,7 @@ from appliance.api.app import create_app
 from appliance.api.calls import Limits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
+from appliance.daemon.accelerators import board_gpu
 from appliance.daemon.directory import lock_of, write_record
 from appliance.daemon.heat import Heat
 from appliance.daemon.hibernation import Den, hibernation_policy
@@ -100,7 +101,7 @@ class Daemon:
         self._supervisor = Supervisor(
             self._first_specs(),
             queue=queue_policy(config),
-            runners=replace(runner_policy(config), hibernation=self._den.of),
+            runners=replace(runner_policy(config), hibernation=self._den.of, gpu=board_gpu(Root(sysroot))),
             spawner=self._spawner,
             resolve=self._pins.key,
             on_released=lambda: self._upkeep.released(),

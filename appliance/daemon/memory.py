@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.config import Config
+from appliance.daemon.accelerators import accelerator_of, board_gpu, llama_libraries
 from appliance.daemon.plans import BoardPlans, PlanPolicy, whole_bytes
 from appliance.daemon.policies import runner_policy
 from appliance.hardware import memory
@@ -40,6 +41,7 @@ class BoardMemory:
                 comfortable=config.memory.comfortable_slots,
                 parallel_share=config.memory.parallel_share,
                 own_kernels=config.engine.own_kernels,
+                accelerator=accelerator_of(board_gpu(self._root), llama_libraries()),
             ),
             read_memory=lambda: memory.read(self._root),
             learned=LearnedSizes(directory / "learned.json", board=platform.machine()),

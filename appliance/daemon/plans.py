@@ -27,7 +27,7 @@ from appliance.planner.header_sizes import Model
 from appliance.planner.ladder import resized
 from appliance.planner.prices import PriceTable
 from appliance.supervisor.learned_sizes import LearnedSizes
-from appliance.supervisor.policy import ModelSpec
+from appliance.supervisor.policy import Device, ModelSpec
 from appliance.supervisor.sizer import ModelFiles, Sizing
 from appliance.wire.messages import Placement
 
@@ -121,7 +121,7 @@ class BoardPlans:
         machine = Machine(
             name=None,
             budget=self._budget() or _UNKNOWN,
-            accelerator=policy.accelerator,
+            accelerator=_accelerator(spec.device, policy.accelerator),
             cpu=self._features,
             prices=policy.prices,
         )
@@ -205,6 +205,13 @@ class BoardPlans:
             pairs = zip(own, sizing.footprints, strict=True)
             found |= {_key(rung): footprint for rung, footprint in pairs if footprint is not None}
         return found or None
+
+
+def _accelerator(device: Device, known: Accelerator) -> Accelerator:
+    """Where a GPU is required it is planned for, also one that nobody knows of: the load will tell."""
+    if device is Device.CPU:
+        return Accelerator.NONE
+    return Accelerator.UNIFIED if device is Device.REQUIRE_GPU and known is Accelerator.NONE else known
 
 
 def whole_bytes(seen: Memory) -> int | None:

@@ -7,7 +7,7 @@ from appliance.access.scopes import Scope
 from appliance.config import Config, ModelSettings
 from appliance.daemon.placements import placement
 from appliance.daemon.upkeep import UpkeepPolicy
-from appliance.supervisor.policy import ModelSpec, QueuePolicy, ResidencyPolicy, RunnerPolicy
+from appliance.supervisor.policy import Device, ModelSpec, QueuePolicy, ResidencyPolicy, RunnerPolicy
 from appliance.wire.messages import Adapter, EngineSettings
 
 _MAX_BACKOFF_S = 30.0
@@ -37,6 +37,8 @@ def runner_policy(config: Config) -> RunnerPolicy:
     return RunnerPolicy(
         heartbeat_timeout_s=runner.heartbeat_timeout_s,
         load_timeout_s=runner.load_timeout_s,
+        stall_timeout_s=runner.stall_timeout_s,
+        canary_interval_s=runner.canary_interval_s,
         stop_timeout_s=runner.stop_timeout_s,
         max_crashes=runner.max_crashes,
         backoff_s=runner.backoff_s,
@@ -67,6 +69,7 @@ def _spec(config: Config, name: str, model: ModelSettings) -> ModelSpec:
         path=str(model.path),
         placement=placement(config, {key: value for key, value in told.items() if value is not None}),
         settings=engine_settings(config),
+        device=Device(model.device or config.engine.device),
         draft_path=None if model.draft is None else str(model.draft),
         adapters=tuple(Adapter(name=adapter, path=str(path)) for adapter, path in model.adapters.items()),
     )

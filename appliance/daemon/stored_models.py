@@ -16,7 +16,7 @@ from appliance.errors import ConfigError, InvalidReference
 from appliance.store.reference import parse_reference
 from appliance.store.serving import ServeSpec
 from appliance.supervisor.names import plain_key
-from appliance.supervisor.policy import ModelDefaults, ModelSpec
+from appliance.supervisor.policy import Device, ModelDefaults, ModelSpec
 from appliance.wire.messages import Adapter, AdapterScale
 
 
@@ -113,6 +113,7 @@ def stored_spec(config: Config, spec: ServeSpec) -> ModelSpec:
         paths=tuple(str(path) for path in spec.paths) if len(spec.paths) > 1 else (),
         placement=placement(config, spec.parameters.placement),
         settings=engine_settings(config),
+        device=Device(config.engine.device),
         chat_template=template,
         defaults=_defaults(spec, names),
         broken=spec.broken,

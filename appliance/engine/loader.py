@@ -32,6 +32,7 @@ from appliance.engine.llama.context import LlamaContext, pooling_of
 from appliance.engine.llama.kernels import kernels
 from appliance.engine.llama.library import initialise, system_info
 from appliance.engine.llama.model import LlamaModel
+from appliance.engine.llama.offload import gpu_names
 from appliance.engine.llama.sampler import Candidates
 from appliance.engine.llama.threadpool import Threadpool
 from appliance.engine.loaded_template import NoTemplate, chat_ability, template_of
@@ -40,7 +41,7 @@ from appliance.engine.pooling_preparation import PoolingPreparer
 from appliance.engine.preparation import ChatAbility, Preparer
 from appliance.engine.slots import choose_slots
 from appliance.engine.template_format import PromptRenderer
-from appliance.errors import ModelInvalid, Unsupported
+from appliance.errors import GpuUnavailable, ModelInvalid, Unsupported
 from appliance.hardware import cpu, meminfo
 from appliance.wire.messages import (
     ApplyTemplate,
@@ -49,6 +50,7 @@ from appliance.wire.messages import (
     Generate,
     Load,
     ModelFacts,
+    Placement,
     Rerank,
     Tokenize,
 )
@@ -79,7 +81,7 @@ class _Base:
 
 
 def open_engine(load: Load, *, render: PromptRenderer, on_progress: Callable[[float], None]) -> OpenEngine:
-    """Load a model and everything around it. Raises ModelInvalid."""
+    """Load a model and everything around it. Raises ModelInvalid, GpuUnavailable."""
     opened = ExitStack()
     try:
         return _open(load, render, on_progress, opened)
@@ -92,6 +94,8 @@ def _open(
     load: Load, render: PromptRenderer, on_progress: Callable[[float], None], opened: ExitStack
 ) -> OpenEngine:
     initialise()
+    if load.requires_gpu and not gpu_names():
+        raise GpuUnavailable(model=load.model, reason="llama.cpp finds no GPU here")
     kernels.enable(wanted=load.settings.own_kernels)
     model = LlamaModel(
         load.path,
@@ -161,7 +165,7 @@ def _open_generator(base: _Base, render: PromptRenderer) -> Engine:
     engine = Engine(
         context,
         model,
-        facts=_facts(model, context, chat, template, hibernates=load.hibernation is not None),
+        facts=_facts(load.placement, model, context, chat, template, hibernates=load.hibernation is not None),
         settings=load.settings,
         candidates=Candidates(model.n_vocab),
         meter=base.meter,
@@ -252,7 +256,7 @@ def _open_pooled(base: _Base, pooling: int) -> EmbeddingEngine:
 
     return EmbeddingEngine(
         context,
-        facts=_facts(model, context, ChatAbility(facts=None), template_of(load, model)),
+        facts=_facts(load.placement, model, context, ChatAbility(facts=None), template_of(load, model)),
         width=1 if ranks else model.n_embd_out,
         meter=base.meter,
         prepare=prepare,
@@ -271,6 +275,7 @@ def _require_context(model: LlamaModel) -> None:
 
 
 def _facts(
+    placement: Placement,
     model: LlamaModel,
     context: LlamaContext,
     chat: ChatAbility,
@@ -292,6 +297,11 @@ def _facts(
         tool_format=chat.facts.tool_format if chat.facts is not None else None,
         pooling=context.pooling,
         generates=context.pooling == "none",
+        device=model.offload.device,
+        n_gpu_layers=model.offload.n_layers,
+        n_layers=model.n_layers,
+        type_k=placement.type_k,
+        type_v=placement.type_v,
         backend=system_info(),
         kernels=model.kernels,
         kernels_missing=kernels.missing,

@@ -23,6 +23,7 @@
     │   └── Throttled               the board is too hot for new requests
     ├── ResourceError       the operator acts
     │   ├── InsufficientMemory
+    │   ├── GpuUnavailable          the model must run on a GPU, and would not
     │   ├── AddressInUse
     │   ├── DataDirInUse            another daemon writes there
     │   ├── StoreInUse              another process works on the model store
@@ -94,6 +95,7 @@ from appliance.errors.resource import (
     AddressInUse,
     DataDirInUse,
     FileUnreadable,
+    GpuUnavailable,
     InsufficientMemory,
     InsufficientSpace,
     ResourceError,
@@ -123,6 +125,7 @@ __all__ = [
     "DigestMismatch",
     "EngineFault",
     "FileUnreadable",
+    "GpuUnavailable",
     "InsufficientMemory",
     "InsufficientSpace",
     "InvalidReference",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from appliance.errors.base import OutpostError
 
 
@@ -19,20 +21,33 @@ class InsufficientMemory(ResourceError):
         min_ctx: int | None = None,
         largest_ctx: int | None = None,
         pinned: list[str] | None = None,
+        reason: str | None = None,
     ) -> None:
         """None: not known. `needed_bytes` and `available_bytes`: of the least placement that the caller
         takes, and of what can be freed for it. `largest_ctx`: tokens of context that would fit, fewer than
         `min_ctx`; 0: none would. `pinned`: models without whose pins it would fit.
+        `reason`: why the driver refused what the plan allowed (one of `allocation.Shortage`).
         """
-        told = {"min_ctx": min_ctx, "largest_ctx": largest_ctx, "pinned": pinned}
+        told = {"min_ctx": min_ctx, "largest_ctx": largest_ctx, "pinned": pinned, "reason": reason}
+        way_out = _REFUSED_WAYS.get(reason or "") or _way_out(min_ctx, largest_ctx, pinned)
         super().__init__(
             f"model '{model}' needs {needed_bytes} bytes{_with_context(min_ctx)}, {available_bytes} are "
-            f"available; {_way_out(min_ctx, largest_ctx, pinned)}",
+            f"available; {way_out}",
             model=model,
             needed_bytes=needed_bytes,
             available_bytes=available_bytes,
             **{name: value for name, value in told.items() if value is not None},
         )
+
+
+_REFUSED_WAYS: Final = {
+    "nvmap_fragmented": "that is enough, but the GPU's driver finds no room in one piece (NvMap error 12), also "
+    "after memory was reclaimed and with a smaller placement; restart the board, or lower the context length",
+    "nvmap_exhausted": "the GPU's driver has no more (NvMap error 12), also after memory was reclaimed and with "
+    "a smaller placement; lower the context length, take a smaller quantisation, or end other programs",
+    "gpu_memory_exhausted": "the GPU has no more memory, also for a smaller placement; lower the context length, "
+    "take a smaller quantisation, or end other programs that use it",
+}
 
 
 def _with_context(min_ctx: int | None) -> str:
@@ -53,6 +68,16 @@ def _way_out(min_ctx: int | None, largest_ctx: int | None, pinned: list[str] | N
         f"no context, however short, would fit: {unpin}take a smaller quantisation or model, or end other "
         "programs"
     )
+
+
+class GpuUnavailable(ResourceError):
+    def __init__(self, *, model: str, reason: str) -> None:
+        super().__init__(
+            f"model '{model}' must run on a GPU (device = \"require_gpu\") and would run on the CPU: {reason}; "
+            'nothing is served; repair the driver or the build, or set device = "prefer_gpu"',
+            model=model,
+            reason=reason,
+        )
 
 
 class AddressInUse(ResourceError):

@@ -34,11 +34,16 @@ class RunnerDied(RunnerError):
 
 
 class RunnerHung(RunnerError):
-    def __init__(self, *, model: str, silent_s: float, retry_after_s: float = 1.0) -> None:
+    def __init__(
+        self, *, model: str, silent_s: float, beats: bool = False, retry_after_s: float = 1.0
+    ) -> None:
+        """`beats`: its heartbeats came, but nothing was computed."""
+        what = "computed nothing for the requests it had taken" if beats else "gave no sign of life"
         super().__init__(
-            f"the runner of '{model}' gave no sign of life for {silent_s:.1f} s and was killed",
+            f"the runner of '{model}' {what} for {silent_s:.1f} s and was killed",
             model=model,
             silent_s=silent_s,
+            beats=beats,
             retry_after_s=retry_after_s,
         )
 

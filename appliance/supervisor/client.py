@@ -16,17 +16,23 @@ import msgspec
 from appliance.errors import (
     BodyTooLarge,
     EngineFault,
+    GpuUnavailable,
     OutpostError,
     RunnerDied,
     RunnerHung,
     RunnerStartFailed,
 )
 from appliance.log import logger
-from appliance.supervisor.faults import believed, fresh
+from appliance.supervisor.faults import believed
 from appliance.supervisor.mailbox import Mailbox
+from appliance.supervisor.open_requests import OpenRequests
 from appliance.supervisor.policy import RunnerPolicy
 from appliance.supervisor.process import RunnerProcess
+from appliance.supervisor.ready_line import log_ready
+from appliance.supervisor.speed_watch import SpeedWatch
+from appliance.supervisor.tempo import Tempo
 from appliance.supervisor.throughput import Throughput
+from appliance.supervisor.vigil import Vigil, canary
 from appliance.wire.channel import ProtocolError, daemon_end
 from appliance.wire.messages import (
     MAX_FRAME_BYTES,
@@ -56,9 +62,6 @@ _MAX_IDLE_FRAMES_PER_S = 500
 """Frames that carry nothing for a request (heartbeats, load progress, empty steps): more is a flood."""
 _MOST_QUIET_S = 600.0
 """A runner may ask for so much more time between two heartbeats, and no more."""
-_MAX_OPEN = 4096
-"""Requests a runner may leave without an end; those of live callers are far fewer
-(`QueuePolicy.max_running`)."""
 
 
 class Runner:
@@ -72,6 +75,7 @@ class Runner:
         load: Load,
         process: RunnerProcess,
         policy: RunnerPolicy,
+        speeds: SpeedWatch,
         on_ready: Callable[[Runner, Ready], None],
         on_gone: Callable[[Runner, OutpostError | None], None],
     ) -> None:
@@ -98,11 +102,17 @@ class Runner:
         self._on_gone = on_gone
         self._channel = daemon_end(process.socket)
         self._channel.set_send_timeout(policy.heartbeat_timeout_s)
+        self._vigil = Vigil(
+            stall_timeout_s=policy.stall_timeout_s,
+            canary_interval_s=policy.canary_interval_s,
+            now_s=self.heard_at_s,
+        )
+        self._tempo = Tempo()
+        self._speeds = speeds
+        self._canary: Mailbox | None = None
+        """The last one that was asked."""
         self._ids = itertools.count(1)
-        self._lock = threading.Lock()
-        """Guards the entering of mailboxes against the end; the reader's lookups need no lock."""
-        self._mailboxes: dict[int, Mailbox] = {}
-        self._fault: OutpostError | None = None
+        self._open = OpenRequests()
         self._stop_error: OutpostError | None = None
         self._is_stopping = False
         self._idle_frames = 0
@@ -123,17 +133,13 @@ class Runner:
         """
         numbered = msgspec.structs.replace(request, id=next(self._ids))
         limit = self.ready.facts.n_ctx_seq if self.ready else 0
-        mailbox = Mailbox(numbered, n_ctx_seq=limit)
-        with self._lock:
-            if self._fault is not None:
-                raise fresh(self._fault)
-            if len(self._mailboxes) >= _MAX_OPEN:
-                self._process.kill()
-            self._mailboxes[mailbox.id] = mailbox
+        mailbox = Mailbox(numbered, n_ctx_seq=limit, now_s=time.monotonic())
+        if not self._open.enter(mailbox):
+            self._process.kill()
         try:
             self._channel.send(numbered)
         except ValueError as error:
-            self._forget(mailbox)
+            self._open.leave(mailbox)
             raise BodyTooLarge(size_bytes=None, limit_bytes=MAX_FRAME_BYTES) from error
         except OSError:
             # Unsent or half sent: the channel is of no use any more. The reader finds out why and fills the
@@ -146,7 +152,7 @@ class Runner:
         bytes.
         """
         mailbox.is_closed = True
-        if mailbox.id not in self._mailboxes:
+        if mailbox not in self._open:
             return
         try:
             self._channel.send(Cancel(id=mailbox.id))
@@ -154,6 +160,7 @@ class Runner:
             self._channel.shut()
 
     def set_limits(self, limits: SetLimits) -> None:
+        self._tempo.limit(limits, time.monotonic())
         try:
             self._channel.send(limits)
         except OSError:
@@ -172,9 +179,30 @@ class Runner:
         return max(0.0, now_s - self.heard_at_s)
 
     def is_hung(self, now_s: float) -> bool:
-        """Ready, and silent for half of the time after which it is killed."""
+        """Ready, and silent (or computing nothing of what it is asked) for half of the time after which it is
+        killed.
+        """
+        if self.ready is None:
+            return False
         patience_s = self._policy.heartbeat_timeout_s / 2 + self._quiet_s
-        return self.ready is not None and self.silent_s(now_s) > patience_s
+        return self.silent_s(now_s) > patience_s or self._vigil.is_stalled(
+            self.stalled_s(now_s), quiet_s=self._quiet_s, share=0.5
+        )
+
+    @property
+    def degraded(self) -> str | None:
+        """Why it is much slower than it usually is; None: it is not, as far as is known."""
+        return self._speeds.degraded(self._speed_key)
+
+    @property
+    def _speed_key(self) -> tuple[str, ...]:
+        facts = self.ready.facts if self.ready is not None else None
+        placed = () if facts is None else (facts.device, str(facts.n_gpu_layers), facts.kernels, facts.type_k)
+        return (self._load.path, *placed)
+
+    def stalled_s(self, now_s: float) -> float:
+        """For how long it has computed nothing of what it is asked, though it beats."""
+        return self._vigil.stalled_s(self._open.listed(), now_s)
 
     def kill(self) -> None:
         self._process.kill()
@@ -210,8 +238,8 @@ class Runner:
         except ProtocolError as error:
             self._process.kill()
             return None if self._is_stopping else self._died(f"killed: it broke the protocol: {error}")
-        except _LoadRefused as refusal:
-            return refusal.error
+        except _Ended as end:
+            return None if self._is_stopping else end.error
         except OSError:
             pass  # the channel was shut under us, or the runner died while it was written to
         return None if self._is_stopping else self._died(self._process.reap(_EOF_GRACE_S))
@@ -220,17 +248,19 @@ class Runner:
         """PERF: once per engine step; per delta one lookup and one put."""
         if self.ready is None:
             raise ProtocolError("a step before Ready")
-        mailboxes = self._mailboxes
         for delta in step.deltas:
-            mailbox = mailboxes.get(delta.id)
-            if mailbox is None:
-                raise ProtocolError(f"a delta for the unknown request {delta.id}")
+            mailbox = self._open.get(delta.id)
             if mailbox.put_delta(delta):
-                self._forget(mailbox)
+                self._open.leave(mailbox)
         for progress in step.progress:
-            self._mailbox(progress.id).put_progress(progress)
+            self._open.get(progress.id).put_progress(progress)
+        now_s = time.monotonic()
+        if ended := self._tempo.step(step, now_s):
+            self._speeds.observe(self._speed_key, ended, runner=self.model)
         if step.deltas:
-            self.last_token_at_s = self.heard_at_s = time.monotonic()
+            self.last_token_at_s = self.heard_at_s = now_s
+            if any(delta.tokens for delta in step.deltas):
+                self._vigil.saw_token(self.heard_at_s)
         else:
             self._count_idle_frame()
 
@@ -241,16 +271,21 @@ class Runner:
                 self._count_idle_frame()
                 self._await_heartbeat(message.quiet_s)
                 self.throughput.observe(message.stats.generated_tokens, self.heard_at_s)
+                self._keep_vigil(message.stats)
             case Accepted():
-                self._mailbox(message.id).put_accepted(message)
+                self._open.get(message.id).put_accepted(message)
+                self._tempo.accept(message.id, time.monotonic())
             case Refused() | Failed():
-                mailbox = self._mailbox(message.id)
-                self._forget(mailbox)
-                mailbox.put_error(believed(message.error))
+                mailbox = self._open.get(message.id)
+                self._open.leave(mailbox)
+                self._tempo.forget(message.id)
+                mailbox.put_error(error := believed(message.error))
+                if mailbox is self._canary:
+                    self._canary_ended(error, is_refused=type(message) is Refused)
             case Result():
-                mailbox = self._mailbox(message.id)
+                mailbox = self._open.get(message.id)
                 mailbox.put_result(message)
-                self._forget(mailbox)
+                self._open.leave(mailbox)
             case Loading():
                 self.loading_progress = message.progress
                 self._count_idle_frame()
@@ -258,17 +293,38 @@ class Runner:
             case Ready():
                 self._become_ready(message)
             case LoadFailed():
-                raise _LoadRefused(self._load_error(message.error))
+                raise _Ended(self._load_error(message.error))
+
+    def _keep_vigil(self, stats: EngineStats) -> None:
+        """With each heartbeat."""
+        now_s = self.heard_at_s
+        self._vigil.observe(stats, now_s)
+        stalled_s = self.stalled_s(now_s)
+        if self.ready is not None and self._vigil.is_stalled(stalled_s, quiet_s=self._quiet_s):
+            self._process.kill()
+            raise _Ended(RunnerHung(model=self.model, silent_s=stalled_s, beats=True))
+        if self.ready is not None and self._vigil.is_canary_due(is_idle=not len(self._open), now_s=now_s):
+            self._canary = self.open(canary(self.ready.facts))
+
+    def _canary_ended(self, error: OutpostError, *, is_refused: bool) -> None:
+        """Refused: this model takes no such request, which is no fault of its. Failed: it does not compute."""
+        if not is_refused:
+            self._process.kill()
+            raise _Ended(self._died(f"killed: it could not compute one token: {error.message}"))
+        self._vigil.end_canaries()
+        _log.warning("canary_refused", runner=self.model, pid=self.pid, reason=error.message)
 
     def _become_ready(self, ready: Ready) -> None:
         if self.ready is not None:
             raise ProtocolError("Ready twice")
+        if self._load.requires_gpu and ready.facts.device == "cpu":
+            raise _Ended(GpuUnavailable(model=self.model, reason="it was loaded on the CPU"))
         self.ready = ready
         self.ready_at_s = self.heard_at_s = time.monotonic()
         self.throughput.observe(0, self.ready_at_s)
         self.loading_progress = 1.0
         self._channel.set_receive_timeout(self._policy.heartbeat_timeout_s)
-        self._log_ready(ready)
+        log_ready(ready, model=self.model, pid=self.pid)
         self._on_ready(self, ready)
 
     def _await_heartbeat(self, quiet_s: float) -> None:
@@ -277,23 +333,6 @@ class Runner:
             self._quiet_s = min(quiet_s, _MOST_QUIET_S)
             self._channel.set_receive_timeout(self._policy.heartbeat_timeout_s + self._quiet_s)
 
-    def _log_ready(self, ready: Ready) -> None:
-        """The canonical line of a load."""
-        _log.info(
-            "runner_ready",
-            runner=self.model,
-            pid=self.pid,
-            load_s=round(ready.load_s, 3),
-            measured_bytes=ready.measured_bytes,
-            device=ready.facts.device,
-            kernels=ready.facts.kernels,
-            kernels_missing=ready.facts.kernels_missing,
-            hibernates=ready.facts.hibernates,
-            hibernation_missing=ready.facts.hibernation_missing,
-            sandbox=ready.sandbox.level,
-            sandbox_missing=ready.sandbox.missing,
-        )
-
     def _expect_load(self) -> None:
         if self.ready is not None:
             raise ProtocolError("Loading after Ready")
@@ -301,15 +340,6 @@ class Runner:
         if remaining_s <= 0:
             raise TimeoutError
         self._channel.set_receive_timeout(remaining_s)
-
-    def _mailbox(self, request_id: int) -> Mailbox:
-        mailbox = self._mailboxes.get(request_id)
-        if mailbox is None:
-            raise ProtocolError(f"news of the unknown request {request_id}")
-        return mailbox
-
-    def _forget(self, mailbox: Mailbox) -> None:
-        self._mailboxes.pop(mailbox.id, None)
 
     def _count_idle_frame(self) -> None:
         now = self.heard_at_s = time.monotonic()
@@ -349,7 +379,7 @@ class Runner:
         """
         self._channel.shut()
         if fault is None:
-            self._fail_requests(self._stop_error or RunnerDied(model=self.model, cause="it was stopped"))
+            self._open.fail(self._stop_error or RunnerDied(model=self.model, cause="it was stopped"))
             self._process.reap(self._policy.stop_timeout_s)
             _log.info("runner_stopped", runner=self.model, pid=self.pid)
             self._on_gone(self, None)
@@ -357,20 +387,12 @@ class Runner:
             self._process.reap(_EOF_GRACE_S)
             _log.error("runner_failed", runner=self.model, pid=self.pid, error=fault.message)
             self._on_gone(self, fault)
-            self._fail_requests(fault)
+            self._open.fail(fault)
         self._channel.close()
 
-    def _fail_requests(self, error: OutpostError) -> None:
-        with self._lock:
-            self._fault = error
-            orphans = list(self._mailboxes.values())
-            self._mailboxes.clear()
-        for mailbox in orphans:
-            mailbox.put_error(error)
 
-
-class _LoadRefused(Exception):
-    """LoadFailed came: the end of `_listen`."""
+class _Ended(Exception):
+    """The end of `_listen`, with its fault."""
 
     def __init__(self, error: OutpostError) -> None:
         super().__init__(error.message)

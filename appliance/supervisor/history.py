@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Union
+from typing import Final, Union
 
-from appliance.errors import ModelInvalid, ModelQuarantined, OutpostError
+from appliance.errors import (
+    GpuUnavailable,
+    InsufficientMemory,
+    ModelInvalid,
+    ModelQuarantined,
+    OutpostError,
+    ResourceError,
+)
 from appliance.supervisor.policy import RunnerPolicy
+
+SETTLED: Final = (ModelInvalid, GpuUnavailable, InsufficientMemory)
+"""Ends of a load that are no crash: the content's fault, the board's or the driver's. It is soon no other."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +53,7 @@ class History:
 
     crashes: int = 0
     refusals: int = 0
-    """Loads that ended in ModelInvalid: the content's fault, not a crash."""
+    """Loads that ended in one of `SETTLED`."""
     fault: OutpostError | None = None
     cause: str = ""
     failed_at_s: float = 0.0
@@ -52,13 +62,13 @@ class History:
     def after(self, fault: OutpostError, *, now_s: float, stamp: FileStamp | None) -> History:
         """This history and one more fault. A changed file starts a new row."""
         base = self if stamp == self.stamp else History()
-        is_content = isinstance(fault, ModelInvalid)
+        is_settled = isinstance(fault, SETTLED)
         return replace(
             base,
-            crashes=base.crashes + (not is_content),
-            refusals=base.refusals + is_content,
+            crashes=base.crashes + (not is_settled),
+            refusals=base.refusals + is_settled,
             fault=fault,
-            cause=str(fault.fields.get("cause") or fault.fields.get("reason") or fault.message),
+            cause=_cause(fault),
             failed_at_s=now_s,
             stamp=stamp,
         )
@@ -76,13 +86,14 @@ class History:
             return None
         if self.is_quarantined(policy):
             return f"quarantined after {self.crashes} crashes in a row: {self.cause}"
-        return self.cause if isinstance(self.fault, ModelInvalid) else f"the last runner failed: {self.cause}"
+        return self.cause if isinstance(self.fault, SETTLED) else f"the last runner failed: {self.cause}"
 
     def verdict(self, model: str, *, now_s: float, stamp: FileStamp | None, policy: RunnerPolicy) -> Verdict:
         """1. No fault, or another file than the one at fault: go.
         2. Crashed `max_crashes` times in a row: refused until `quarantine_s` after the last crash, then one
         attempt.
-        3. The content is invalid: the same answer until the back-off has passed, then one attempt.
+        3. Settled (the content is invalid, or the board lacks something): the same answer until the back-off
+        has passed, then one attempt.
         4. Crashed: go when the back-off has passed.
         """
         if self.fault is None or stamp != self.stamp:  # 1
@@ -97,7 +108,7 @@ class History:
         until = self.failed_at_s + self._backoff_s(policy)
         if now_s >= until:
             return Go()
-        if isinstance(self.fault, ModelInvalid):  # 3
+        if isinstance(self.fault, SETTLED):  # 3
             return Refuse(error=self.fault, until_s=until)
         return GoLater(at_s=until)  # 4
 
@@ -109,3 +120,9 @@ class History:
     def _backoff_s(self, policy: RunnerPolicy) -> float:
         exponent = min(self.crashes + self.refusals - 1, 16)
         return min(policy.max_backoff_s, policy.backoff_s * float(2**exponent))
+
+
+def _cause(fault: OutpostError) -> str:
+    if isinstance(fault, ResourceError):
+        return fault.message
+    return str(fault.fields.get("cause") or fault.fields.get("reason") or fault.message)

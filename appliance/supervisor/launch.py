@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from appliance.errors import OutpostError, RunnerStartFailed
 from appliance.supervisor import preflight
 from appliance.supervisor.client import Runner
-from appliance.supervisor.policy import ModelSpec, RunnerPolicy
+from appliance.supervisor.policy import Device, ModelSpec, RunnerPolicy
 from appliance.supervisor.process import RunnerProcess
+from appliance.supervisor.speed_watch import SpeedWatch
 from appliance.wire.messages import PROTOCOL, Hibernation, Load, Ready
 
 
@@ -19,11 +20,12 @@ def launch(
     command: Sequence[str],
     on_ready: Callable[[Runner, Ready], None],
     on_gone: Callable[[Runner, OutpostError | None], None],
+    speeds: SpeedWatch | None = None,
     memory_bytes: int | None = None,
 ) -> Runner:
     """Spawn; the caller starts it to listen. On the thread with whose end the runner is to end.
 
-    `memory_bytes` bounds what it may allocate, and makes it the first that a kernel out of memory takes.
+    `speeds`: whom its speed is told; None: nobody compares it. `memory_bytes` bounds what it may allocate, and makes it the first that a kernel out of memory takes.
 
     Raises ModelInvalid for a file that is none, RunnerStartFailed where the system starts no process.
     """
@@ -37,7 +39,14 @@ def launch(
     if memory_bytes is not None:
         process.bound_memory(memory_bytes)
         process.offer_to_kernel()
-    return Runner(load=load, process=process, policy=policy, on_ready=on_ready, on_gone=on_gone)
+    return Runner(
+        load=load,
+        process=process,
+        policy=policy,
+        speeds=speeds or SpeedWatch(),
+        on_ready=on_ready,
+        on_gone=on_gone,
+    )
 
 
 def _load(spec: ModelSpec, hibernation: Hibernation | None) -> Load:
@@ -52,4 +61,5 @@ def _load(spec: ModelSpec, hibernation: Hibernation | None) -> Load:
         paths=list(spec.paths),
         chat_template=spec.chat_template,
         hibernation=hibernation,
+        requires_gpu=spec.device is Device.REQUIRE_GPU,
     )

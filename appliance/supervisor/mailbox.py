@@ -26,8 +26,9 @@ _BYTES_PER_ENTRY = 64
 class Mailbox:
     """The `put_*` half belongs to the reader thread, the `take*` half to the thread that asked."""
 
-    def __init__(self, request: Request, *, n_ctx_seq: int) -> None:
+    def __init__(self, request: Request, *, n_ctx_seq: int, now_s: float = 0.0) -> None:
         self.id = request.id
+        self.opened_at_s = now_s
         self.is_closed = False
         """Set once by the asking thread: what still comes is dropped."""
         self._is_generation = isinstance(request, Generate)
@@ -37,6 +38,11 @@ class Mailbox:
         self._bytes_left = self._deltas_left * _BYTES_PER_TOKEN
         self._progress: Progress | None = None
         self._items: SimpleQueue[Item | None] = SimpleQueue()
+
+    @property
+    def is_taken(self) -> bool:
+        """The engine has it: what can be refused has passed. Any thread."""
+        return self._is_accepted or not self._is_generation
 
     # ── the reader thread ──────────────────────────────────────────────────────────────────────────────────
 

@@ -7,10 +7,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
 from appliance.wire.messages import Adapter, AdapterScale, EngineSettings, Hibernation, Placement
+
+
+class Device(StrEnum):
+    """On what a model may run."""
+
+    REQUIRE_GPU = "require_gpu"
+    """On a GPU, or not at all."""
+    PREFER_GPU = "prefer_gpu"
+    """On the GPU where there is one; where it is not taken, on the CPU, and that is an alarm."""
+    CPU = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +41,10 @@ class RunnerPolicy:
     heartbeat_timeout_s: float = 10.0
     """A runner silent for longer is killed."""
     load_timeout_s: float = 300.0
+    stall_timeout_s: float = 60.0
+    """A runner that beats and computes nothing for its requests for longer is killed."""
+    canary_interval_s: float = 0.0
+    """How often an idle one is asked for a token; 0: never."""
     stop_timeout_s: float = 5.0
     """From the wish to stop to SIGKILL."""
     max_crashes: int = 3
@@ -38,6 +53,8 @@ class RunnerPolicy:
     """Before the second attempt; doubles with each further crash."""
     max_backoff_s: float = 60.0
     quarantine_s: float = 600.0
+    gpu: str | None = None
+    """The GPU that this board has, for people; None: none is known."""
     sandbox: str = "auto"
     """auto | strict | off"""
     hibernation: Callable[[ModelSpec], Hibernation | None] = lambda _spec: None
@@ -104,6 +121,7 @@ class ModelSpec:
     """Never evicted: neither for another model nor under pressure nor for idleness."""
     smaller: tuple[ModelSpec, ...] = ()
     """Models that are loaded in its place, under its name, where memory does not hold it: the first first."""
+    device: Device = Device.PREFER_GPU
     min_ctx: int = 0
     """Tokens of context below which it is refused rather than served; 0: the planner's own least."""
     optimized: str | None = None

@@ -11,6 +11,7 @@ from appliance.supervisor.desk import Desk
 from appliance.supervisor.launch import launch
 from appliance.supervisor.policy import ModelSpec, RunnerPolicy
 from appliance.supervisor.spawner import Spawner
+from appliance.supervisor.speed_watch import SpeedWatch
 from appliance.wire.messages import Ready
 
 _log = logger("supervisor")
@@ -39,6 +40,7 @@ class Starting:
         self._command = tuple(command)
         self._post = post
         self._greet = greet
+        self._speeds = SpeedWatch()
 
     def submit(self, desk: Desk[Runner], spec: ModelSpec, *, loaded: Loaded = lambda _: None) -> None:
         """Answered on the loop thread by `started`, then `ready` or `gone`; or by `gone` without a runner."""
@@ -70,7 +72,14 @@ class Starting:
         def on_gone(runner: Runner, fault: OutpostError | None) -> None:
             self._post(lambda now_s: desk.gone(runner, fault, now_s))
 
-        runner = launch(spec, policy=self._policy, command=self._command, on_ready=on_ready, on_gone=on_gone)
+        runner = launch(
+            spec,
+            policy=self._policy,
+            command=self._command,
+            on_ready=on_ready,
+            on_gone=on_gone,
+            speeds=self._speeds,
+        )
         _log.info("runner_started", runner=spec.name, pid=runner.pid)
         return runner
 

@@ -87,6 +87,8 @@ class Load(ToRunner):
     """A Jinja source that replaces the GGUF's."""
     hibernation: Hibernation | None = None
     """None: nothing goes to disk."""
+    requires_gpu: bool = False
+    """Rather fail than run on the CPU."""
 
 
 class Loading(FromRunner):
@@ -126,6 +128,13 @@ class ModelFacts(Struct):
     """none | mean | cls | last | rank"""
     generates: bool = True
     device: str = "cpu"
+    """Where its weights are, as loaded and not as wished: `cpu`, or the GPU's name (`CUDA0`)."""
+    n_gpu_layers: int = 0
+    """Layers on that GPU."""
+    n_layers: int = 0
+    """That could be, the output's among them; 0: not told."""
+    type_k: str = "f16"
+    type_v: str = "f16"
     backend: str = ""
     """llama.cpp's own system info line."""
     kernels: str = ""

@@ -12,6 +12,7 @@ from llama_cpp import llama_cpp as bindings
 from appliance.engine.llama.kernels import kernels
 from appliance.engine.llama.library import initialise, kv_type_bytes, log
 from appliance.engine.llama.load_mode import load_mode
+from appliance.engine.llama.offload import gpu_names, is_telling, offload_of
 from appliance.errors import InvalidRequest, ModelInvalid
 
 _META_BYTES = 256 * 1024
@@ -50,11 +51,14 @@ class LlamaModel:
         params.progress_callback = callback
         log.clear()
         laid_out_bytes = kernels.laid_out_bytes
-        handle = _load(paths or [path], params)
+        told: list[str] = []
+        with log.listening(lambda line: told.append(line) if is_telling(line) else None):
+            handle = _load(paths or [path], params)
         if not handle:
             raise ModelInvalid(model=name, reason=log.reason())
         self.kernels = kernels.name if kernels.laid_out_bytes > laid_out_bytes else ""
         """Ours, where some of the weights are laid out for them."""
+        self.offload = offload_of(told, gpus=gpu_names() if told else ())
         self.handle = handle
         self.vocab = bindings.llama_model_get_vocab(handle)
         self.n_vocab = bindings.llama_vocab_n_tokens(self.vocab)
@@ -83,6 +87,11 @@ class LlamaModel:
     @property
     def n_params(self) -> int:
         return int(bindings.llama_model_n_params(self.handle))
+
+    @property
+    def n_layers(self) -> int:
+        """That may be on a GPU: the repeating ones, and the output."""
+        return int(bindings.llama_model_n_layer(self.handle)) + 1
 
     @property
     def size_bytes(self) -> int:
