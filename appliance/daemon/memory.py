@@ -12,6 +12,7 @@ from appliance.daemon.accelerators import accelerator_of, board_gpu, llama_libra
 from appliance.daemon.plans import BoardPlans, PlanPolicy, whole_bytes
 from appliance.daemon.policies import runner_policy
 from appliance.hardware import memory
+from appliance.hardware.reclaim import reclaim
 from appliance.hardware.root import Root
 from appliance.planner.budget import reserve
 from appliance.supervisor.learned_sizes import LearnedSizes
@@ -44,6 +45,7 @@ class BoardMemory:
                 accelerator=accelerator_of(board_gpu(self._root), llama_libraries()),
             ),
             read_memory=lambda: memory.read(self._root),
+            reclaim=lambda: reclaim(sysroot),
             learned=LearnedSizes(directory / "learned.json", board=platform.machine()),
         )
         self._watch: MemoryWatch | None = None

@@ -18,6 +18,7 @@ from appliance.errors import InsufficientMemory, RunnerHung, RunnerStartFailed
 from appliance.gguf.header import read_header
 from appliance.hardware.features import read_features
 from appliance.hardware.memory import Memory
+from appliance.hardware.reclaim import BY_HAND, Reclaimed
 from appliance.planner.budget import Bound, Budget, Reading, budget
 from appliance.planner.choice import choose
 from appliance.planner.facts import Accelerator, Footprint, Ladder, Rung
@@ -75,11 +76,14 @@ class BoardPlans:
         policy: PlanPolicy,
         read_memory: Callable[[], Memory],
         learned: LearnedSizes | None = None,
+        reclaim: Callable[[], Reclaimed] | None = None,
     ) -> None:
+        """`reclaim`: how the kernel is asked to give memory back; None: it is not."""
         self._sizes = sizes
         self._policy = policy
         self._read_memory = read_memory
         self._learned = learned
+        self._reclaim = reclaim
         self._features = read_features()
 
     def budget_bytes(self) -> int | None:
@@ -113,6 +117,16 @@ class BoardPlans:
             self._learned.observe(
                 model=_identity(spec), planned_bytes=planned_bytes, measured_bytes=measured_bytes
             )
+
+    def reclaim(self) -> None:
+        """Tells what was done, and what an operator must do by hand."""
+        if self._reclaim is None:
+            return
+        reclaimed = self._reclaim()
+        if reclaimed.refused:
+            _log.warning("reclaim_refused", refused=list(reclaimed.refused), by_hand=BY_HAND)
+        else:
+            _log.info("memory_reclaimed", done=list(reclaimed.done))
 
     # ── the planning thread ────────────────────────────────────────────────────────────────────────────────
 

@@ -40,13 +40,14 @@ class InsufficientMemory(ResourceError):
         )
 
 
+_TRIED: Final = "also after memory was reclaimed, and for a smaller placement"
 _REFUSED_WAYS: Final = {
-    "nvmap_fragmented": "that is enough, but the GPU's driver finds no room in one piece (NvMap error 12), also "
-    "after memory was reclaimed and with a smaller placement; restart the board, or lower the context length",
-    "nvmap_exhausted": "the GPU's driver has no more (NvMap error 12), also after memory was reclaimed and with "
-    "a smaller placement; lower the context length, take a smaller quantisation, or end other programs",
-    "gpu_memory_exhausted": "the GPU has no more memory, also for a smaller placement; lower the context length, "
-    "take a smaller quantisation, or end other programs that use it",
+    "nvmap_fragmented": "that would do, but the GPU's driver finds no room in one piece (NvMap error 12), "
+    f"{_TRIED}; restart the board, or lower the context length",
+    "nvmap_exhausted": f"the GPU's driver has no more (NvMap error 12), {_TRIED}; lower the context length, "
+    "take a smaller quantisation, or end other programs",
+    "gpu_memory_exhausted": f"the GPU has no more memory, {_TRIED}; lower the context length, take a smaller "
+    "quantisation, or end other programs that use it",
 }
 
 
@@ -73,8 +74,8 @@ def _way_out(min_ctx: int | None, largest_ctx: int | None, pinned: list[str] | N
 class GpuUnavailable(ResourceError):
     def __init__(self, *, model: str, reason: str) -> None:
         super().__init__(
-            f"model '{model}' must run on a GPU (device = \"require_gpu\") and would run on the CPU: {reason}; "
-            'nothing is served; repair the driver or the build, or set device = "prefer_gpu"',
+            f"model '{model}' must run on a GPU, and would run on the CPU: {reason}; it is not served; "
+            'repair the driver or the build, or set device = "prefer_gpu"',
             model=model,
             reason=reason,
         )

@@ -23,7 +23,9 @@ from appliance.errors import (
     RunnerStartFailed,
 )
 from appliance.log import logger
+from appliance.supervisor.allocation import RefusedBy, refused_by
 from appliance.supervisor.faults import believed
+from appliance.supervisor.idle_frames import IdleFrames
 from appliance.supervisor.mailbox import Mailbox
 from appliance.supervisor.open_requests import OpenRequests
 from appliance.supervisor.policy import RunnerPolicy
@@ -58,8 +60,6 @@ _log = logger("supervisor")
 
 _EOF_GRACE_S = 0.3
 """A runner whose channel is closed is gone, or is killed after this."""
-_MAX_IDLE_FRAMES_PER_S = 500
-"""Frames that carry nothing for a request (heartbeats, load progress, empty steps): more is a flood."""
 _MOST_QUIET_S = 600.0
 """A runner may ask for so much more time between two heartbeats, and no more."""
 
@@ -94,6 +94,10 @@ class Runner:
         self.throughput = Throughput()
         self.death: str | None = None
         """How its process ended when nobody had asked it to, in words."""
+        self.alarm: str | None = None
+        """Why its placement is not what it was to be; set by the loop thread before it is granted."""
+        self.refused_by: RefusedBy | None = None
+        """Who refused it memory while it loaded, as far as its last words tell."""
         self._load = load
         self._load_deadline_s = time.monotonic() + policy.load_timeout_s
         self._process = process
@@ -115,8 +119,7 @@ class Runner:
         self._open = OpenRequests()
         self._stop_error: OutpostError | None = None
         self._is_stopping = False
-        self._idle_frames = 0
-        self._idle_since_s = 0.0
+        self._idle_frames = IdleFrames()
         self._quiet_s = 0.0
         self._thread = threading.Thread(target=self._run, name=f"runner-{load.model}", daemon=True)
 
@@ -307,7 +310,7 @@ class Runner:
             self._canary = self.open(canary(self.ready.facts))
 
     def _canary_ended(self, error: OutpostError, *, is_refused: bool) -> None:
-        """Refused: this model takes no such request, which is no fault of its. Failed: it does not compute."""
+        """Refused: this model takes no such request, and that is no fault. Failed: it does not compute."""
         if not is_refused:
             self._process.kill()
             raise _Ended(self._died(f"killed: it could not compute one token: {error.message}"))
@@ -342,12 +345,8 @@ class Runner:
         self._channel.set_receive_timeout(remaining_s)
 
     def _count_idle_frame(self) -> None:
-        now = self.heard_at_s = time.monotonic()
-        if now - self._idle_since_s > 1.0:
-            self._idle_since_s, self._idle_frames = now, 0
-        self._idle_frames += 1
-        if self._idle_frames > _MAX_IDLE_FRAMES_PER_S:
-            raise ProtocolError(f"a flood of more than {_MAX_IDLE_FRAMES_PER_S} empty frames in a second")
+        self.heard_at_s = time.monotonic()
+        self._idle_frames.count(self.heard_at_s)
 
     # ── the end, on the reader thread ──────────────────────────────────────────────────────────────────────
 
@@ -385,6 +384,8 @@ class Runner:
             self._on_gone(self, None)
         else:
             self._process.reap(_EOF_GRACE_S)
+            if self.ready is None:
+                self.refused_by = refused_by([*self._process.last_lines(), fault.message])
             _log.error("runner_failed", runner=self.model, pid=self.pid, error=fault.message)
             self._on_gone(self, fault)
             self._open.fail(fault)

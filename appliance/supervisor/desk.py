@@ -10,13 +10,7 @@ import itertools
 import math
 from typing import Generic
 
-from appliance.errors import (
-    DeadlineExceeded,
-    ModelBroken,
-    OutpostError,
-    RunnerStartFailed,
-    ShuttingDown,
-)
+from appliance.errors import DeadlineExceeded, ModelBroken, OutpostError, RunnerStartFailed, ShuttingDown
 from appliance.planner.facts import Rung
 from appliance.supervisor.effects import Effects, R, Waiter
 from appliance.supervisor.history import FileStamp, GoLater, History, Refuse
@@ -200,6 +194,11 @@ class Desk(Generic[R]):
         if was_loading or self._closing:
             self._refuse_all(error, now_s)
         self._proceed(now_s)
+
+    def start_over(self) -> None:
+        """Its runner has ended while it loaded, and another placement is tried: still starting."""
+        self.changes += 1
+        self.runner = self.rung = None
 
     def not_placed(
         self, error: OutpostError | None, now_s: float, *, again_at_s: float | None = None

@@ -18,7 +18,9 @@ from appliance.supervisor.desk import Desk
 from appliance.supervisor.planning import Planned, Planning
 from appliance.supervisor.policy import ModelSpec, ResidencyPolicy
 from appliance.supervisor.residency import Residency
+from appliance.supervisor.retrying import Retrying
 from appliance.supervisor.starting import Post, Starting
+from appliance.supervisor.states import RunnerState
 from appliance.wire.messages import Ready
 
 _log = logger("supervisor")
@@ -32,6 +34,9 @@ class Plans(Protocol):
 
     def budget_bytes(self) -> int | None:
         """What may be planned with now; None: unknown, and everything is let in. Does not block."""
+
+    def reclaim(self) -> None:
+        """Have the kernel give back what it can and join what is free. Blocks, on the planning thread."""
 
     def learn(self, spec: ModelSpec, rung: Rung, measured_bytes: int) -> None:
         """What a load took, of what was planned. Any thread; must not block for long."""
@@ -53,6 +58,7 @@ class Placing:
         self._starting = starting
         self._post = post
         self._planning = Planning(plans.ladder)
+        self._retrying = Retrying(plans.budget_bytes)
         self._residency: Residency[Runner] = Residency(desks, memory=self, policy=policy)
 
     @property
@@ -70,8 +76,15 @@ class Placing:
         self._planning.close()
 
     def start(self, desk: Desk[Runner]) -> None:
+        self._retrying.forget(desk)
+        self._plan(desk, first=None)
+
+    def _plan(self, desk: Desk[Runner], first: Callable[[], None] | None) -> None:
+        """`first`: done before, on the planning thread."""
         self._planning.submit(
-            desk.spec, lambda planned: self._post(lambda now_s: self._planned(desk, planned, now_s))
+            desk.spec,
+            lambda planned: self._post(lambda now_s: self._planned(desk, planned, now_s)),
+            first=first,
         )
 
     def tick(self, now_s: float) -> None:
@@ -86,7 +99,21 @@ class Placing:
         if isinstance(planned, OutpostError):
             desk.gone(None, planned, now_s)
         else:
-            self._residency.ask(desk, planned, now_s)
+            self._residency.ask(desk, self._retrying.ladder(desk, planned), now_s)
+
+    def _gone(
+        self, desk: Desk[Runner], rung: Rung, runner: Runner, fault: OutpostError | None, now_s: float
+    ) -> None:
+        """A process has ended that was started with `rung`."""
+        if fault is None or runner is not desk.runner or desk.state is not RunnerState.STARTING:
+            desk.gone(runner, fault, now_s)
+            return
+        verdict = self._retrying.verdict(desk, rung, runner.refused_by, fault)
+        if verdict is None:
+            desk.start_over()
+            self._plan(desk, first=self._plans.reclaim)
+        else:
+            desk.gone(runner, verdict, now_s)
 
     # ── residency.Memory ───────────────────────────────────────────────────────────────────────────────────
 
@@ -104,7 +131,12 @@ class Placing:
 
     def launch(self, desk: Desk[Runner], rung: Rung) -> None:
         spec = placed(desk.spec, rung)
-        self._starting.submit(desk, spec, loaded=lambda ready: self._loaded(spec, rung, ready))
+        self._starting.submit(
+            desk,
+            spec,
+            loaded=lambda ready: self._loaded(spec, rung, ready),
+            gone=lambda runner, fault, now_s: self._gone(desk, rung, runner, fault, now_s),
+        )
 
     # ── a runner's reader thread ───────────────────────────────────────────────────────────────────────────
 

@@ -20,6 +20,8 @@ _JOIN_S = 5.0
 
 MakeLadder = Callable[[ModelSpec], Ladder]
 """Blocks; raises OutpostError."""
+First = Callable[[], None]
+"""May block for seconds."""
 Planned = Union[Ladder, OutpostError]
 Answer = Callable[[Planned], None]
 """Called on the planning thread, or by `close`; must not block."""
@@ -32,19 +34,19 @@ class Planning:
 
     def __init__(self, make: MakeLadder) -> None:
         self._make = make
-        self._jobs: SimpleQueue[tuple[ModelSpec, Answer] | None] = SimpleQueue()
+        self._jobs: SimpleQueue[tuple[ModelSpec, Answer, First | None] | None] = SimpleQueue()
         self._is_closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="planning", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def submit(self, spec: ModelSpec, answer: Answer) -> None:
-        """`answer` is called once, also after `close`."""
+    def submit(self, spec: ModelSpec, answer: Answer, *, first: First | None = None) -> None:
+        """`answer` is called once, also after `close`. `first` is done before."""
         if self._is_closed.is_set():
             answer(ShuttingDown())
         else:
-            self._jobs.put((spec, answer))
+            self._jobs.put((spec, answer, first))
 
     def close(self) -> None:
         """The job at hand ends; those behind it are answered with ShuttingDown."""
@@ -55,11 +57,13 @@ class Planning:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            spec, answer = job
-            answer(ShuttingDown() if self._is_closed.is_set() else self._planned(spec))
+            spec, answer, first = job
+            answer(ShuttingDown() if self._is_closed.is_set() else self._planned(spec, first))
 
-    def _planned(self, spec: ModelSpec) -> Planned:
+    def _planned(self, spec: ModelSpec, first: First | None) -> Planned:
         try:
+            if first is not None:
+                first()
             return self._make(spec)
         except OutpostError as error:
             return error

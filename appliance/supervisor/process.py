@@ -36,7 +36,7 @@ _KILL_GRACE_S = 0.5
 _SENT = ("SIGTERM", "SIGINT", "SIGHUP")
 """Signals that no program raises by a fault of its own."""
 _LINE_BYTES = 2048
-_TAIL_LINES = 8
+_TAIL_LINES = 16
 _LINES_PER_S = 50.0
 _LINES_BURST = 200.0
 
@@ -111,6 +111,10 @@ class RunnerProcess:
         """SIGKILL, also for a stopped process. Harmless when it is gone."""
         self._popen.kill()
 
+    def last_lines(self) -> list[str]:
+        """Of its stderr, after `reap`."""
+        return self._words.lines()
+
     def reap(self, grace_s: float) -> str:
         """Wait `grace_s` for its own end, then kill; returns the cause in words. Ends the stderr thread."""
         try:
@@ -152,6 +156,9 @@ class LastWords:
 
     def last(self) -> str | None:
         return self._lines[-1] if self._lines else None
+
+    def lines(self) -> list[str]:
+        return list(self._lines)
 
     def _read(self) -> None:
         allowance, then = _LINES_BURST, time.monotonic()

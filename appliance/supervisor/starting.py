@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Union
 
 from appliance.errors import OutpostError, RunnerStartFailed, ShuttingDown
 from appliance.log import logger
 from appliance.supervisor.client import Runner
 from appliance.supervisor.desk import Desk
 from appliance.supervisor.launch import launch
+from appliance.supervisor.placement_alarm import placement_alarm
 from appliance.supervisor.policy import ModelSpec, RunnerPolicy
 from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.speed_watch import SpeedWatch
@@ -20,6 +23,18 @@ Post = Callable[[Callable[[float], None]], None]
 """Run on the loop thread."""
 Loaded = Callable[[Ready], None]
 """Called on the runner's reader thread."""
+Gone = Callable[[Runner, Union[OutpostError, None], float], None]
+"""Called on the loop thread, in the place of `desk.gone`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """One start, and who hears of it."""
+
+    desk: Desk[Runner]
+    spec: ModelSpec
+    loaded: Loaded
+    gone: Gone
 
 
 class Starting:
@@ -42,48 +57,63 @@ class Starting:
         self._greet = greet
         self._speeds = SpeedWatch()
 
-    def submit(self, desk: Desk[Runner], spec: ModelSpec, *, loaded: Loaded = lambda _: None) -> None:
-        """Answered on the loop thread by `started`, then `ready` or `gone`; or by `gone` without a runner."""
-        self._spawner.submit(lambda is_open: self._spawn(desk, spec, loaded, is_open=is_open))
+    def submit(
+        self,
+        desk: Desk[Runner],
+        spec: ModelSpec,
+        *,
+        loaded: Loaded = lambda _: None,
+        gone: Gone | None = None,
+    ) -> None:
+        """Answered on the loop thread by `started`, then `ready` or `gone`; or by `desk.gone` without a
+        runner.
+        """
+        order = _Order(desk=desk, spec=spec, loaded=loaded, gone=gone or desk.gone)
+        self._spawner.submit(lambda is_open: self._spawn(order, is_open=is_open))
 
-    def _spawn(self, desk: Desk[Runner], spec: ModelSpec, loaded: Loaded, *, is_open: bool) -> None:
+    def _spawn(self, order: _Order, *, is_open: bool) -> None:
         fault: OutpostError
         try:
-            runner = self._launch(desk, spec, loaded, is_open=is_open)
+            runner = self._launch(order, is_open=is_open)
         except OutpostError as error:
             fault = error
         except Exception as error:  # noqa: BLE001  # top of a job: the desk must get its answer
-            fault = RunnerStartFailed(model=spec.name, reason=f"{type(error).__name__}: {error}")
+            fault = RunnerStartFailed(model=order.spec.name, reason=f"{type(error).__name__}: {error}")
         else:
-            self._post(lambda _: desk.started(runner))
+            self._post(lambda _: order.desk.started(runner))
             runner.start()
             return
-        self._post(lambda now_s: desk.gone(None, fault, now_s))
+        self._post(lambda now_s: order.desk.gone(None, fault, now_s))
 
-    def _launch(self, desk: Desk[Runner], spec: ModelSpec, loaded: Loaded, *, is_open: bool) -> Runner:
+    def _launch(self, order: _Order, *, is_open: bool) -> Runner:
         """The callbacks come on the runner's reader thread."""
         if not is_open:
             raise ShuttingDown
 
         def on_ready(runner: Runner, ready: Ready) -> None:
-            self._post(lambda now_s: self._ready(desk, runner, ready, now_s))
-            loaded(ready)
+            self._post(lambda now_s: self._ready(order, runner, ready, now_s))
+            order.loaded(ready)
 
         def on_gone(runner: Runner, fault: OutpostError | None) -> None:
-            self._post(lambda now_s: desk.gone(runner, fault, now_s))
+            self._post(lambda now_s: order.gone(runner, fault, now_s))
 
         runner = launch(
-            spec,
+            order.spec,
             policy=self._policy,
             command=self._command,
             on_ready=on_ready,
             on_gone=on_gone,
             speeds=self._speeds,
         )
-        _log.info("runner_started", runner=spec.name, pid=runner.pid)
+        _log.info("runner_started", runner=order.spec.name, pid=runner.pid)
         return runner
 
-    def _ready(self, desk: Desk[Runner], runner: Runner, ready: Ready, now_s: float) -> None:
+    def _ready(self, order: _Order, runner: Runner, ready: Ready, now_s: float) -> None:
         """The loop thread."""
+        spec = order.spec
+        alarm = placement_alarm(spec.device, ready.facts, planned=spec.placement, gpu=self._policy.gpu)
+        if alarm is not None:
+            _log.error("placement_alarm", runner=spec.name, pid=runner.pid, reason=alarm)
+        runner.alarm = alarm
         self._greet(runner)
-        desk.ready(runner, ready.facts, now_s)
+        order.desk.ready(runner, ready.facts, now_s)

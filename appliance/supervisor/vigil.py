@@ -1,12 +1,12 @@
-"""Is a runner that beats of any use? Two watches over one, beside the heartbeat that `client` keeps:
+"""Whether a runner that beats is of any use: two watches over it, beside the heartbeat that `client` keeps.
 
-1. Stall: it has taken requests and computes nothing for them. What counts as life is tokens alone, generated,
-   computed of a prompt or brought back from disk: an engine that accepts, cancels and beats may be stuck all
-   the same. Each request counts from its arrival; one that is not accepted yet may still be prepared, and has
-   three times as long.
+1. Stall: it has taken requests and computes nothing for them. What counts as life is tokens alone,
+   generated, computed of a prompt or brought back from disk: an engine that accepts, cancels and beats may be
+   stuck all the same. Each request counts from its arrival; one that is not accepted yet may still be
+   prepared, and has three times as long.
 2. Canary: while nobody asks, it is asked for one token now and then. Nobody waits for that and no lease is
-   taken, so it neither keeps the model in memory nor delays its end; if the token does not come, it is stalled
-   like any other request.
+   taken, so it neither keeps the model in memory nor delays its end; if the token does not come, it is
+   stalled like any other request.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where llama.cpp has put a model, by its own word while it loads and not by what it was asked for.
 
-Two lines tell: `load_tensors: offloaded 29/29 layers to GPU`, which only repeats the wish, and for each buffer
-`load_tensors: CUDA0 model buffer size = 1234.56 MiB`. A layer counts as offloaded where a buffer that is not
-empty belongs to a device that ggml lists as a GPU. A driver that gives no device leaves both lines out.
+Two lines tell: `load_tensors: offloaded 29/29 layers to GPU`, which only repeats the wish, and for each
+buffer `load_tensors: CUDA0 model buffer size = 1234.56 MiB`. Layers count as offloaded where a buffer that is
+not empty belongs to a device that ggml lists as a GPU. A driver that gives no device leaves both lines out.
 """
 
 from __future__ import annotations
