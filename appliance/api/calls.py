@@ -4,10 +4,13 @@ accounts.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from appliance.api.awaited import Awaited
 from appliance.api.exchange import Exchange
+from appliance.api.placement import placement_of
+from appliance.errors import ModelNotFound
 from appliance.supervisor.inference import Call, Generation, Inference, ModelCard
 from appliance.wire.messages import Generate, Result
 
@@ -59,6 +62,7 @@ class Calls:
                 keep_alive_s=exchange.keep_alive_s,
             )
         exchange.mark_accepted(generation.accepted)
+        self._note_placement(exchange, model)
         return generation
 
     def begin(self, exchange: Exchange, model: str, request: Generate) -> Awaited:
@@ -74,7 +78,10 @@ class Calls:
                 gone=exchange.gone,
                 keep_alive_s=exchange.keep_alive_s,
             )
-            return Awaited(pending, exchange)
+            awaited = Awaited(pending, exchange)
+        if awaited.is_accepted:
+            self._note_placement(exchange, model)
+        return awaited
 
     def load(self, exchange: Exchange, model: str) -> ModelCard:
         """Blocks until the model is ready."""
@@ -98,7 +105,7 @@ class Calls:
     def call(self, exchange: Exchange, model: str, request: Call) -> Result:
         self.find(exchange, model)
         with exchange.waiting():
-            return self._inference.call(
+            result = self._inference.call(
                 model,
                 request,
                 owner=exchange.owner,
@@ -106,3 +113,9 @@ class Calls:
                 gone=exchange.gone,
                 keep_alive_s=exchange.keep_alive_s,
             )
+        self._note_placement(exchange, model)
+        return result
+
+    def _note_placement(self, exchange: Exchange, model: str) -> None:
+        with suppress(ModelNotFound):  # taken away while it answers
+            exchange.placement = placement_of(self._inference.find(model))

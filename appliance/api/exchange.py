@@ -54,6 +54,7 @@ class Exchange:
         "model",
         "on_end",
         "owner",
+        "placement",
         "request_id",
         "route",
         "scope",
@@ -80,6 +81,8 @@ class Exchange:
         self.model: str | None = None
         self.keep_alive_s: float | None = None
         """How long its model stays in memory afterwards; None: as long as configured."""
+        self.placement: str | None = None
+        """How that model is placed; it goes out as `X-Outpost-Placement`."""
         self.accepted: Accepted | None = None
         self.usage: Usage | None = None
         self.finish_reason: str | None = None

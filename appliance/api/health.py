@@ -34,6 +34,7 @@ class Health:
             "live": verdict.is_live,
             "ready": verdict.is_ready,
             "reasons": verdict.reasons,
+            "degraded": verdict.degraded,
             **msgspec.to_builtins(report),
         }
         _answer(resp, told, is_well=verdict.is_live)
@@ -53,7 +54,12 @@ class Readiness:
             for runner in report.runners
         ]
         status = "ready" if verdict.is_ready else "not ready"
-        told: dict[str, Any] = {"status": status, "reasons": verdict.reasons, "models": models}
+        told: dict[str, Any] = {
+            "status": status,
+            "reasons": verdict.reasons,
+            "degraded": verdict.degraded,
+            "models": models,
+        }
         if report.cooling is not None:
             told["cooling"] = msgspec.to_builtins(report.cooling)
         _answer(resp, told, is_well=verdict.is_ready)

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import falcon
 
 from appliance.access.keys import KeyRing, scope_of
-from appliance.api import registry_errors
+from appliance.api import placement, registry_errors
 from appliance.api.caller import Callers
 from appliance.api.exchange import Exchange, Observer, exchange_of
 from appliance.api.route_scopes import PUBLIC_PATHS, needed_for
@@ -28,7 +28,8 @@ _CORS_HEADERS: Final = (
     "x-outpost-priority, x-outpost-deadline-s, x-outpost-progress"
 )
 _CORS_EXPOSED: Final = (
-    "x-request-id, x-outpost-warning, x-outpost-queue-position, x-outpost-queue-s, retry-after"
+    "x-request-id, x-outpost-warning, x-outpost-placement, x-outpost-queue-position, x-outpost-queue-s, "
+    "retry-after"
 )
 _MAX_WARNING_CHARS: Final = 1024
 
@@ -58,6 +59,8 @@ class RequestMiddleware:
         resp.set_header("X-Request-Id", exchange.request_id)
         if exchange.warnings:
             resp.set_header("X-Outpost-Warning", "; ".join(exchange.warnings)[:_MAX_WARNING_CHARS])
+        if exchange.placement is not None:
+            resp.set_header(placement.HEADER, exchange.placement)
         _tell_wait(resp, exchange)
         if resp.stream is None:
             exchange.end()

@@ -27,14 +27,14 @@ def main(arguments: argparse.Namespace) -> int:
         print(json.dumps({**report, "ready": is_ready, "reasons": why, "url": client.target.url}))
     else:
         print(f"{client.target.url}: {'ready' if is_ready else 'not ready'}")
-        for reason in why:
+        for reason in [*why, *reasons(answer.body, "degraded")]:
             print(f"  {printable(reason)}")
         if (line := cooling_line(answer.body)) is not None:
             print(f"  {line}")
     return Exit.OK if is_ready else Exit.UNAVAILABLE
 
 
-def reasons(told: dict[str, Any]) -> list[str]:
-    """Why it is not ready; other servers may not say."""
-    listed = told.get("reasons")
+def reasons(told: dict[str, Any], key: str = "reasons") -> list[str]:
+    """Why it is not ready, or what it does worse than it should; other servers may not say."""
+    listed = told.get(key)
     return [str(reason) for reason in listed] if isinstance(listed, list) else []

@@ -28,6 +28,7 @@ HEADER: Final = (
     "TOK/S",
     "J/TOK",
     "UPTIME",
+    "UNTIL",
     "DEVICE",
     "SANDBOX",
 )
@@ -61,6 +62,26 @@ class Row:
     optimized: str | None = None
     """Which variant of the model's weights is served, or why the measured one is not."""
     hint: str | None = None
+    planned_bytes: int | None = None
+    """What its placement may take at its peak."""
+    measured_bytes: int | None = None
+    """What its load took."""
+    is_pinned: bool | None = None
+    expires_in_s: float | None = None
+    """Until idleness puts it out of memory."""
+    gpu_layers: int | None = None
+    layers: int | None = None
+    cache_types: tuple[str | None, str | None] = (None, None)
+    """Of keys and values."""
+    kernels: str | None = None
+    conceded: tuple[dict[str, Any], ...] = ()
+    """What its placement gives up, so that it fits: what, wanted, got."""
+    variant: str | None = None
+    """The smaller model that stands in, for the same reason."""
+    alarm: str | None = None
+    """Why it does not run where it was to."""
+    degraded: str | None = None
+    """Why it is much slower than it usually is."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -94,7 +115,8 @@ def listing(client: Client) -> str:
     reasons = [terminal.printable(f"{row.name}: {row.reason}") for row in listed if row.reason]
     heat = [line] if (line := cooling_line(report)) is not None else []
     layouts = [line for row in listed for line in about_layout(row.name, row.optimized, row.hint)]
-    return "\n".join([terminal.table(header, lines), *reasons, *layouts, *heat])
+    placements = [line for row in listed for line in about_placement(row)]
+    return "\n".join([terminal.table(header, lines), *reasons, *placements, *layouts, *heat])
 
 
 def asked(client: Client) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -142,6 +164,18 @@ def _row(model: dict[str, Any], runner: dict[str, Any]) -> Row:
         reason=model.get("reason"),
         optimized=runner.get("optimized"),
         hint=runner.get("hint"),
+        planned_bytes=runner.get("planned_bytes"),
+        measured_bytes=runner.get("measured_bytes"),
+        is_pinned=runner.get("is_pinned"),
+        expires_in_s=runner.get("expires_in_s"),
+        gpu_layers=runner.get("n_gpu_layers"),
+        layers=runner.get("n_layers"),
+        cache_types=(runner.get("type_k"), runner.get("type_v")),
+        kernels=runner.get("kernels"),
+        conceded=tuple(one for one in runner.get("conceded") or () if isinstance(one, dict)),
+        variant=runner.get("variant"),
+        alarm=runner.get("alarm"),
+        degraded=runner.get("degraded"),
     )
 
 
@@ -150,12 +184,13 @@ def cells(row: Row) -> tuple[str, ...]:
         row.name,
         _state(row),
         _told(row.size_bytes, terminal.size),
-        _told(row.rss_bytes, terminal.size),
+        _memory(row),
         _running(row),
         _told(row.context_tokens, str),
         _told(row.tokens_per_s, "{:.1f}".format),
         _told(row.joules_per_token, "{:.2f}".format),
         _told(row.uptime_s, terminal.duration),
+        _until(row),
         _told(row.device, str),
         _told(row.sandbox, str),
     )
@@ -169,6 +204,36 @@ def _state(row: Row) -> str:
     if row.state is None:
         return _NOTHING
     return f"{row.state} {row.loading_progress:.0%}" if row.loading_progress else row.state
+
+
+def _memory(row: Row) -> str:
+    """`1.2 GB/1.4 GB`: what its runner holds, of what was planned for it."""
+    if row.rss_bytes is None or row.planned_bytes is None:
+        return _told(row.rss_bytes, terminal.size)
+    return f"{terminal.size(row.rss_bytes)}/{terminal.size(row.planned_bytes)}"
+
+
+def _until(row: Row) -> str:
+    """When it leaves memory by itself."""
+    if row.is_pinned is None or row.uptime_s is None:
+        return _NOTHING
+    if row.is_pinned:
+        return "pinned"
+    if row.expires_in_s is not None:
+        return terminal.duration(row.expires_in_s)
+    return "in use" if row.running else "memory is short"
+
+
+def about_placement(row: Row) -> list[str]:
+    """What it gave up, and what is wrong."""
+    told = [
+        f"{row.name}: {one.get('what')} {one.get('wanted')} -> {one.get('got')} to fit memory"
+        for one in row.conceded
+    ]
+    if row.variant is not None:
+        told.append(f"{row.name}: answered by {row.variant} to fit memory")
+    told += [f"{row.name} {wrong}" for wrong in (row.alarm, row.degraded) if wrong is not None]
+    return [terminal.printable(line) for line in told]
 
 
 def _running(row: Row) -> str:

@@ -135,7 +135,7 @@ class BoardPlans:
         machine = Machine(
             name=None,
             budget=self._budget() or _UNKNOWN,
-            accelerator=_accelerator(spec.device, policy.accelerator),
+            accelerator=gpu_plan(spec.device, policy.accelerator),
             cpu=self._features,
             prices=policy.prices,
         )
@@ -221,7 +221,7 @@ class BoardPlans:
         return found or None
 
 
-def _accelerator(device: Device, known: Accelerator) -> Accelerator:
+def gpu_plan(device: Device, known: Accelerator) -> Accelerator:
     """Where a GPU is required it is planned for, also one that nobody knows of: the load will tell."""
     if device is Device.CPU:
         return Accelerator.NONE

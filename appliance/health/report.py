@@ -12,6 +12,15 @@ from appliance.supervisor.status import ModelStatus
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Concession:
+    """One thing that a placement gives up, so that it fits into memory."""
+
+    what: str
+    wanted: str
+    got: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerHealth:
     """One model and its runner."""
 
@@ -21,7 +30,7 @@ class RunnerHealth:
     is_preloaded: bool
     is_quarantined: bool
     is_hung: bool
-    """Ready, and silent for half of the time after which it is killed."""
+    """Ready, and silent (or computing nothing) for half of the time after which it is killed."""
     crashes: int
     """In a row."""
     starts: int
@@ -53,6 +62,28 @@ class RunnerHealth:
     """Which variant of the model's weights is served, or why the measured one is not."""
     hint: str | None = None
     """What there may be to gain by one, unmeasured."""
+    stalled_s: float | None = None
+    """For how long it has computed nothing of what it is asked, though it beats."""
+    n_gpu_layers: int | None = None
+    """Of `n_layers`, as loaded."""
+    n_layers: int | None = None
+    type_k: str | None = None
+    type_v: str | None = None
+    kernels: str | None = None
+    is_pinned: bool | None = None
+    expires_in_s: float | None = None
+    """Until idleness puts it out of memory; None: it does not, or it is at work or not loaded."""
+    planned_bytes: int | None = None
+    """What its placement takes at its peak, by the plan."""
+    measured_bytes: int | None = None
+    """What its load took."""
+    conceded: tuple[Concession, ...] = ()
+    variant: str | None = None
+    """The smaller model that stands in, so that it fits."""
+    alarm: str | None = None
+    """Why it does not run where it was to run."""
+    degraded: str | None = None
+    """Why it is much slower than it usually is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +174,20 @@ def _runner(status: ModelStatus) -> RunnerHealth:
         last_token_age_s=_rounded(status.last_token_age_s),
         optimized=status.optimized,
         hint=status.hint,
+        stalled_s=round(status.stalled_s, 3),
+        n_gpu_layers=facts.n_gpu_layers if facts else None,
+        n_layers=facts.n_layers if facts else None,
+        type_k=facts.type_k if facts else None,
+        type_v=facts.type_v if facts else None,
+        kernels=facts.kernels if facts else None,
+        is_pinned=status.is_pinned,
+        expires_in_s=_rounded(status.expires_in_s),
+        planned_bytes=status.planned_bytes,
+        measured_bytes=status.measured_bytes,
+        conceded=tuple(Concession(what=one.what, wanted=one.wanted, got=one.got) for one in status.conceded),
+        variant=status.variant,
+        alarm=status.alarm,
+        degraded=status.degraded,
     )
 
 

@@ -5,6 +5,8 @@
    not too hot for new requests. If not, send requests elsewhere.
 3. A model that is merely stopped, or whose last runner failed and may be started again, is no reason: the
    next request starts it.
+4. A model that runs elsewhere than it was to, or much slower than it usually does, is served all the same:
+   degraded, not unready.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ class Verdict:
     is_ready: bool
     reasons: tuple[str, ...]
     """Why it is not ready; empty when it is."""
+    degraded: tuple[str, ...] = ()
+    """What it serves worse than it should: no reason to send requests elsewhere, but one to look."""
 
 
 def evaluate(report: HealthReport) -> Verdict:
@@ -34,7 +38,12 @@ def evaluate(report: HealthReport) -> Verdict:
     if report.cooling is not None and not report.cooling.admits:  # 2
         reasons.append(f"it cools down and takes no new request: {report.cooling.reason}")
     reasons += [reason for runner in report.runners if (reason := _reason(runner)) is not None]
-    return Verdict(is_live=report.is_supervisor_alive, is_ready=not reasons, reasons=tuple(reasons))
+    return Verdict(
+        is_live=report.is_supervisor_alive,
+        is_ready=not reasons,
+        reasons=tuple(reasons),
+        degraded=tuple(told for runner in report.runners for told in _degraded(runner)),
+    )
 
 
 def _without_models(report: HealthReport) -> str:
@@ -47,8 +56,16 @@ def _reason(runner: RunnerHealth) -> str | None:
     if runner.is_quarantined:  # 2
         return f"{runner.model}: {runner.reason}"
     if runner.is_hung:  # 2
-        return f"{runner.model} has given no sign of life for {runner.silent_s or 0:.0f} s"
+        stalled_s, silent_s = runner.stalled_s or 0.0, runner.silent_s or 0.0
+        if stalled_s > silent_s:
+            return f"{runner.model} has computed nothing of what it is asked for {stalled_s:.0f} s"
+        return f"{runner.model} has given no sign of life for {silent_s:.0f} s"
     if runner.is_preloaded and runner.state != RunnerState.READY:  # 2
         progress = f" ({runner.loading_progress:.0%} loaded)" if runner.loading_progress else ""
         return f"{runner.model} is {runner.state}{progress}" + (f": {runner.reason}" if runner.reason else "")
     return None  # 3
+
+
+def _degraded(runner: RunnerHealth) -> list[str]:
+    """4."""
+    return [f"{runner.model} {told}" for told in (runner.alarm, runner.degraded) if told is not None]

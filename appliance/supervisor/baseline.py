@@ -24,7 +24,9 @@ SLOW: Final = 0.5
 WELL: Final = 0.6
 IN_A_ROW: Final = 3
 _LEARNS_FROM: Final = 0.8
-_WEIGHT: Final = 0.1
+_WEIGHT_UP: Final = 0.1
+_WEIGHT_DOWN: Final = 0.01
+"""A decline that is faster than 0.2 % a request is told in the end; a slower one becomes usual."""
 _LEAST_DEPTH: Final = 512
 _MOST_BUCKETS: Final = 64
 
@@ -55,7 +57,7 @@ class _Bucket:
 
     def learn(self, rate: float) -> None:
         if self.usual is not None:
-            self.usual += _WEIGHT * (rate - self.usual)
+            self.usual += (_WEIGHT_UP if rate > self.usual else _WEIGHT_DOWN) * (rate - self.usual)
             return
         self.first.append(rate)
         if len(self.first) >= LEARNED:

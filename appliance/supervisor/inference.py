@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Union
 
+from appliance.planner.facts import Conceded
 from appliance.supervisor.policy import ModelDefaults
 from appliance.supervisor.turn import Standing, Turn, Waiting
 from appliance.wire.messages import (
@@ -43,6 +44,12 @@ class ModelCard:
     reason: str | None = None
     """Why it is failed, quarantined or broken."""
     defaults: ModelDefaults = field(default_factory=ModelDefaults)
+    conceded: tuple[Conceded, ...] = ()
+    """What its placement gives up of what was asked for, so that it fits; while it is loaded."""
+    variant: str | None = None
+    """The smaller model that stands in, for the same reason."""
+    alarm: str | None = None
+    """Why its placement is not what it was to be."""
 
 
 class Generation(Protocol):

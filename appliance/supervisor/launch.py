@@ -25,8 +25,8 @@ def launch(
 ) -> Runner:
     """Spawn; the caller starts it to listen. On the thread with whose end the runner is to end.
 
-    `speeds`: whom its speed is told; None: nobody compares it. `memory_bytes` bounds what it may allocate, and
-    makes it the first that a kernel out of memory takes.
+    `speeds`: whom its speed is told; None: nobody compares it. `memory_bytes` bounds what it may allocate,
+    and makes it the first that a kernel out of memory takes.
 
     Raises ModelInvalid for a file that is none, RunnerStartFailed where the system starts no process.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from appliance.planner.facts import Conceded, Rung
 from appliance.supervisor.client import Runner
 from appliance.supervisor.desk import Desk
 from appliance.supervisor.history import FileStamp
@@ -52,6 +53,23 @@ class ModelStatus:
     """Which variant of the model's weights is served, or why the measured one is not."""
     hint: str | None = None
     """What there may be to gain by one."""
+    stalled_s: float = 0.0
+    """For how long its runner has computed nothing of what it is asked, though it beats."""
+    is_pinned: bool = False
+    expires_in_s: float | None = None
+    """Until idleness puts it out of memory; None: it does not, or it is at work or not loaded."""
+    planned_bytes: int | None = None
+    """What its placement takes at its peak, by the plan; None: not loaded, or not planned."""
+    measured_bytes: int | None = None
+    """What its load took."""
+    conceded: tuple[Conceded, ...] = ()
+    """What its placement gives up of what was asked for, so that it fits."""
+    variant: str | None = None
+    """The smaller model that stands in, for the same reason."""
+    alarm: str | None = None
+    """Why it does not run where it was to run: on a GPU."""
+    degraded: str | None = None
+    """Why it is much slower than it usually is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +92,8 @@ class Published:
     stamp: FileStamp | None
     runner: Runner | None
     facts: ModelFacts | None
+    rung: Rung | None
+    expires_at_s: float | None
 
     @classmethod
     def of(cls, desk: Desk[Runner]) -> Published:
@@ -93,6 +113,8 @@ class Published:
             stamp=desk.stamp,
             runner=desk.runner,
             facts=desk.facts,
+            rung=desk.rung,
+            expires_at_s=desk.expires_at_s,
         )
 
     def is_still(self, desk: Desk[Runner]) -> bool:
@@ -108,6 +130,9 @@ class Published:
             facts=self.facts,
             reason=self.reason,
             defaults=self.spec.defaults,
+            conceded=self.rung.conceded if self.rung else (),
+            variant=self.rung.variant if self.rung else None,
+            alarm=self.runner.alarm if self.runner else None,
         )
 
     @property
@@ -145,6 +170,15 @@ class Published:
             stats=loaded.stats if loaded else None,
             optimized=self.spec.optimized,
             hint=self.spec.hint,
+            stalled_s=loaded.stalled_s(now_s) if loaded else 0.0,
+            is_pinned=self.spec.pin,
+            expires_in_s=None if self.expires_at_s is None else max(0.0, self.expires_at_s - now_s),
+            planned_bytes=self.rung.footprint.total_bytes if self.rung else None,
+            measured_bytes=ready.measured_bytes if ready else None,
+            conceded=self.rung.conceded if self.rung else (),
+            variant=self.rung.variant if self.rung else None,
+            alarm=loaded.alarm if loaded else None,
+            degraded=loaded.degraded if loaded else None,
         )
 
 

@@ -94,7 +94,18 @@ _RUNNERS: Final[tuple[_Metric[ModelStatus], ...]] = (
         "quarantined", lambda model: model.is_quarantined, "1 while the model is left alone after crashes."
     ),
     _Metric("hung", lambda model: model.is_hung, "1 while a loaded runner gives no sign of life."),
+    _Metric(
+        "degraded", lambda model: model.degraded is not None, "1 while it decodes below half of its usual."
+    ),
+    _Metric("planned_memory_bytes", lambda model: model.planned_bytes or 0, "What its placement may take."),
     _Metric("resident_memory_bytes", lambda model: model.rss_bytes or 0, "Memory of the model's runner."),
+)
+
+
+_PLACEMENTS: Final[tuple[_Metric[ModelStatus], ...]] = (
+    _Metric(
+        "alarm", lambda model: model.alarm is not None, "1 while a model is not on the GPU it was to be on."
+    ),
 )
 
 
@@ -105,6 +116,7 @@ def engine_samples(models: Sequence[ModelStatus]) -> list[Sample]:
     return [
         *(sample for metric in _ENGINE for sample in _samples("engine", metric, engines)),
         *(sample for metric in _RUNNERS for sample in _samples("runner", metric, runners)),
+        *(sample for metric in _PLACEMENTS for sample in _samples("placement", metric, runners)),
         *_sandboxes(models),
     ]
 

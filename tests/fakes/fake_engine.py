@@ -7,6 +7,7 @@ process can be steered by the path alone.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import struct
@@ -57,8 +58,10 @@ def read_knobs(path: str) -> dict[str, Any]:
 class FakeEngine:
     """Every running request gets one delta per step, `"<token number> "`, until `max_tokens`.
 
-    Knobs: `load_s`, `load_error`, `load_crash`; `step_s`; `prepare_s`; `after_tokens` and `then` (kill, segv,
-    abort, raise, exit, stop, hang); and for ApplyTemplate the targets of `fake_probes.probe`.
+    Knobs: `load_s`, `load_error`, `load_crash`; `step_s`, or `step_file` that has it; `prepare_s`;
+    `after_tokens` and `then` (kill, segv, abort, raise, exit, stop, hang); `mute_after` tokens it computes
+    nothing more, and beats; `device`; `nvmap_above_ctx`: the longest context for which the driver finds memory;
+    `loads`: a file that counts them; and for ApplyTemplate the targets of `fake_probes.probe`.
     """
 
     def __init__(self, load: Load, *, on_progress: Callable[[float], None]) -> None:
@@ -66,6 +69,12 @@ class FakeEngine:
         for part in range(4):
             time.sleep(self._knobs.get("load_s", 0.0) / 4)
             on_progress((part + 1) / 4)
+        if "loads" in self._knobs:
+            with Path(self._knobs["loads"]).open("a") as loads:
+                loads.write(f"{load.placement.n_ctx_seq}\n")
+        if load.placement.n_ctx_seq > self._knobs.get("nvmap_above_ctx", math.inf):
+            print("NvMapMemAllocInternalTagged: 1075072515 error 12", file=sys.stderr, flush=True)
+            raise ModelInvalid(model=load.model, reason="unable to allocate CUDA0 buffer")
         if "load_error" in self._knobs:
             raise ModelInvalid(model=load.model, reason=self._knobs["load_error"])
         if "load_crash" in self._knobs:
@@ -79,6 +88,9 @@ class FakeEngine:
             n_params=1,
             size_bytes=1,
             description="a fake",
+            device=self._knobs.get("device", "cpu"),
+            n_gpu_layers=0 if self._knobs.get("device", "cpu") == "cpu" else 29,
+            n_layers=29,
             has_chat_template=True,
         )
         self._running: dict[int, tuple[Generate, int]] = {}
@@ -123,7 +135,10 @@ class FakeEngine:
         return float(self._knobs.get("expected_s", 0.0))
 
     def step(self) -> Sequence[Said]:
-        time.sleep(self._knobs.get("step_s", 0.0))
+        time.sleep(self._step_s())
+        if self._tokens >= self._knobs.get("mute_after", math.inf):
+            time.sleep(0.02)
+            return []
         self._steps += 1
         deltas = []
         for key, (request, done) in list(self._running.items()):
@@ -138,6 +153,11 @@ class FakeEngine:
         if "then" in self._knobs and self._tokens > self._knobs.get("after_tokens", 0):
             fail(self._knobs["then"])
         return [Step(deltas=deltas)]
+
+    def _step_s(self) -> float:
+        if "step_file" in self._knobs:
+            return float(Path(self._knobs["step_file"]).read_text())
+        return float(self._knobs.get("step_s", 0.0))
 
     def rest(self) -> None: ...
 

@@ -55,5 +55,13 @@ def _object(card: ModelCard) -> dict[str, Any]:
             "pooling": facts.pooling,
             "generates": facts.generates,
             "kernels": facts.kernels,
+            "device": facts.device,
+            "n_gpu_layers": facts.n_gpu_layers,
+            "n_layers": facts.n_layers,
+            "n_seq_max": facts.n_seq_max,
+            "type_k": facts.type_k,
+            "type_v": facts.type_v,
+            "conceded": [{"what": one.what, "wanted": one.wanted, "got": one.got} for one in card.conceded],
+            "variant": card.variant,
         }
     return told

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import psutil
 import pytest
 
+from appliance.supervisor.placing import Plans
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
 from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.supervisor import Supervisor
@@ -47,6 +48,7 @@ class MakeSupervisor(Protocol):
         runners: RunnerPolicy = ...,
         command: Sequence[str] = ...,
         on_released: Callable[[], None] = ...,
+        plans: Plans | None = ...,
     ) -> Supervisor: ...
 
 
@@ -62,6 +64,7 @@ def supervise() -> Iterator[MakeSupervisor]:
         runners: RunnerPolicy = QUICK,
         command: Sequence[str] = FAKE_RUNNER,
         on_released: Callable[[], None] = lambda: None,
+        plans: Plans | None = None,
     ) -> Supervisor:
         spawner = Spawner()
         thread = threading.Thread(target=spawner.run, name="stand-in for the main thread")
@@ -73,6 +76,7 @@ def supervise() -> Iterator[MakeSupervisor]:
             spawner=spawner,
             command=command,
             on_released=on_released,
+            plans=plans,
         )
         made.append((spawner, thread, supervisor))
         supervisor.start()

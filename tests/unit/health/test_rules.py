@@ -39,6 +39,17 @@ def test_a_hung_runner_is_one_before_it_is_killed() -> None:
     assert found.is_live
 
 
+def test_a_runner_that_beats_and_computes_nothing_is_one_too() -> None:
+    found = verdict(replace(READY, is_preloaded=False, is_hung=True, silent_s=0.3, stalled_s=31.2))
+    assert found.reasons == ("m has computed nothing of what it is asked for 31 s",)
+
+
+def test_a_wrong_place_and_a_low_speed_are_degraded_and_not_unready() -> None:
+    found = verdict(replace(READY, alarm="runs on the CPU", degraded="decodes 3.0 tokens/s"))
+    assert (found.is_live, found.is_ready, found.reasons) == (True, True, ())
+    assert found.degraded == ("m runs on the CPU", "m decodes 3.0 tokens/s")
+
+
 def test_a_daemon_without_a_model_is_not_ready() -> None:
     (reason,) = verdict().reasons
     assert reason == "it serves no model; bring one with `outpost import FILE.gguf` or `outpost pull NAME`"

@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.errors import ModelInvalid, ModelQuarantined, RunnerDied
+from appliance.errors import (
+    GpuUnavailable,
+    InsufficientMemory,
+    ModelInvalid,
+    ModelQuarantined,
+    OutpostError,
+    RunnerDied,
+)
 from appliance.supervisor.history import FileStamp, Go, GoLater, History, Refuse, Verdict
 from appliance.supervisor.policy import RunnerPolicy
 
@@ -67,3 +74,22 @@ def test_invalid_content_is_answered_again_until_the_backoff_has_passed() -> Non
     assert verdict(history, 0.5) == Refuse(error=INVALID, until_s=1.0)
     assert verdict(history, 1.0) == Go()
     assert history.crashes == 0
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        GpuUnavailable(model="m", reason="it was loaded on the CPU"),
+        InsufficientMemory(model="m", needed_bytes=2, available_bytes=3, reason="nvmap_fragmented"),
+    ],
+)
+def test_what_the_board_lacks_is_no_crash_and_is_answered_the_same_until_the_backoff_is_over(
+    fault: OutpostError,
+) -> None:
+    history = History()
+    for _ in range(9):
+        history = history.after(fault, now_s=0.0, stamp=FILE)
+    assert (history.crashes, history.refusals) == (0, 9)
+    assert verdict(history, 9.9) == Refuse(error=fault, until_s=10.0)
+    assert verdict(history, 10.0) == Go()
+    assert history.reason(POLICY) == fault.message

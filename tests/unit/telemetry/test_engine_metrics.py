@@ -122,3 +122,16 @@ def test_every_name_is_in_the_documentation() -> None:
     docs = (Path(__file__).parents[3] / "docs/api.md").read_text(encoding="utf-8")
     names = set(re.findall(r"^# TYPE (\S+)", page(LOADED), re.MULTILINE))
     assert sorted(name for name in names if f"`{name}`" not in docs) == []
+
+
+def test_a_wrong_place_and_a_low_speed_are_told() -> None:
+    wrong = replace(LOADED, alarm="runs on the CPU", degraded="decodes 3.0 tokens/s", planned_bytes=1 << 31)
+    told = page(STOPPED, wrong).splitlines()
+    for line in (
+        'outpost_placement_alarm{model="cold"} 0',
+        'outpost_placement_alarm{model="hot"} 1',
+        'outpost_runner_degraded{model="cold"} 0',
+        'outpost_runner_degraded{model="hot"} 1',
+        'outpost_runner_planned_memory_bytes{model="hot"} 2147483648',
+    ):
+        assert line in told
