@@ -60,7 +60,7 @@ class FakeEngine:
 
     Knobs: `load_s`, `load_error`, `load_crash`; `step_s`, or `step_file` that has it; `prepare_s`;
     `after_tokens` and `then` (kill, segv, abort, raise, exit, stop, hang); `mute_after` tokens it computes
-    nothing more, and beats; `device`; `nvmap_above_ctx`: the longest context for which the driver finds memory;
+    nothing more, and beats; `device`; `nvmap_above_ctx`: the longest context that the driver has memory for;
     `loads`: a file that counts them; and for ApplyTemplate the targets of `fake_probes.probe`.
     """
 

@@ -90,5 +90,5 @@ def test_a_model_that_requires_a_gpu_is_refused_before_it_is_read(tmp_path: Path
         requires_gpu=True,
     )
     render: Any = NoTemplate("m")
-    with pytest.raises(GpuUnavailable, match="llama.cpp finds no GPU here"):
+    with pytest.raises(GpuUnavailable, match=r"llama\.cpp finds no GPU here"):
         open_engine(load, render=render, on_progress=lambda _: None)

@@ -180,7 +180,7 @@ def test_an_unknown_key_of_a_model_lists_those_of_a_model() -> None:
     message = refusal(overrides={"models": {"a": {"path": "/a", "pth": "/b"}}})
     assert message == (
         "command line: models.a.pth = '/b': "
-        "expected no such key; known: path, draft, adapters, n_ctx_seq, pooling, keep_alive"
+        "expected no such key; known: path, draft, adapters, n_ctx_seq, device, pooling, keep_alive"
     )
 
 

@@ -48,6 +48,7 @@ def test_health_is_the_whole_report_with_its_verdict() -> None:
         "live": True,
         "ready": True,
         "reasons": [],
+        "degraded": [],
         "version": "1",
         "uptime_s": 1.0,
         "is_supervisor_alive": True,
@@ -64,6 +65,7 @@ def test_readiness_names_the_models() -> None:
     assert answer.json == {
         "status": "ready",
         "reasons": [],
+        "degraded": [],
         "models": [{"name": "a", "state": "ready", "reason": None}],
     }
 

@@ -136,9 +136,9 @@ def test_ps_joins_the_list_and_the_report() -> None:
     }
     report = {"runners": [runner, {"model": "b", "running": 0, "loading_progress": 0.42}, "nonsense"]}
     assert [cells(row) for row in rows(models, report)] == [
-        ("a", "ready", "92 MB", "212 MB", "2/64 +3+2bg", "4096", "78.2", "-", "5.00s", "cpu", "full"),
-        ("b", "starting 42%", "10 B", "-", "0", "-", "-", "-", "-", "-", "-"),
-        ("c", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-"),
+        ("a", "ready", "92 MB", "212 MB", "2/64 +3+2bg", "4096", "78.2", "-", "5.00s", "-", "cpu", "full"),
+        ("b", "starting 42%", "10 B", "-", "0", "-", "-", "-", "-", "-", "-", "-"),
+        ("c", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-"),
     ]
     assert rows(models, {})[1].reason == "crashed"
 
