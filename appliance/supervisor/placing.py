@@ -5,7 +5,7 @@ desk ─► start ─► Planning (a thread) ─► Residency (on the loop) ─�
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -47,13 +47,14 @@ class Placing:
         plans: Plans,
         policy: ResidencyPolicy,
         starting: Starting,
+        in_turn: Callable[[float], Sequence[object]],
         post: Post,
     ) -> None:
         self._plans = plans
         self._starting = starting
         self._post = post
         self._planning = Planning(plans.ladder)
-        self._residency: Residency[Runner] = Residency(desks, memory=self, policy=policy)
+        self._residency: Residency[Runner] = Residency(desks, memory=self, policy=policy, in_turn=in_turn)
 
     @property
     def wake_at_s(self) -> float | None:
