@@ -2,6 +2,8 @@
 
     {"error": {"message", "type", "param", "code"}}         always all four keys; null where there is nothing
 
+`insufficient_memory` has a fifth, `reason`, where the GPU's driver refused what the plan had (docs/truth.md).
+
 Below `/v2` the same fault is told in OCI's form (`registry_errors.py`).
 
 `tests/unit/api/test_error_responses.py` walks every leaf of `errors` and fails on one without a row.
@@ -114,7 +116,10 @@ def error_object(error: BaseException) -> dict[str, Any]:
     """The body for `error`; an error that is not of our tree says nothing about itself."""
     row = row_of(error)
     if isinstance(error, errors.OutpostError):
-        return _object(error.message, type_=row.type, param=error.param, code=row.code)
+        told = _object(error.message, type_=row.type, param=error.param, code=row.code)
+        if isinstance(error, errors.InsufficientMemory) and "reason" in error.fields:
+            told["error"]["reason"] = error.fields["reason"]
+        return told
     return _object(_INTERNAL_MESSAGE, type_=row.type, param=None, code=row.code)
 
 

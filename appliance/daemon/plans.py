@@ -23,6 +23,7 @@ from appliance.planner.budget import Bound, Budget, Reading, budget
 from appliance.planner.choice import choose
 from appliance.planner.facts import Accelerator, Footprint, Ladder, Rung
 from appliance.planner.fit import Machine, Policy, Subject, ladder_of
+from appliance.planner.footprint import resident_after_load
 from appliance.planner.formulas import vocabulary_bytes
 from appliance.planner.header_sizes import Model
 from appliance.planner.ladder import resized
@@ -108,7 +109,7 @@ class BoardPlans:
         return self._corrected(spec, self._sized(spec, self._rough(spec)))
 
     def learn(self, spec: ModelSpec, rung: Rung, measured_bytes: int) -> None:
-        planned_bytes = rung.footprint.total_bytes
+        planned_bytes = resident_after_load(rung.footprint)
         if measured_bytes > planned_bytes:
             _log.warning(
                 "plan_too_small", model=spec.name, planned_bytes=planned_bytes, measured_bytes=measured_bytes

@@ -31,8 +31,8 @@ class InsufficientMemory(ResourceError):
         told = {"min_ctx": min_ctx, "largest_ctx": largest_ctx, "pinned": pinned, "reason": reason}
         way_out = _REFUSED_WAYS.get(reason or "") or _way_out(min_ctx, largest_ctx, pinned)
         super().__init__(
-            f"model '{model}' needs {needed_bytes} bytes{_with_context(min_ctx)}, {available_bytes} are "
-            f"available; {way_out}",
+            f"model '{model}' needs {_size(needed_bytes)}{_with_context(min_ctx)}, {_size(available_bytes)} "
+            f"are available; {way_out}",
             model=model,
             needed_bytes=needed_bytes,
             available_bytes=available_bytes,
@@ -49,6 +49,10 @@ _REFUSED_WAYS: Final = {
     "gpu_memory_exhausted": f"the GPU has no more memory, {_TRIED}; lower the context length, take a smaller "
     "quantisation, or end other programs that use it",
 }
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 10**9 else f"{size_bytes / 1e6:.0f} MB"
 
 
 def _with_context(min_ctx: int | None) -> str:

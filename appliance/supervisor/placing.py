@@ -5,7 +5,7 @@ desk ─► start ─► Planning (a thread) ─► Residency (on the loop) ─�
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -52,6 +52,7 @@ class Placing:
         plans: Plans,
         policy: ResidencyPolicy,
         starting: Starting,
+        in_turn: Callable[[float], Sequence[object]],
         post: Post,
     ) -> None:
         self._plans = plans
@@ -59,7 +60,7 @@ class Placing:
         self._post = post
         self._planning = Planning(plans.ladder)
         self._retrying = Retrying(plans.budget_bytes)
-        self._residency: Residency[Runner] = Residency(desks, memory=self, policy=policy)
+        self._residency: Residency[Runner] = Residency(desks, memory=self, policy=policy, in_turn=in_turn)
 
     @property
     def wake_at_s(self) -> float | None:

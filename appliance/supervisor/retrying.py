@@ -47,11 +47,13 @@ class Retrying:
             _log.warning("load_refused_memory", runner=desk.spec.name, by=refused, error=fault.message)
             return None
         needed_bytes, free_bytes = rung.footprint.total_bytes, self._budget_bytes()
+        reason = shortage(refused, planned_bytes=needed_bytes, free_bytes=free_bytes)
+        _log.error("load_out_of_memory", runner=desk.spec.name, reason=reason, error=fault.message)
         return InsufficientMemory(
             model=desk.spec.name,
             needed_bytes=needed_bytes,
             available_bytes=free_bytes or 0,
-            reason=shortage(refused, planned_bytes=needed_bytes, free_bytes=free_bytes),
+            reason=reason,
         )
 
     def ladder(self, desk: Desk[R], planned: Ladder) -> Ladder:

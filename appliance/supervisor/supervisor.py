@@ -107,6 +107,7 @@ class Supervisor:
                 plans=plans,
                 policy=residency,
                 starting=self._starting,
+                in_turn=self._room.lines_in_turn,
                 post=self.post,
             )
         )

@@ -144,7 +144,7 @@ def test_a_request_may_wait_for_longer_than_the_patience_when_its_deadline_says_
     supervise: MakeSupervisor, model: Model
 ) -> None:
     policy = QueuePolicy(max_running=1, patience_s=0.2)
-    supervisor = supervise(spec(model()), queue=policy)
+    supervisor = supervise(spec(model(step_s=0.01)), queue=policy)
     supervisor.call("m", Tokenize(id=0, text="load"), owner="a", turn=Turn(deadline_s=10.0))
     first = supervisor.generate("m", ask(LONG), owner="first")
     with ThreadPoolExecutor(1) as pool:

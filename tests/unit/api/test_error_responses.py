@@ -110,3 +110,11 @@ def test_every_status_has_a_reason_phrase() -> None:
         assert error_responses.status_line(row.status).startswith(f"{row.status} ")
     assert error_responses.status_line(431) == "431 Request Header Fields Too Large"
     assert falcon.HTTP_413.startswith("413")
+
+
+def test_memory_that_the_driver_refused_has_its_reason() -> None:
+    told = {"model": "m", "needed_bytes": 2, "available_bytes": 3}
+    refused = error_responses.error_object(errors.InsufficientMemory(**told, reason="nvmap_fragmented"))
+    assert refused["error"]["code"] == "insufficient_memory"
+    assert refused["error"]["reason"] == "nvmap_fragmented"
+    assert "reason" not in error_responses.error_object(errors.InsufficientMemory(**told))["error"]
