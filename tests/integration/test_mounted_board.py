@@ -115,3 +115,34 @@ def test_a_daemon_gives_a_model_the_slots_that_the_boards_memory_allows(tmp_path
             assert f"outpost_board_memory_available_bytes {12_345 * 1024}\n" in daemon.get("/metrics")
     assert slots[6000 * MIB] == 16
     assert slots[760 * MIB] == 4
+
+
+def test_the_cpu_of_a_board_with_a_gpu_is_told_everywhere(tmp_path: Path) -> None:
+    """The llama.cpp of this machine is built without CUDA: on an Orin an alarm, unless it is wished."""
+    board = FakeBoard(tmp_path / "board", load("orin-nano-8g-r36"))
+    models = {"tiny": tiny_gguf.write_generator(tmp_path / "tiny.gguf")}
+    with MountedDaemon(tmp_path / "prefers", board, models=models) as daemon:
+        answer = chat(daemon, "tiny", max_tokens=2)
+        assert answer.headers["X-Outpost-Placement"].startswith("cpu; ctx=")
+        assert answer.headers["X-Outpost-Placement"].endswith("; alarm")
+        report = health(daemon)
+        assert (report["ready"], len(report["degraded"])) == (True, 1)
+        assert "runs on the CPU, not on the GPU of Jetson Orin Nano 8 GB" in report["degraded"][0]
+        assert 'outpost_placement_alarm{model="tiny"} 1\n' in daemon.get("/metrics")
+        assert '"event": "placement_alarm"' in daemon.log()
+    with MountedDaemon(
+        tmp_path / "wishes", board, models=models, config='[engine]\ndevice = "cpu"\n'
+    ) as daemon:
+        assert not chat(daemon, "tiny", max_tokens=2).headers["X-Outpost-Placement"].endswith("alarm")
+        assert health(daemon)["degraded"] == []
+
+
+def test_a_model_that_requires_a_gpu_is_not_served_without_one(tmp_path: Path) -> None:
+    board = FakeBoard(tmp_path / "board", load("orin-nano-8g-r36"))
+    models = {"tiny": tiny_gguf.write_generator(tmp_path / "tiny.gguf")}
+    config = '[engine]\ndevice = "require_gpu"\n'
+    with MountedDaemon(tmp_path / "daemon", board, models=models, config=config) as daemon:
+        answer = chat(daemon, "tiny", max_tokens=2)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "gpu_unavailable")
+        (runner,) = health(daemon)["runners"]
+        assert (runner["state"], runner["crashes"], runner["runner_pid"]) == ("failed", 0, None)

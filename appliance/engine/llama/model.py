@@ -41,6 +41,10 @@ class LlamaModel:
         self.name = name
         params = bindings.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
+        no_devices = (ctypes.c_void_p * 1)()  # a list that ends at once
+        if n_gpu_layers == 0:
+            # Else it is opened all the same: memory for its context, and large batches computed there.
+            params.devices = ctypes.addressof(no_devices)
         params.no_alloc = is_dry
         params.load_mode = (
             bindings.LLAMA_LOAD_MODE_NONE

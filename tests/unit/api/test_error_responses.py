@@ -113,8 +113,10 @@ def test_every_status_has_a_reason_phrase() -> None:
 
 
 def test_memory_that_the_driver_refused_has_its_reason() -> None:
-    told = {"model": "m", "needed_bytes": 2, "available_bytes": 3}
-    refused = error_responses.error_object(errors.InsufficientMemory(**told, reason="nvmap_fragmented"))
-    assert refused["error"]["code"] == "insufficient_memory"
-    assert refused["error"]["reason"] == "nvmap_fragmented"
-    assert "reason" not in error_responses.error_object(errors.InsufficientMemory(**told))["error"]
+    refused = errors.InsufficientMemory(
+        model="m", needed_bytes=2, available_bytes=3, reason="nvmap_fragmented"
+    )
+    told = error_responses.error_object(refused)["error"]
+    assert (told["code"], told["reason"]) == ("insufficient_memory", "nvmap_fragmented")
+    plain = errors.InsufficientMemory(model="m", needed_bytes=2, available_bytes=1)
+    assert "reason" not in error_responses.error_object(plain)["error"]

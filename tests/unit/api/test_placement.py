@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import msgspec
+import pytest
 
 from appliance.api.placement import placement_of
 from appliance.planner.facts import Conceded, Concession
 from appliance.supervisor.inference import ModelCard
+from tests.fakes.fake_inference import MODEL
+from tests.unit.api.door import Door
 from tests.unit.supervisor.desk_scene import FACTS
 
 CPU = msgspec.structs.replace(FACTS, n_ctx_seq=4096, n_seq_max=64, kernels="avx512-vnni", n_layers=29)
@@ -43,3 +47,23 @@ def test_nothing_of_a_hostile_runner_ends_the_line_or_fills_it() -> None:
     assert told.isprintable()
     assert len(told) <= 256
     assert "Set-Cookie:-x-1-" in told
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "stream": True}),
+        ("/v1/completions", {"prompt": "once"}),
+        ("/v1/embeddings", {"input": "once"}),
+    ],
+)
+def test_every_answer_of_a_model_has_it(path: str, body: dict[str, Any]) -> None:
+    answer = Door().post(path, {"model": MODEL, **body})
+    assert answer.status_code == 200
+    assert answer.headers["X-Outpost-Placement"] == "cpu; ctx=2048; slots=64; kv=f16"
+
+
+def test_what_is_not_of_a_model_has_none() -> None:
+    assert "X-Outpost-Placement" not in Door().get("/v1/models").headers
+    assert "X-Outpost-Placement" not in Door().post("/v1/completions", {"model": MODEL}).headers
