@@ -60,8 +60,9 @@ bench-store: ## measure the model store against cp, sha256sum and curl
 	@$(START) setup
 	@$(BIN)/python -m tests.bench.store $(ARGS)
 
-soak: ## ten minutes of loads, evictions, pressure, heat and crashes (ARGS="--seconds 60")
+soak: ## 200 loads and evictions in memory for one model, then ten minutes of loads, evictions, pressure, heat and crashes (ARGS="--seconds 60")
 	@$(START) setup
+	@$(BIN)/python -m tests.bench.cycles
 	@$(BIN)/python -m tests.bench.soak $(ARGS)
 
 bench-memory: ## predicted against measured peaks of memory, on 20 loads

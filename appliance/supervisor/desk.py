@@ -254,9 +254,10 @@ class Desk(Generic[R]):
 
     def give_way(self, now_s: float) -> None:
         """Take no new leases, finish those there are, then out of memory. Who comes waits for the next
-        start.
+        start. One that still loads goes when it is ready, unless somebody waits for it.
         """
-        if self.state is RunnerState.READY and not self._is_yielding:
+        is_unwanted = self.state is RunnerState.STARTING and not self.waiting
+        if (self.state is RunnerState.READY or is_unwanted) and not self._is_yielding:
             self.changes += 1
             self._is_yielding = True
             self._proceed(now_s)

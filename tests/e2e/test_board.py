@@ -46,6 +46,9 @@ class OrinNano:
     def started(self, pid: int) -> None:
         """Nothing to be done."""
 
+    def held_bytes(self) -> int:
+        return 0
+
     def oom_kills(self) -> int:
         return 0
 
