@@ -15,14 +15,15 @@ from appliance.cli.fit_model import Wish, subject_of
 from appliance.cli.local_failures import failures
 from appliance.cli.terminal import printable
 from appliance.config import Config, load
+from appliance.daemon.accelerators import accelerator_of, board_gpu, gpu_plan, llama_libraries
 from appliance.errors import InsufficientMemory, InvalidRequest
 from appliance.hardware import memory
 from appliance.hardware.features import read_features
 from appliance.hardware.root import Root
 from appliance.planner import boards
 from appliance.planner.budget import Reading, budget
-from appliance.planner.facts import Accelerator
 from appliance.planner.fit import Fit, Machine, Policy, Subject, fit
+from appliance.supervisor.policy import Device
 
 DOES_NOT_FIT: Final = Exit.UNAVAILABLE
 CODE: Final = "insufficient_memory"
@@ -81,10 +82,11 @@ def machine_of(board: str | None, config: Config, sysroot: Path = Path("/")) -> 
         cgroup_limit_bytes=None if limit is None else limit.limit_bytes,
         cgroup_usage_bytes=None if limit is None else limit.limit_bytes - limit.room_bytes,
     )
+    known = accelerator_of(board_gpu(Root(sysroot)), llama_libraries())
     return Machine(
         name=None,
         budget=budget(reading, reserve_bytes=reserve),
-        accelerator=Accelerator.NONE,
+        accelerator=gpu_plan(Device(config.engine.device), known),
         cpu=read_features(sysroot),
     )
 

@@ -9,6 +9,7 @@ from typing import Final
 from appliance.hardware import board
 from appliance.hardware.root import Root
 from appliance.planner.facts import Accelerator
+from appliance.supervisor.policy import Device
 
 _BACK_ENDS: Final = ("libggml-cuda.so*", "libggml-vulkan.so*", "libggml-hip.so*")
 
@@ -28,6 +29,13 @@ def accelerator_of(gpu: str | None, libraries: Path | None) -> Accelerator:
     if gpu is None or libraries is None or not has_gpu_build(libraries):
         return Accelerator.NONE
     return Accelerator.UNIFIED
+
+
+def gpu_plan(device: Device, known: Accelerator) -> Accelerator:
+    """Where a GPU is required it is planned for, also one that nobody knows of: the load will tell."""
+    if device is Device.CPU:
+        return Accelerator.NONE
+    return Accelerator.UNIFIED if device is Device.REQUIRE_GPU and known is Accelerator.NONE else known
 
 
 def has_gpu_build(libraries: Path) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from appliance import log
+from appliance.daemon.accelerators import gpu_plan
 from appliance.errors import InsufficientMemory, RunnerHung, RunnerStartFailed
 from appliance.gguf.header import read_header
 from appliance.hardware.features import read_features
@@ -29,7 +30,7 @@ from appliance.planner.header_sizes import Model
 from appliance.planner.ladder import resized
 from appliance.planner.prices import PriceTable
 from appliance.supervisor.learned_sizes import LearnedSizes
-from appliance.supervisor.policy import Device, ModelSpec
+from appliance.supervisor.policy import ModelSpec
 from appliance.supervisor.sizer import ModelFiles, Sizing
 from appliance.wire.messages import Placement
 
@@ -220,13 +221,6 @@ class BoardPlans:
             pairs = zip(own, sizing.footprints, strict=True)
             found |= {_key(rung): footprint for rung, footprint in pairs if footprint is not None}
         return found or None
-
-
-def gpu_plan(device: Device, known: Accelerator) -> Accelerator:
-    """Where a GPU is required it is planned for, also one that nobody knows of: the load will tell."""
-    if device is Device.CPU:
-        return Accelerator.NONE
-    return Accelerator.UNIFIED if device is Device.REQUIRE_GPU and known is Accelerator.NONE else known
 
 
 def whole_bytes(seen: Memory) -> int | None:

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.daemon.accelerators import accelerator_of, board_gpu, llama_libraries
-from appliance.daemon.plans import gpu_plan
+from appliance.daemon.accelerators import accelerator_of, board_gpu, gpu_plan, llama_libraries
 from appliance.hardware.root import Root
 from appliance.planner.facts import Accelerator
 from appliance.supervisor.policy import Device
