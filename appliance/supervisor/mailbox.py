@@ -40,9 +40,9 @@ class Mailbox:
         self._items: SimpleQueue[Item | None] = SimpleQueue()
 
     @property
-    def is_taken(self) -> bool:
-        """The engine has it: what can be refused has passed. Any thread."""
-        return self._is_accepted or not self._is_generation
+    def is_accepted(self) -> bool:
+        """The engine has it: what can be refused has passed. Only generations tell. Any thread."""
+        return self._is_accepted
 
     # ── the reader thread ──────────────────────────────────────────────────────────────────────────────────
 

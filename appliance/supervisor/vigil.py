@@ -2,8 +2,8 @@
 
 1. Stall: it has taken requests and computes nothing for them. What counts as life is tokens alone,
    generated, computed of a prompt or brought back from disk: an engine that accepts, cancels and beats may be
-   stuck all the same. Each request counts from its arrival; one that is not accepted yet may still be
-   prepared, and has three times as long.
+   stuck all the same. Each request counts from its arrival; one that is not accepted (only generations
+   are) may still be prepared, and has three times as long: a text that is slow to tokenise is no stall.
 2. Canary: while nobody asks, it is asked for one token now and then. Nobody waits for that and no lease is
    taken, so it neither keeps the model in memory nor delays its end; if the token does not come, it is
    stalled like any other request.
@@ -45,7 +45,7 @@ class Vigil:
     def stalled_s(self, opened: Iterable[Mailbox], now_s: float) -> float:
         """For how long it has computed nothing of what it was asked; 0 while it is asked nothing."""
         waits_s = [
-            (now_s - max(self._life_at_s, one.opened_at_s)) / (1.0 if one.is_taken else _UNACCEPTED_TIMES)
+            (now_s - max(self._life_at_s, one.opened_at_s)) / (1.0 if one.is_accepted else _UNACCEPTED_TIMES)
             for one in opened
         ]
         return max(0.0, *waits_s) if waits_s else 0.0

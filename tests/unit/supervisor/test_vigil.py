@@ -67,7 +67,7 @@ def test_steps_without_tokens_are_no_life() -> None:
 def test_what_is_still_prepared_has_three_times_as_long() -> None:
     watch = vigil()
     assert watch.stalled_s([opened(0.0, is_accepted=False)], 150.0) == 50.0
-    assert watch.stalled_s([opened(0.0, request=Embed(id=1, inputs=["a"]))], 150.0) == 150.0
+    assert watch.stalled_s([opened(0.0, request=Embed(id=1, inputs=["a"]))], 150.0) == 50.0
 
 
 def test_the_oldest_counts() -> None:
