@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from appliance.planner.facts import Conceded, Rung
+from appliance.planner.facts import Conceded, Concession, Rung
 from appliance.supervisor.client import Runner
 from appliance.supervisor.desk import Desk
 from appliance.supervisor.history import FileStamp
@@ -130,7 +130,7 @@ class Published:
             facts=self.facts,
             reason=self.reason,
             defaults=self.spec.defaults,
-            conceded=self.rung.conceded if self.rung else (),
+            conceded=given_up(self.rung, self.facts),
             variant=self.rung.variant if self.rung else None,
             alarm=self.runner.alarm if self.runner else None,
         )
@@ -175,7 +175,7 @@ class Published:
             expires_in_s=None if self.expires_at_s is None else max(0.0, self.expires_at_s - now_s),
             planned_bytes=self.rung.footprint.total_bytes if self.rung else None,
             measured_bytes=ready.measured_bytes if ready else None,
-            conceded=self.rung.conceded if self.rung else (),
+            conceded=given_up(self.rung, self.facts),
             variant=self.rung.variant if self.rung else None,
             alarm=loaded.alarm if loaded else None,
             degraded=loaded.degraded if loaded else None,
@@ -184,3 +184,13 @@ class Published:
 
 def _age(now_s: float, then_s: float | None) -> float | None:
     return None if then_s is None else max(0.0, now_s - then_s)
+
+
+def given_up(rung: Rung | None, facts: ModelFacts | None) -> tuple[Conceded, ...]:
+    """What a placement lacks of the wish for want of memory: not the context that the model was not made
+    for.
+    """
+    if rung is None:
+        return ()
+    trained = None if facts is None else str(facts.n_ctx_train)
+    return tuple(one for one in rung.conceded if not (one.what is Concession.CONTEXT and one.got == trained))
