@@ -12,9 +12,11 @@ from typing import Final
 from appliance import log
 from appliance.config import Config
 from appliance.daemon.placements import placed, placement
+from appliance.daemon.plans import budget_of
 from appliance.daemon.policies import runner_policy
 from appliance.daemon.standing import standing
-from appliance.hardware import meminfo
+from appliance.hardware import meminfo, memory
+from appliance.hardware.root import Root
 from appliance.optimizing.judged_text import judged_text
 from appliance.optimizing.standing import Standing
 from appliance.optimizing.verdict import Bounds
@@ -152,11 +154,17 @@ def make_store(
         config.store,
         probe=children.probe,
         quantize=children,
-        available_bytes=lambda: meminfo.read(sysroot).available_bytes,
+        available_bytes=lambda: _plannable_bytes(config, sysroot),
         on_change=on_change,
         in_use=in_use,
         optimizing=optimizing_of(config, children),
     )
+
+
+def _plannable_bytes(config: Config, sysroot: Path) -> int | None:
+    """What a model may be planned with: a variant that is chosen by it can be loaded."""
+    known = budget_of(memory.read(Root(sysroot)), reserve_bytes=config.memory.reserve_bytes)
+    return None if known is None else known.bytes
 
 
 def optimizing_of(config: Config, children: Children) -> Optimizing:

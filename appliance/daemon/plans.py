@@ -93,17 +93,7 @@ class BoardPlans:
         return None if known is None else known.bytes
 
     def _budget(self) -> Budget | None:
-        seen = self._read_memory()
-        total_bytes, limit = whole_bytes(seen), seen.limit
-        if total_bytes is None or seen.available_bytes is None:
-            return None
-        reading = Reading(
-            total_bytes=total_bytes,
-            available_bytes=seen.available_bytes,
-            cgroup_limit_bytes=None if limit is None else limit.limit_bytes,
-            cgroup_usage_bytes=None if limit is None else limit.limit_bytes - limit.room_bytes,
-        )
-        return budget(reading, reserve_bytes=self._policy.reserve_bytes)
+        return budget_of(self._read_memory(), reserve_bytes=self._policy.reserve_bytes)
 
     def ladder(self, spec: ModelSpec) -> Ladder:
         """Raises ModelInvalid, FileUnreadable, InvalidRequest."""
@@ -221,6 +211,20 @@ class BoardPlans:
             pairs = zip(own, sizing.footprints, strict=True)
             found |= {_key(rung): footprint for rung, footprint in pairs if footprint is not None}
         return found or None
+
+
+def budget_of(seen: Memory, *, reserve_bytes: int) -> Budget | None:
+    """None: the kernel does not say. `reserve_bytes` 0: chosen by the board's size."""
+    total_bytes, limit = whole_bytes(seen), seen.limit
+    if total_bytes is None or seen.available_bytes is None:
+        return None
+    reading = Reading(
+        total_bytes=total_bytes,
+        available_bytes=seen.available_bytes,
+        cgroup_limit_bytes=None if limit is None else limit.limit_bytes,
+        cgroup_usage_bytes=None if limit is None else limit.limit_bytes - limit.room_bytes,
+    )
+    return budget(reading, reserve_bytes=reserve_bytes)
 
 
 def whole_bytes(seen: Memory) -> int | None:

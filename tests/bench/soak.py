@@ -136,7 +136,7 @@ class Soak:
             while not self._over.is_set():
                 outcome = self._ask(chance)
                 self._count(outcome)
-                self._over.wait(chance.random() * (1.0 if outcome in _TYPED else 0.2))
+                self._over.wait(chance.random() * (4.0 if outcome in _TYPED else 0.2))
 
         return loop
 

@@ -113,7 +113,7 @@ def board(release: Release, tmp_path: Path) -> Iterator[Board]:
 
 
 def calling(host: str) -> str:
-    return f'[store.hosts]\n"{host}" = {{ insecure = true }}\n'
+    return f'[memory]\nreserve_bytes = 1\n[store.hosts]\n"{host}" = {{ insecure = true }}\n'
 
 
 def mib(size_bytes: int) -> int:
@@ -179,7 +179,7 @@ def test_where_none_fits_the_numbers_are_told_and_nothing_comes(
     before = wire.bytes
     refused = command(board, "pull", release.name)
     assert refused.returncode == 69
-    assert f"needs {release.needed['q4_0']} bytes, {200 * MIB} are available" in refused.stderr
+    assert f"needs {release.needed['q4_0'] / 1e6:.0f} MB, 210 MB are available" in refused.stderr
     told = command(board, "pull", release.name, "--json").stdout.splitlines()
     assert json.loads(told[-1])["error"]["code"] == "insufficient_memory"
     assert not models(board)
