@@ -59,6 +59,8 @@ class Row:
     optimized: str | None = None
     """Which variant of the model's weights is served, or why the measured one is not."""
     hint: str | None = None
+    calibrated: str | None = None
+    """What was measured of it on this board, or why that is not used."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -92,7 +94,8 @@ def listing(client: Client) -> str:
     reasons = [terminal.printable(f"{row.name}: {row.reason}") for row in listed if row.reason]
     heat = [line] if (line := cooling_line(report)) is not None else []
     layouts = [line for row in listed for line in about_layout(row.name, row.optimized, row.hint)]
-    return "\n".join([terminal.table(header, lines), *reasons, *layouts, *heat])
+    boards = [terminal.printable(f"{row.name}: {row.calibrated}") for row in listed if row.calibrated]
+    return "\n".join([terminal.table(header, lines), *reasons, *layouts, *boards, *heat])
 
 
 def asked(client: Client) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -139,6 +142,7 @@ def _row(model: dict[str, Any], runner: dict[str, Any]) -> Row:
         reason=model.get("reason"),
         optimized=runner.get("optimized"),
         hint=runner.get("hint"),
+        calibrated=runner.get("calibrated"),
     )
 
 

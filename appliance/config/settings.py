@@ -7,12 +7,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from appliance.config.values import (
     BaseUrl,
     CacheType,
     FilePath,
+    FlashAttention,
     HostName,
     KeepAlive,
     KeyId,
@@ -186,10 +187,21 @@ class EngineSettings(Section):
         0, "Tokens that the KV cache holds over all sequences; 0: chosen.", unit="tokens", ge=0, le=1 << 26
     )
     n_ubatch: int = _setting(
-        512, "Most tokens computed at once.", unit="tokens", ge=LEAST_UBATCH, le=MOST_UBATCH
+        0,
+        f"Most tokens computed at once, {LEAST_UBATCH} or more; 0: as outpost calibrate has found, else 512.",
+        unit="tokens",
+        ge=0,
+        le=MOST_UBATCH,
     )
     n_threads: int = _setting(
-        0, "Compute threads; 0: chosen from the big cores.", unit="threads", ge=0, le=MOST_THREADS
+        0,
+        "Compute threads; 0: as outpost calibrate has found, else chosen from the big cores.",
+        unit="threads",
+        ge=0,
+        le=MOST_THREADS,
+    )
+    flash_attention: FlashAttention = _setting(
+        "auto", "auto: as outpost calibrate has found, else wherever it can be had; on; off."
     )
     type_k: CacheType = _setting("f16", "Type of the cached keys.")
     type_v: CacheType = _setting("f16", "Type of the cached values.")
@@ -206,9 +218,17 @@ class EngineSettings(Section):
     )
     own_kernels: bool = _setting(
         True,
-        "Multiply Q4_1 and Q8_0 weights with kernels of our own (docs/adr/0013); off: llama.cpp's alone.",
+        "Multiply Q4_1 and Q8_0 weights with kernels of our own (docs/adr/0013), unless outpost calibrate has "
+        "found them slower; off: llama.cpp's alone.",
     )
     raw_grammar: bool = _setting(True, "Take GBNF grammars from clients; JSON schemas are always taken.")
+
+    @field_validator("n_ubatch")
+    @classmethod
+    def _chosen_or_enough(cls, value: int) -> int:
+        if 0 < value < LEAST_UBATCH:
+            raise ValueError(f"0, or {LEAST_UBATCH} to {MOST_UBATCH}")
+        return value
 
 
 class ModelSettings(Section):
@@ -476,6 +496,17 @@ class OptimizeSettings(Section):
     )
 
 
+class CalibrationSettings(Section):
+    """What was measured of this board (docs/calibrate.md)."""
+
+    apply: bool = _setting(
+        True,
+        "Serve a model as outpost calibrate has found it to be fastest, where nothing else is set; false: only "
+        "measure and show.",
+    )
+    limit_s: float = _setting(60.0, "Time for one model, waits not counted.", unit="s", ge=5, le=3600)
+
+
 class Config(Section):
     """All settings. Made once by `load`; shared freely between threads, because nothing in it changes."""
 
@@ -495,3 +526,4 @@ class Config(Section):
     memory: MemorySettings = MemorySettings()
     hibernation: HibernationSettings = HibernationSettings()
     optimize: OptimizeSettings = OptimizeSettings()
+    calibration: CalibrationSettings = CalibrationSettings()

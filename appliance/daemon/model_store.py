@@ -11,6 +11,7 @@ from typing import Final
 
 from appliance import log
 from appliance.config import Config
+from appliance.daemon.calibration_parts import BoardCalibration
 from appliance.daemon.placements import placed, placement
 from appliance.daemon.policies import runner_policy
 from appliance.daemon.standing import standing
@@ -23,6 +24,7 @@ from appliance.store.gate import ProbeRequest
 from appliance.store.opening import open_store as open_plain
 from appliance.store.optimize import Duel, Optimizing
 from appliance.store.store import ModelStore
+from appliance.store.verbs import Calibrating
 from appliance.supervisor import quantizer
 from appliance.supervisor.judge import JudgeChild, JudgeRequest
 from appliance.supervisor.probe import PROBE_PLACEMENT, Probe
@@ -143,6 +145,7 @@ def make_store(
     *,
     on_change: Callable[[], None] = lambda: None,
     in_use: Callable[[], Collection[str]] = frozenset,
+    calibrating: Calibrating | None = None,
     sysroot: Path = Path("/"),
 ) -> ModelStore:
     """`sysroot`: whose memory decides which variant is pulled. Raises StoreInUse, StoreFault."""
@@ -155,6 +158,7 @@ def make_store(
         on_change=on_change,
         in_use=in_use,
         optimizing=optimizing_of(config, children),
+        calibrating=calibrating,
     )
 
 
@@ -172,9 +176,11 @@ def open_store(config: Config) -> Iterator[ModelStore]:
     """For one command of a process that serves nothing: what goes wrong is its error, not its log."""
     log.configure(level="error", form=config.log.format)
     children = Children(config)
-    store = make_store(config, children)
+    calibration = BoardCalibration(config, stored=lambda: store.serve_specs(), standing=children.standing)
+    store = make_store(config, children, calibrating=calibration.calibrator)
     try:
         yield store
     finally:
         children.close()
+        calibration.close()
         store.close()

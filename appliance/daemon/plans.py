@@ -25,7 +25,7 @@ from appliance.planner.fit import Machine, Policy, Subject, ladder_of
 from appliance.planner.formulas import vocabulary_bytes
 from appliance.planner.header_sizes import Model
 from appliance.planner.ladder import resized
-from appliance.planner.prices import PriceTable
+from appliance.planner.prices import PriceTable, default_prices
 from appliance.supervisor.learned_sizes import LearnedSizes
 from appliance.supervisor.policy import ModelSpec
 from appliance.supervisor.sizer import ModelFiles, Sizing
@@ -71,11 +71,14 @@ class BoardPlans:
         policy: PlanPolicy,
         read_memory: Callable[[], Memory],
         learned: LearnedSizes | None = None,
+        prices: Callable[[Sequence[str], PriceTable], PriceTable] = lambda _paths, common: common,
     ) -> None:
+        """`prices`: those of a model, by its files, from the common ones: what was measured of it here."""
         self._sizes = sizes
         self._policy = policy
         self._read_memory = read_memory
         self._learned = learned
+        self._prices = prices
         self._features = read_features()
 
     def budget_bytes(self) -> int | None:
@@ -119,7 +122,7 @@ class BoardPlans:
         model = Model(
             header=replace(headers[0], tensors=tensors),
             vocabulary_bytes=vocabulary_bytes(headers[0]),
-            own_kernels=policy.own_kernels,
+            own_kernels=policy.own_kernels and spec.settings.own_kernels,
             speculation=spec.settings.speculation,
         )
         subject = Subject(name=spec.name, model=model, read_bytes=0, wish=spec.placement, origin="its header")
@@ -128,7 +131,9 @@ class BoardPlans:
             budget=self._budget() or _UNKNOWN,
             accelerator=policy.accelerator,
             cpu=self._features,
-            prices=policy.prices,
+            prices=self._prices(
+                spec.paths or (spec.path,), policy.prices or default_prices(policy.accelerator)
+            ),
         )
         fit_policy = Policy(
             min_ctx=policy.min_ctx, comfortable=policy.comfortable, parallel_share=policy.parallel_share
@@ -180,8 +185,9 @@ class BoardPlans:
 
     def _exact(self, spec: ModelSpec, placements: Sequence[Placement]) -> dict[Placement, Footprint] | None:
         """Of those that llama.cpp takes; None: nothing can be measured now, and formulas must do."""
+        own_kernels = self._policy.own_kernels and spec.settings.own_kernels
         try:
-            sizing = self._sizes.sizes(_files_of(spec, own_kernels=self._policy.own_kernels), placements)
+            sizing = self._sizes.sizes(_files_of(spec, own_kernels=own_kernels), placements)
         except (RunnerHung, RunnerStartFailed) as fault:
             _log.warning("not_sized_exactly", model=spec.name, reason=fault.message)
             return None

@@ -127,9 +127,7 @@ class _Models:
 
 def _opened(name: str, path: str, paths: list[str], n_gpu_layers: int, *, repack: bool) -> _Opened:
     before = _anonymous_bytes()
-    model = LlamaModel(
-        path, name=name, n_gpu_layers=n_gpu_layers, repack=repack, paths=paths, is_dry=True
-    )
+    model = LlamaModel(path, name=name, n_gpu_layers=n_gpu_layers, repack=repack, paths=paths, is_dry=True)
     taken = max(0, _anonymous_bytes() - before)
     if model.n_vocab <= 0:
         model.close()

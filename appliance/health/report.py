@@ -51,6 +51,8 @@ class RunnerHealth:
     """Which variant of the model's weights is served, or why the measured one is not."""
     hint: str | None = None
     """What there may be to gain by one, unmeasured."""
+    calibrated: str | None = None
+    """What was measured of it on this board, or why that is not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +142,7 @@ def _runner(status: ModelStatus) -> RunnerHealth:
         last_token_age_s=_rounded(status.last_token_age_s),
         optimized=status.optimized,
         hint=status.hint,
+        calibrated=status.calibrated,
     )
 
 

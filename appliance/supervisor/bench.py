@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from appliance.errors import ModelInvalid, OutpostError, RunnerHung, RunnerStartFailed
 from appliance.log import logger
@@ -69,7 +69,7 @@ class BenchChild:
         self._running: _Running | None = None
         self._waited_s = 0.0
 
-    def __enter__(self) -> BenchChild:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -88,22 +88,27 @@ class BenchChild:
         """Measure. Raises InvalidRequest (it generates no text), ModelInvalid, MachineBusy,
         RunnerStartFailed, RunnerHung, and whatever `check_wanted` and `tell` raise.
         """
+        answer, is_disturbed = self._once(order, tell)
         for _ in range(_MOST_DISTURBED):
-            running = self._running or self._start()
-            try:
-                answer, is_disturbed = running.take(order, tell)
-            except _Died as died:
-                self._end()
-                if died.is_first:
-                    raise _told(died.cause, self._request.model) from died
-                _log.warning("bench_died", model=self._request.model, cause=died.cause)
-                return NotTaken(reason=f"it ended: {died.cause}")
-            if isinstance(answer, LoadFailed):
-                self._end()
-                raise believed(answer.error)
             if not is_disturbed:
                 break
+            answer, is_disturbed = self._once(order, tell)
         return answer
+
+    def _once(self, order: Take, tell: Tell) -> tuple[Taken | NotTaken, bool]:
+        running = self._running or self._start()
+        try:
+            answer, is_disturbed = running.take(order, tell)
+        except _Died as died:
+            self._end()
+            if died.is_first:
+                raise _told(died.cause, self._request.model) from died
+            _log.warning("bench_died", model=self._request.model, cause=died.cause)
+            return NotTaken(reason=f"it ended: {died.cause}"), False
+        if isinstance(answer, LoadFailed):
+            self._end()
+            raise believed(answer.error)
+        return answer, is_disturbed
 
     def _start(self) -> _Running:
         self._running = _Running(

@@ -22,9 +22,7 @@ _QUIET_S: Final = 1.0
 class Quiet:
     """Owned by the thread that asked for the child's work."""
 
-    def __init__(
-        self, pid: int, *, busy: Asked, check_wanted: Callable[[], None], patience_s: float
-    ) -> None:
+    def __init__(self, pid: int, *, busy: Asked, check_wanted: Callable[[], None], patience_s: float) -> None:
         """`check_wanted` is called while we wait, and raises when nobody wants the work any more."""
         self._pid = pid
         self._busy = busy
@@ -43,7 +41,7 @@ class Quiet:
         return True
 
     def wait(self, tell: Callable[[], None]) -> None:
-        """Return at once where nobody is there, else when nobody has been for a moment. Raises MachineBusy."""
+        """At once where nobody is there, else until nobody has been for a moment. Raises MachineBusy."""
         began_s = time.monotonic()
         busy_s = began_s if self._busy() else None
         while busy_s is not None and time.monotonic() - busy_s < _QUIET_S:

@@ -49,6 +49,8 @@ class ModelStatus:
     """Which variant of the model's weights is served, or why the measured one is not."""
     hint: str | None = None
     """What there may be to gain by one."""
+    calibrated: str | None = None
+    """What was measured of it on this board, or why that is not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +141,7 @@ class Published:
             stats=loaded.stats if loaded else None,
             optimized=self.spec.optimized,
             hint=self.spec.hint,
+            calibrated=self.spec.calibrated,
         )
 
 
