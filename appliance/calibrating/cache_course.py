@@ -6,6 +6,8 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from appliance.calibrating.axes import placed
 from appliance.calibrating.cache_price import DEPTH_TOKENS, LEAST_DEPTH_TOKENS, Chunk, Measured, cache_prices
 from appliance.calibrating.pieces import Pieces
@@ -61,7 +63,7 @@ def _measure(
     steps = pieces.decode.tokens
     for number in range(_DECODES):
         for label in _turn(number):
-            piece = Piece(kind=Kind.DECODE, tokens=steps, start=pieces.decode.start)
+            piece = msgspec.structs.replace(pieces.decode, tokens=steps)
             chunk, now_s = yield from _take(setups, label, "decode", piece)
             taken[label].decode.append(chunk)
     number = 0
@@ -75,7 +77,7 @@ def _measure(
         for label in _turn(number):
             if now_s > until_s:
                 return
-            piece = Piece(kind=Kind.DECODE, tokens=steps, start=start)
+            piece = msgspec.structs.replace(pieces.decode, tokens=steps, start=start)
             chunk, now_s = yield from _take(setups, label, "decode", piece)
             taken[label].decode.append(chunk)
 

@@ -141,7 +141,7 @@ def _found(
         )
         for label in asked.setups
     )
-    short = f"time was over after {len(rounds)} rounds" if len(rounds) < MIN_ROUNDS else ""
+    short = f"the time was over with {len(rounds)} of {MIN_ROUNDS} rounds" if len(rounds) < MIN_ROUNDS else ""
     return AxisFound(axis=asked.axis, default=asked.default, kept=winner, rows=rows, text=short)
 
 

@@ -43,7 +43,9 @@ from appliance.errors import EngineFault
 from appliance.wire.calibrate import Kind, Piece, Taken
 
 MOST_OTHERS: Final = 0.2
-"""Share of all cores: when others compute more than that, how many threads are best is their doing."""
+"""Share of all cores: when others compute more than that, how many threads are best is their doing, and what
+has no pair to be compared with in every round (a price) is noise.
+"""
 MOST_LOAD_GAIN_S: Final = 0.25
 """Of a load: less is nobody's wait, and a mapped file is memory that can be had back."""
 
@@ -67,10 +69,13 @@ class Wish:
     """The one that the board is in."""
     power_why_not: str = ""
 
-    def until_s(self, axis: Axis) -> float:
-        """Without power modes their share is everybody's."""
-        share = SHARES[axis]
-        return self.limit_s * (share if self.power_modes else min(1.0, share / SHARES[Axis.LOAD]) * 0.95)
+    def until_s(self, axis: Axis, *, begun_s: float = 0.0) -> float:
+        """When the axis ends; the axes share what the first look has left. Without power modes their share is
+        everybody's.
+        """
+        last = Axis.POWER if self.power_modes else Axis.LOAD
+        share = min(1.0, SHARES[axis] / SHARES[last]) * SHARES[Axis.POWER]
+        return begun_s + max(0.0, self.limit_s - begun_s) * share
 
 
 class _Course:
@@ -83,9 +88,26 @@ class _Course:
         self.choice = Choice()
         self.cache: CachePrices | None = None
         self.ubatch: tuple[tuple[int, float], ...] = ()
-        self.spent_s = 0.0
+        self.spent_s = self.begun_s = 0.0
+        """Now, and when the first look was over."""
         self.others: list[tuple[float, float]] = []
         """(seconds, share)."""
+
+    def until_s(self, axis: Axis) -> float:
+        return self.wish.until_s(axis, begun_s=self.begun_s)
+
+    @property
+    def is_noisy(self) -> bool:
+        """Others compute so much that figures without a pair to be compared with say nothing."""
+        share = self.others_share
+        return share is not None and share > MOST_OTHERS
+
+    @property
+    def too_noisy(self) -> str:
+        return (
+            f"not decided: others computed {self.others_share or 0:.0%} of the time of all cores; "
+            "try again when it is quiet"
+        )
 
     @property
     def others_share(self) -> float | None:
@@ -123,6 +145,7 @@ def course(wish: Wish) -> Generator[Order, Told, Findings]:
 
 def _steps(state: _Course) -> Generator[Order, Told, None]:
     first, pieces = yield from _first_look(state)
+    state.begun_s = state.spent_s
     yield from _threads(state, pieces, first)
     yield from _ubatch(state, pieces)
     yield from _flash_attention(state, pieces)
@@ -152,7 +175,7 @@ def _compete(
             default=default_label(axis, state.best),
             setups=setups,
             pieces=pieces,
-            until_s=state.wish.until_s(axis),
+            until_s=state.until_s(axis),
         ),
         spent_s=state.spent_s,
     )
@@ -170,12 +193,8 @@ def _threads(state: _Course, pieces: Pieces, first: Taken) -> Generator[Order, T
         return state.skipped(axis, "one core")
     measured = yield from _compete(state, axis, thread_setups(state.best, counts), pieces.all)
     found = measured.found
-    others = state.others_share
-    if found.kept != found.default and others is not None and others > MOST_OTHERS:
-        text = (
-            f"not decided: others computed {others:.0%} of the time of all cores; try again when it is quiet"
-        )
-        found = replace(found, kept=found.default, text=text)
+    if found.kept != found.default and state.is_noisy:
+        found = replace(found, kept=found.default, text=state.too_noisy)
     state.axes.append(found)
     if found.kept != found.default:
         n_threads = thread_setups(state.best, counts)[found.kept].placement.n_threads
@@ -190,7 +209,7 @@ def _ubatch(state: _Course, pieces: Pieces) -> Generator[Order, Told, None]:
         return state.skipped(axis, f"a prompt of {pieces.long_prefill.tokens} tokens takes its whole time")
     measured = yield from _compete(state, axis, setups, {"prefill": pieces.long_prefill})
     sizes = {label: setup.placement.n_ubatch for label, setup in setups.items()}
-    state.ubatch = _ubatch_times(measured, sizes)
+    state.ubatch = () if state.is_noisy else _ubatch_times(measured, sizes)
     found = measured.found
     if axis in state.wish.settled:
         found = replace(
@@ -235,19 +254,27 @@ def _cache(state: _Course, pieces: Pieces) -> Generator[Order, Told, None]:
     placement = state.best.placement
     if (placement.type_k, placement.type_v) != ("f16", "f16"):
         return state.skipped(axis, "it is not f16")
-    found, state.cache = yield from cache_course(
-        state.best, pieces, until_s=state.wish.until_s(axis), spent_s=state.spent_s
+    found, prices = yield from cache_course(
+        state.best, pieces, until_s=state.until_s(axis), spent_s=state.spent_s
     )
+    if prices is not None and state.is_noisy:
+        found = replace(found, text=state.too_noisy)
+    else:
+        state.cache = prices
     state.axes.append(found)
 
 
 def _load(state: _Course, first: Taken) -> Generator[Order, Told, None]:
     axis = Axis.LOAD
-    if not first.is_mapped and state.best == state.wish.setup and state.best.placement.use_mmap:
-        why = (
-            "its weights are copied into another layout" if state.best.placement.repack else "it is asked for"
+    placement, served = state.best.placement, state.wish.setup
+    is_same_layout = (placement.repack, state.best.own_kernels) == (
+        served.placement.repack,
+        served.own_kernels,
+    )
+    if is_same_layout and placement.use_mmap and not first.is_mapped:
+        return state.skipped(
+            axis, "its weights are copied into another layout, so it is read", default="read"
         )
-        return state.skipped(axis, f"read, not mapped: {why}", default="read")
     setups = load_setups(state.best)
     measured = yield from _compete(state, axis, setups, {"load": Piece(kind=Kind.LOAD)})
     found = measured.found
@@ -276,7 +303,7 @@ def _power(state: _Course, pieces: Pieces) -> Generator[Order, Told, None]:
             default=default,
             setups=setups,
             pieces=pieces.all,
-            until_s=wish.until_s(axis),
+            until_s=state.until_s(axis),
             rounds=2,
         ),
         spent_s=state.spent_s,

@@ -12,10 +12,12 @@ FIRST_TOKENS: Final = 64
 MANY: Final = 8
 """Sequences that decode at once, beside one."""
 LEAD_TOKENS: Final = 8
-_PREFILL_SHARE: Final = 0.010
+_PREFILL_SHARE: Final = 0.006
 """Of the limit, for one piece."""
-_LONG_SHARE: Final = 0.018
-_DECODE_SHARE: Final = 0.005
+_LONG_SHARE: Final = 0.012
+_DECODE_SHARE: Final = 0.003
+_PATIENCE: Final = 2.0
+"""A piece may take so many times as long as it should, and then ends."""
 _SLOWER: Final = 6.0
 """A token decoded alone takes so many times as long as one of a prompt, or so: only for the pieces' size."""
 _LEAST_PREFILL: Final = 64
@@ -45,10 +47,9 @@ class Pieces:
         """Attention counts behind a prompt."""
         start = self.long_prefill.tokens
         steps = max(1, min(self.decode.tokens, self.window - start))
-        return {
-            "prefill": self.long_prefill,
-            "decode": Piece(kind=Kind.DECODE, tokens=steps, start=min(start, self.window - steps)),
-        }
+        most_s = self.decode.most_s
+        decode = Piece(kind=Kind.DECODE, tokens=steps, start=min(start, self.window - steps), most_s=most_s)
+        return {"prefill": self.long_prefill, "decode": decode}
 
 
 def pieces_for(first: Taken, *, per_s: float, limit_s: float) -> Pieces:
@@ -60,13 +61,22 @@ def pieces_for(first: Taken, *, per_s: float, limit_s: float) -> Pieces:
     many = max(1, min(MANY, first.width))
     lead = min(LEAD_TOKENS, max(1, first.window // 4))
     return Pieces(
-        prefill=Piece(kind=Kind.PREFILL, tokens=prefill),
-        long_prefill=Piece(kind=Kind.PREFILL, tokens=long),
-        decode=Piece(kind=Kind.DECODE, tokens=steps, start=lead),
-        decode_many=Piece(kind=Kind.DECODE, tokens=max(1, steps // 2), width=many, start=lead),
+        prefill=_prefill(prefill, limit_s * _PREFILL_SHARE),
+        long_prefill=_prefill(long, limit_s * _LONG_SHARE),
+        decode=_decode(steps, limit_s, width=1, start=lead),
+        decode_many=_decode(max(1, steps // 2), limit_s, width=many, start=lead),
         chunk_tokens=min(_CHUNK_TOKENS, room),
         window=first.window,
     )
+
+
+def _prefill(tokens: int, seconds: float) -> Piece:
+    return Piece(kind=Kind.PREFILL, tokens=tokens, most_s=_PATIENCE * seconds)
+
+
+def _decode(steps: int, limit_s: float, *, width: int, start: int) -> Piece:
+    most_s = _PATIENCE * limit_s * _DECODE_SHARE
+    return Piece(kind=Kind.DECODE, tokens=steps, width=width, start=start, most_s=most_s)
 
 
 def _bounded(wanted: float, least: int, most: int) -> int:

@@ -85,7 +85,7 @@ class Verdict:
             case Reason.NOT_BEST:
                 return f"{gain} the default's speed; another is faster"
             case Reason.TOO_FEW_ROUNDS:
-                return f"{found.rounds} rounds, {MIN_ROUNDS} are the least"
+                return f"too few rounds: {found.rounds}, {MIN_ROUNDS} are the least"
             case Reason.NOT_FASTER:
                 return f"{gain} the default's speed, {MIN_GAIN:g}x is the least"
             case Reason.NOISE:

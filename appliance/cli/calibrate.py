@@ -95,8 +95,10 @@ def _decode_joules(row: Json) -> float | None:
 
 
 def _verdict(axis: Json, row: Json) -> str:
-    kept = "kept: " if row.get("label") == axis.get("kept") else ""
-    return printable(f"{kept}{row.get('text')}").removesuffix(": ")
+    text = row.get("text")
+    if not text:
+        return ""
+    return printable(f"kept: {text}" if row.get("label") == axis.get("kept") else str(text))
 
 
 def _surroundings(record: Json, findings: Json) -> list[str]:

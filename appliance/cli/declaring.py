@@ -163,9 +163,8 @@ def divergence(text: str) -> float:
 def limit(text: str) -> float:
     value = _number(text, "a number of seconds")
     if not LEAST_LIMIT_S <= value <= MOST_LIMIT_S:
-        raise argparse.ArgumentTypeError(
-            f"{text} is not between {LEAST_LIMIT_S:g} and {MOST_LIMIT_S:g} seconds"
-        )
+        bounds = f"{LEAST_LIMIT_S:g} and {MOST_LIMIT_S:g} seconds"
+        raise argparse.ArgumentTypeError(f"{text} is not between {bounds}")
     return value
 
 

@@ -218,8 +218,8 @@ class EngineSettings(Section):
     )
     own_kernels: bool = _setting(
         True,
-        "Multiply Q4_1 and Q8_0 weights with kernels of our own (docs/adr/0013), unless outpost calibrate has "
-        "found them slower; off: llama.cpp's alone.",
+        "Multiply Q4_1 and Q8_0 weights with kernels of our own (docs/adr/0013), unless outpost calibrate "
+        "has found them slower; off: llama.cpp's alone.",
     )
     raw_grammar: bool = _setting(True, "Take GBNF grammars from clients; JSON schemas are always taken.")
 
@@ -501,8 +501,8 @@ class CalibrationSettings(Section):
 
     apply: bool = _setting(
         True,
-        "Serve a model as outpost calibrate has found it to be fastest, where nothing else is set; false: only "
-        "measure and show.",
+        "Serve a model as outpost calibrate has found it to be fastest, where nothing else is set; false: "
+        "only measure and show.",
     )
     limit_s: float = _setting(60.0, "Time for one model, waits not counted.", unit="s", ge=5, le=3600)
 

@@ -54,6 +54,10 @@ _CONTEXT_BYTES: Final = 512 << 20
 """For contexts and buffers, beside the weights; roughly."""
 _COPIED: Final = 1.2
 """Weights in memory, by the size of their file, where they are laid out anew."""
+_OURS: Final = 0.7
+"""Of the memory that is available, for loads that lie beside each other."""
+_MOST_LOADS: Final = 3
+"""Layouts that are compared."""
 _RETRY_S: Final = 60.0
 _SETTLE_S: Final = 1.0
 """Clocks and sensors follow a power mode."""
@@ -201,13 +205,13 @@ class Calibrator:
                 model=spec.name, needed_bytes=needed + _CONTEXT_BYTES // 4, available_bytes=available
             )
         is_roomy = available is not None and needed + _CONTEXT_BYTES < available
-        holds_two = available is not None and 2 * (needed + _CONTEXT_BYTES) < available
+        loads = 1 if available is None else int(available * _OURS // (needed + _CONTEXT_BYTES))
         return BenchRequest(
             model=spec.name,
             paths=[Path(path) for path in paths],
             window=_WINDOW if is_roomy else _SHORT_WINDOW,
             width=max(1, min(MANY, spec.placement.n_seq_max)),
-            most_models=2 if holds_two else 1,
+            most_models=max(1, min(_MOST_LOADS, loads)),
         )
 
     def _record(self, subject: Subject, findings: Findings, energy: str | None, *, limit_s: float) -> Record:
@@ -276,7 +280,7 @@ class _Driver:
         take = Take(placement=order.setup.placement, own_kernels=order.setup.own_kernels, piece=order.piece)
         self._meter.begin()
         answer = child.take(take, lambda what: self._tell(what, order))
-        joules = self._meter.end(answer.seconds if isinstance(answer, Taken) else 0.0)
+        joules = self._meter.end(answer.elapsed_s if isinstance(answer, Taken) else 0.0)
         spent_s = self._spent_s(child)
         if isinstance(answer, Taken):
             return Told(taken=answer, spent_s=spent_s, joules=joules)

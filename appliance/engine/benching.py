@@ -8,6 +8,8 @@ placement that comes again so costs nothing, which is what lets two be measured 
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -37,6 +39,14 @@ _PRIME: Final = 7919
 """Spreads the tokens of a prompt over the vocabulary, as a text does: experts are chosen by them."""
 
 
+class _Work(NamedTuple):
+    tokens: int
+    seconds: float
+    """What it takes."""
+    elapsed_s: float
+    """What it took."""
+
+
 class _Layout(NamedTuple):
     """What a load depends on."""
 
@@ -55,6 +65,7 @@ class _Bench:
     decoding: LlamaContext
     """Many slots, short."""
     n_threads: int
+    n_ubatch: int
     opened: ExitStack
     read: int = 0
     """Tokens that the reading slot holds."""
@@ -92,14 +103,15 @@ class Benches:
         """
         before, own_before = cpu.read_times(), cpu.read_own_ticks()
         try:
-            loaded, bench, done, seconds = self._measured(order)
+            loaded, bench, work = self._measured(order)
         except (EngineFault, ModelInvalid) as fault:
             if not self._loaded and isinstance(fault, ModelInvalid):
                 raise
             return NotTaken(reason=fault.message)
         return Taken(
-            tokens=done,
-            seconds=seconds,
+            tokens=work.tokens,
+            seconds=work.seconds,
+            elapsed_s=work.elapsed_s,
             n_threads=bench.n_threads,
             window=bench.reading.n_ctx_seq,
             width=bench.decoding.n_slots,
@@ -113,7 +125,7 @@ class Benches:
             loaded.close()
         self._loaded.clear()
 
-    def _measured(self, order: Take) -> tuple[_Loaded, _Bench, int, float]:
+    def _measured(self, order: Take) -> tuple[_Loaded, _Bench, _Work]:
         piece = order.piece
         layout = _layout(order)
         began_s = time.perf_counter()
@@ -123,10 +135,9 @@ class Benches:
         load_s = time.perf_counter() - began_s
         bench = self._bench(loaded, order.placement)
         if piece.kind is Kind.LOAD:
-            return loaded, bench, 0, load_s
+            return loaded, bench, _Work(tokens=0, seconds=load_s, elapsed_s=load_s)
         work = _prefill if piece.kind is Kind.PREFILL else _decode
-        done, seconds = work(bench, loaded.model, piece)
-        return loaded, bench, done, seconds
+        return loaded, bench, work(bench, loaded.model, piece)
 
     # ── what is kept ────────────────────────────────────────────────────────────────────────────────
 
@@ -218,48 +229,78 @@ def _opened(model: LlamaModel, placement: Placement, order: Bench) -> _Bench:
     except BaseException:
         opened.close()
         raise
-    return _Bench(reading=reading, decoding=decoding, n_threads=n_threads, opened=opened)
+    return _Bench(
+        reading=reading,
+        decoding=decoding,
+        n_threads=n_threads,
+        n_ubatch=min(placement.n_ubatch, reading.n_batch),
+        opened=opened,
+    )
 
 
 # ── pieces ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _prefill(bench: _Bench, model: LlamaModel, piece: Piece) -> tuple[int, float]:
+def _prefill(bench: _Bench, model: LlamaModel, piece: Piece) -> _Work:
     """Tokens behind `start` ones, which are there or are computed first."""
     count = _room(bench.reading, piece)
     _fill(bench, model, piece.start)
     began_s = time.perf_counter()
-    _read(bench, model, count)
-    bench.reading.logits(0)  # where another device computes, this waits for it
-    return count, max(time.perf_counter() - began_s, 1e-9)
+    done = _read(bench, model, count, most_s=piece.most_s)
+    elapsed_s = _since(began_s)
+    return _Work(tokens=done, seconds=elapsed_s, elapsed_s=elapsed_s)
 
 
-def _decode(bench: _Bench, model: LlamaModel, piece: Piece) -> tuple[int, float]:
+def _decode(bench: _Bench, model: LlamaModel, piece: Piece) -> _Work:
     if piece.width == 1:
         return _decode_one(bench, model, piece)
     steps = _room(bench.decoding, piece)
     width = min(piece.width, bench.decoding.n_slots)
     _take_lead(bench, model, width, piece.start)
     token = _tokens(model, piece.start, 1)
-    began_s = time.perf_counter()
-    for step in range(steps):
-        bench.decoding.decode([Span(slot, piece.start + step, token, 1) for slot in range(width)])
-        bench.decoding.logits(0)
-    return width * steps, max(time.perf_counter() - began_s, 1e-9)
+    return _stepped(
+        bench.decoding,
+        lambda step: [Span(slot, piece.start + step, token, 1) for slot in range(width)],
+        steps=steps,
+        most_s=piece.most_s,
+    )
 
 
-def _decode_one(bench: _Bench, model: LlamaModel, piece: Piece) -> tuple[int, float]:
+def _decode_one(bench: _Bench, model: LlamaModel, piece: Piece) -> _Work:
     """In the slot that reads, so that it can be far into a text."""
     steps = _room(bench.reading, piece)
     _fill(bench, model, piece.start)
     token = _tokens(model, piece.start, 1)
+    work = _stepped(
+        bench.reading,
+        lambda step: [Span(0, piece.start + step, token, 1)],
+        steps=steps,
+        most_s=piece.most_s,
+    )
+    bench.read += work.tokens
+    return work
+
+
+def _stepped(
+    context: LlamaContext, spans: Callable[[int], list[Span]], *, steps: int, most_s: float
+) -> _Work:
     began_s = time.perf_counter()
+    taken: list[float] = []
+    tokens = 0
     for step in range(steps):
-        bench.reading.decode([Span(0, piece.start + step, token, 1)])
-        bench.reading.logits(0)
-    seconds = max(time.perf_counter() - began_s, 1e-9)
-    bench.read += steps
-    return steps, seconds
+        step_s = time.perf_counter()
+        batch = spans(step)
+        context.decode(batch)
+        context.logits(0)
+        taken.append(_since(step_s))
+        tokens += len(batch)
+        if _since(began_s) > most_s:
+            break
+    return _Work(tokens=tokens, seconds=statistics.median(taken) * len(taken), elapsed_s=_since(began_s))
+
+
+def _since(then_s: float) -> float:
+    return max(time.perf_counter() - then_s, 1e-9)
 
 
 def _fill(bench: _Bench, model: LlamaModel, start: int) -> None:
@@ -268,19 +309,22 @@ def _fill(bench: _Bench, model: LlamaModel, start: int) -> None:
         bench.reading.clear()
         bench.read = 0
     bench.read = min(bench.read, start)
-    while bench.read < start:
-        _read(bench, model, min(bench.reading.n_batch, start - bench.read))
+    if bench.read < start:
+        _read(bench, model, start - bench.read)
 
 
-def _read(bench: _Bench, model: LlamaModel, count: int) -> None:
-    """In batches that the context takes."""
+def _read(bench: _Bench, model: LlamaModel, count: int, *, most_s: float = math.inf) -> int:
+    """A ubatch at a time, as llama.cpp would compute it; returns how many tokens there was time for."""
+    began_s = time.perf_counter()
     done = 0
-    while done < count:
-        size = min(bench.reading.n_batch, count - done)
+    while done < count and (done == 0 or _since(began_s) < most_s):
+        size = min(bench.n_ubatch, count - done)
         tokens = _tokens(model, bench.read, size)
         bench.reading.decode([Span(0, bench.read, tokens, 1)])
+        bench.reading.logits(0)  # where another device computes, this waits for it
         bench.read += size
         done += size
+    return done
 
 
 def _take_lead(bench: _Bench, model: LlamaModel, width: int, lead: int) -> None:

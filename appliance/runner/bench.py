@@ -1,7 +1,7 @@
 """The bench's entry: `python -I -m appliance.runner.bench --fd N --parent PID`. Started by the daemon, or by
 the command line when no daemon runs.
 
-    identity → Bench → libraries → low priority → sandbox → Take, answered by Taken or NotTaken, again and again
+    identity → Bench → libraries → low priority → sandbox → Take, answered by Taken or NotTaken, and again
 
 In the same box as a runner, and with nothing that it may write. There is no cancel: whoever wants no more
 kills it; whoever needs the machine stops it (SIGSTOP) and lets it go on later.

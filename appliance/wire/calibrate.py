@@ -34,6 +34,8 @@ class Piece(Struct):
     tokens: int = 0
     width: int = 1
     start: int = 0
+    most_s: float = 30.0
+    """Past it, it ends with what is done: others may compute, too."""
 
 
 class Bench(ToRunner):
@@ -61,11 +63,15 @@ class Taken(FromRunner):
     tokens: int
     """Of all sequences together."""
     seconds: float
-    """Of the piece alone: what had to be loaded or computed before is not in it."""
+    """Of the piece alone: what had to be loaded or computed before is not in it. Of steps the median counts,
+    as often as there were steps: one that had to wait for others' work says nothing of this board.
+    """
     n_threads: int
     window: int
     """What a sequence can hold: the model may be made for less than was asked."""
     width: int
+    elapsed_s: float = 0.0
+    """Of the piece alone, as it was."""
     is_mapped: bool = False
     """The weights stay in the mapped file."""
     kernels: str = ""
