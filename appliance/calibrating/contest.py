@@ -24,8 +24,6 @@ from appliance.calibrating.verdict import (
 from appliance.wire.calibrate import Piece
 
 MOST_ROUNDS: Final = 7
-_FIRST_CUT: Final = 2
-"""Rounds before anybody is left out: one may be chance."""
 
 
 @dataclass(slots=True)
@@ -50,7 +48,9 @@ class Contest:
     pieces: Mapping[str, Piece]
     """By test."""
     until_s: float
-    """Of `Told.spent_s`."""
+    """Of `Told.spent_s`; for the rounds past the least."""
+    most_s: float
+    """For these, too."""
     rounds: int = MOST_ROUNDS
 
 
@@ -76,7 +76,8 @@ def contest(asked: Contest, *, spent_s: float) -> Generator[Order, Told, Measure
     spent = _Spent()
     spent.now_s = spent_s
     while len(rounds) < asked.rounds and len(alive) > 1:
-        if rounds and spent.now_s + spent.each_s * len(alive) > asked.until_s:
+        until_s = asked.until_s if len(rounds) >= MIN_ROUNDS else asked.most_s
+        if rounds and spent.now_s + spent.each_s * len(alive) > until_s:
             break
         began_s = spent.now_s
         order = alive if len(rounds) % 2 == 0 else alive[::-1]
@@ -86,7 +87,7 @@ def contest(asked: Contest, *, spent_s: float) -> Generator[Order, Told, Measure
             break
         rounds.append(taken)
         spent.each_s = (spent.now_s - began_s) / max(1, len(order))
-        if len(rounds) >= _FIRST_CUT:
+        if len(alive) > 1:
             alive = survivors(asked.default, alive, rounds)
     return Measured(found=_found(asked, samples, rounds), rounds=tuple(rounds))
 
@@ -99,7 +100,7 @@ def _round(
     for label in order:
         speeds: dict[str, float] = {}
         for test, piece in asked.pieces.items():
-            if spent.now_s > asked.until_s:
+            if spent.now_s > asked.most_s:
                 return found
             setup = asked.setups[label]
             told = yield Order(axis=asked.axis, label=label, test=test, setup=setup, piece=piece)

@@ -46,7 +46,8 @@ MOST_OTHERS: Final = 0.2
 """Share of all cores: when others compute more than that, how many threads are best is their doing, and what
 has no pair to be compared with in every round (a price) is noise.
 """
-MOST_LOAD_GAIN_S: Final = 0.25
+_BORROWED: Final = 0.2
+LEAST_LOAD_GAIN_S: Final = 0.25
 """Of a load: less is nobody's wait, and a mapped file is memory that can be had back."""
 
 
@@ -95,6 +96,11 @@ class _Course:
 
     def until_s(self, axis: Axis) -> float:
         return self.wish.until_s(axis, begun_s=self.begun_s)
+
+    def most_s(self, axis: Axis) -> float:
+        """An axis that has not its least rounds may take from those behind it: they matter less."""
+        more_s = _BORROWED * (self.wish.limit_s - self.begun_s)
+        return min(self.until_s(Axis.POWER), self.until_s(axis) + more_s)
 
     @property
     def is_noisy(self) -> bool:
@@ -176,6 +182,7 @@ def _compete(
             setups=setups,
             pieces=pieces,
             until_s=state.until_s(axis),
+            most_s=state.most_s(axis),
         ),
         spent_s=state.spent_s,
     )
@@ -279,7 +286,7 @@ def _load(state: _Course, first: Taken) -> Generator[Order, Told, None]:
     measured = yield from _compete(state, axis, setups, {"load": Piece(kind=Kind.LOAD)})
     found = measured.found
     gain_s = _load_s(found, found.default) - _load_s(found, found.kept)
-    if found.kept != found.default and gain_s < MOST_LOAD_GAIN_S:
+    if found.kept != found.default and gain_s < LEAST_LOAD_GAIN_S:
         text = f"{gain_s:.2f} s faster: too little to give up memory that can be had back"
         found = replace(found, kept=found.default, text=text)
     state.axes.append(found)
@@ -304,6 +311,7 @@ def _power(state: _Course, pieces: Pieces) -> Generator[Order, Told, None]:
             setups=setups,
             pieces=pieces.all,
             until_s=state.until_s(axis),
+            most_s=state.until_s(axis),
             rounds=2,
         ),
         spent_s=state.spent_s,

@@ -8,7 +8,7 @@ from typing import Final
 
 from appliance.wire.calibrate import Kind, Piece, Taken
 
-FIRST_TOKENS: Final = 64
+FIRST_TOKENS: Final = 32
 MANY: Final = 8
 """Sequences that decode at once, beside one."""
 LEAD_TOKENS: Final = 8
@@ -20,7 +20,7 @@ _PATIENCE: Final = 2.0
 """A piece may take so many times as long as it should, and then ends."""
 _SLOWER: Final = 6.0
 """A token decoded alone takes so many times as long as one of a prompt, or so: only for the pieces' size."""
-_LEAST_PREFILL: Final = 64
+_LEAST_PREFILL: Final = 32
 _MOST_PREFILL: Final = 512
 _MOST_LONG: Final = 1024
 _CHUNK_TOKENS: Final = 128

@@ -28,6 +28,7 @@ Round = Mapping[str, Speeds]
 MIN_ROUNDS: Final = 3
 MIN_GAIN: Final = 1.05
 MIN_FIGURE: Final = 0.9
+_HOPELESS: Final = 0.6
 _LOST_SHARE: Final = 0.25
 _ERRORS: Final = 2.0
 _MAD_TO_SIGMA: Final = 1.4826
@@ -139,9 +140,14 @@ def compared(default: str, label: str, rounds: Sequence[Round]) -> Comparison:
 
 
 def survivors(default: str, alive: Sequence[str], rounds: Sequence[Round]) -> tuple[str, ...]:
-    """Who is measured again (successive halving): the default, and the better half of the others."""
+    """Who is measured again (successive halving): the default, and the better half of the others. One round
+    may be chance: it leaves out only what is hopeless.
+    """
     others = sorted(label for label in set(alive) if label != default)
-    ranked = sorted(others, key=lambda label: -compared(default, label, rounds).ratio)
+    ratios = {label: compared(default, label, rounds).ratio for label in others}
+    if len(rounds) == 1:
+        return (default, *(label for label in alive if ratios.get(label, 0.0) >= _HOPELESS))
+    ranked = sorted(others, key=lambda label: -ratios[label])
     best = set(ranked[: max(1, math.ceil(len(ranked) / 2))])
     return (default, *(label for label in alive if label in best))
 

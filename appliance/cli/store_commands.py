@@ -211,11 +211,11 @@ def _calibrate(commands: Any) -> None:
         "calibrate",
         "measure how a model is best served on this board",
         usage="outpost calibrate NAME [--limit S] [--power-modes] [--dry-run | --show | --forget] [options]",
-        more="Measures threads, ubatch, flash attention, layouts of weights, the price of a q8_0 KV cache and "
-        "the way of loading, each against the default in turn, in under a minute. What is at least 5 % faster, "
-        "beyond noise, is how the model is served from then on, unless the configuration or the model says "
-        "otherwise; the planner weighs its concessions with the prices that were measured. It holds for this "
-        "board and this build; on another it is not used.\n\n"
+        more="Measures threads, ubatch, flash attention, layouts of weights, the price of a q8_0 KV cache "
+        "and the way of loading, each against the default in turn, in under a minute. What is at least 5 % "
+        "faster, beyond noise, is how the model is served from then on, unless the configuration or the "
+        "model says otherwise; the planner weighs its concessions with the prices that were measured. It "
+        "holds for this board and this build; on another it is not used.\n\n"
         "It is measured while nobody waits for an answer: it stands still as soon as a request comes. Ctrl-C "
         "leaves everything as it was.",
         examples=(
