@@ -43,8 +43,8 @@ from appliance.errors import EngineFault
 from appliance.wire.calibrate import Kind, Piece, Taken
 
 MOST_OTHERS: Final = 0.2
-"""Share of all cores: when others compute more than that, how many threads are best is their doing, and what
-has no pair to be compared with in every round (a price) is noise.
+"""Share of all cores. When others compute more than that, what is best (above all: how many threads) is their
+doing, and it would be served so when they are gone.
 """
 _BORROWED: Final = 0.2
 LEAST_LOAD_GAIN_S: Final = 0.25
@@ -104,7 +104,7 @@ class _Course:
 
     @property
     def is_noisy(self) -> bool:
-        """Others compute so much that figures without a pair to be compared with say nothing."""
+        """Others compute so much that nothing is to be learned for other hours."""
         share = self.others_share
         return share is not None and share > MOST_OTHERS
 
@@ -114,6 +114,12 @@ class _Course:
             f"not decided: others computed {self.others_share or 0:.0%} of the time of all cores; "
             "try again when it is quiet"
         )
+
+    def decided(self, found: AxisFound) -> AxisFound:
+        """The default where others compute so much that the best of this hour is theirs."""
+        if found.kept == found.default or not self.is_noisy:
+            return found
+        return replace(found, kept=found.default, text=self.too_noisy)
 
     @property
     def others_share(self) -> float | None:
@@ -199,9 +205,7 @@ def _threads(state: _Course, pieces: Pieces, first: Taken) -> Generator[Order, T
     if len(counts) < 2:
         return state.skipped(axis, "one core")
     measured = yield from _compete(state, axis, thread_setups(state.best, counts), pieces.all)
-    found = measured.found
-    if found.kept != found.default and state.is_noisy:
-        found = replace(found, kept=found.default, text=state.too_noisy)
+    found = state.decided(measured.found)
     state.axes.append(found)
     if found.kept != found.default:
         n_threads = thread_setups(state.best, counts)[found.kept].placement.n_threads
@@ -217,7 +221,7 @@ def _ubatch(state: _Course, pieces: Pieces) -> Generator[Order, Told, None]:
     measured = yield from _compete(state, axis, setups, {"prefill": pieces.long_prefill})
     sizes = {label: setup.placement.n_ubatch for label, setup in setups.items()}
     state.ubatch = () if state.is_noisy else _ubatch_times(measured, sizes)
-    found = measured.found
+    found = state.decided(measured.found)
     if axis in state.wish.settled:
         found = replace(
             found, kept=found.default, text="measured for its price; set by configuration or model"
@@ -236,9 +240,10 @@ def _flash_attention(state: _Course, pieces: Pieces) -> Generator[Order, Told, N
         return state.skipped(axis, "a quantised KV cache needs it")
     setups = flash_setups(state.best)
     measured = yield from _compete(state, axis, setups, pieces.deep)
-    state.axes.append(measured.found)
-    if measured.found.kept != measured.found.default:
-        kept = setups[measured.found.kept].placement.flash_attention
+    found = state.decided(measured.found)
+    state.axes.append(found)
+    if found.kept != found.default:
+        kept = setups[found.kept].placement.flash_attention
         state.best = _placed(state.best, flash_attention=kept)
         state.choice = replace(state.choice, flash_attention=kept)
 
@@ -246,7 +251,7 @@ def _flash_attention(state: _Course, pieces: Pieces) -> Generator[Order, Told, N
 def _layout(state: _Course, pieces: Pieces) -> Generator[Order, Told, None]:
     setups = layout_setups(state.best, has_own_kernels=state.wish.has_own_kernels)
     measured = yield from _compete(state, Axis.LAYOUT, setups, pieces.all)
-    found = measured.found
+    found = state.decided(measured.found)
     state.axes.append(found)
     if found.kept != found.default:
         before, state.best = state.best, setups[found.kept]
@@ -284,7 +289,7 @@ def _load(state: _Course, first: Taken) -> Generator[Order, Told, None]:
         )
     setups = load_setups(state.best)
     measured = yield from _compete(state, axis, setups, {"load": Piece(kind=Kind.LOAD)})
-    found = measured.found
+    found = state.decided(measured.found)
     gain_s = _load_s(found, found.default) - _load_s(found, found.kept)
     if found.kept != found.default and gain_s < LEAST_LOAD_GAIN_S:
         text = f"{gain_s:.2f} s faster: too little to give up memory that can be had back"

@@ -71,7 +71,8 @@ class BoardCalibration:
         return Applied(choice=choice_of(found), told=found.sentence)
 
     def prices(self, paths: Sequence[str], common: PriceTable) -> PriceTable:
-        return self.calibrations.prices(paths, common)
+        """The planner's, with what was measured of the model in these files."""
+        return self.calibrations.prices(paths, common) if self._config.calibration.apply else common
 
     def _subject(self, name: str) -> Subject:
         """Raises ModelNotFound."""

@@ -48,10 +48,18 @@ class Calibrated:
 class Calibrations:
     """Any thread. Never raises for what is on the disk: garbage is no calibration."""
 
-    def __init__(self, path: Path, *, standing: Callable[[], Standing], board_name: str) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        standing: Callable[[], Standing],
+        board_name: str,
+        files: Files = Files(),  # noqa: B008 - stateless
+    ) -> None:
         self._path = path
         self._standing = standing
         self._board = board_name
+        self._files = files
         self._lock = threading.Lock()
         self._book = _read(path)
 
@@ -89,7 +97,7 @@ class Calibrations:
 
     def _write(self, book: Book) -> None:
         self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        Files().write_aside(self._path, book.encoded())
+        self._files.write_aside(self._path, book.encoded())
         self._book = book
 
 
