@@ -38,6 +38,11 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         yield running
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_stored(daemon: Daemon) -> None:
+    outpost(daemon, "calibrate", "smol", "--forget")
+
+
 def answer(daemon: Daemon) -> str:
     body = {
         "model": "smol",
@@ -70,8 +75,9 @@ def until_measuring(running: subprocess.Popen[str]) -> None:
 
 
 def children(daemon: Daemon) -> list[psutil.Process]:
+    """The benches."""
     found = psutil.Process(daemon.pid).children(recursive=True)
-    return [one for one in found if "runner.bench" in " ".join(one.cmdline())]
+    return [one for one in found if "bench" in " ".join([one.name(), *one.cmdline()])]
 
 
 def test_a_model_is_measured_in_time_told_and_forgotten(daemon: Daemon) -> None:
@@ -115,9 +121,7 @@ def test_what_was_found_is_how_it_is_served(daemon: Daemon) -> None:
     path.write_text(json.dumps(book))
     daemon.start()
     assert answer(daemon)
-    runner = next(
-        one for one in psutil.Process(daemon.pid).children() if "appliance.runner" in " ".join(one.cmdline())
-    )
+    (runner,) = daemon.runners()
     mapped = {region.path for region in runner.memory_maps() if region.rss > 50_000_000}
     assert any("blobs" in path for path in mapped), "weights that are not repacked stay in the mapped file"
     outpost(daemon, "calibrate", "smol", "--forget")

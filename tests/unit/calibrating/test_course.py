@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -25,7 +27,7 @@ def threads(order: Order) -> int:
 
 def big_and_little(order: Order) -> float:
     """Two big cores: a third thread waits for a little one."""
-    return {1: 60.0, 2: 110.0, 3: 45.0, 4: 30.0}[threads(order)] * order.piece.width**0.5
+    return {1: 60.0, 2: 110.0, 3: 45.0, 4: 30.0}[threads(order)] * math.sqrt(order.piece.width)
 
 
 def test_where_everything_is_alike_the_defaults_stay() -> None:
