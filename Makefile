@@ -8,7 +8,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 TESTS ?=
 
-.PHONY: help run stop test unit lint check crash hil fix bench bench-store bench-memory docs lock clean
+.PHONY: help run stop test unit lint check crash hil fix bench bench-store bench-memory soak docs lock clean
 
 help: ## print this help
 	@echo "Outpost: language models on this machine, with no internet. Targets:"
@@ -59,6 +59,11 @@ bench: ## measure against llama-server (ARGS=… goes to the benchmark)
 bench-store: ## measure the model store against cp, sha256sum and curl
 	@$(START) setup
 	@$(BIN)/python -m tests.bench.store $(ARGS)
+
+soak: ## 200 loads and evictions in memory for one model, then ten minutes of loads, evictions, pressure, heat and crashes (ARGS="--seconds 60")
+	@$(START) setup
+	@$(BIN)/python -m tests.bench.cycles
+	@$(BIN)/python -m tests.bench.soak $(ARGS)
 
 bench-memory: ## predicted against measured peaks of memory, on 20 loads
 	@$(START) setup

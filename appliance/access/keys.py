@@ -77,6 +77,10 @@ class KeyRing:
             raise Unauthenticated(reason="this key is not known here")
         return key_id
 
+    def has(self, key_id: str, scope: Scope) -> bool:
+        """Whether a verified key has it."""
+        return scope in self._keys.get(key_id, _NOBODY).scopes
+
     def require(self, key_id: str, needed: frozenset[Scope]) -> None:
         """Raises ScopeMissing when a verified key has none of the scopes in `needed`."""
         if self._keys.get(key_id, _NOBODY).scopes.isdisjoint(needed):

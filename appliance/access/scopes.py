@@ -18,6 +18,8 @@ class Scope(StrEnum):
     """Change what is stored, and send it elsewhere."""
     METRICS = "metrics"
     """Read the counters."""
+    ADMIN = "admin"
+    """See what the requests of other keys do."""
 
 
 DEFAULT: Final = frozenset({Scope.INFERENCE})

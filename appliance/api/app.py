@@ -19,6 +19,7 @@ from appliance.api.openai.embeddings import Embeddings, Reranks
 from appliance.api.openai.models import Model, Models
 from appliance.api.openai.tokens import DetokenizeTokens, TokenizeText
 from appliance.api.places import PlacesMiddleware
+from appliance.api.queue import Queue
 from appliance.api.registry import ReadableLayout, Registry, RegistryRoot
 from appliance.api.residency import Load, Unload
 from appliance.api.route_scopes import require_complete
@@ -52,12 +53,13 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     are usually the two sides of one `telemetry.prometheus.Prometheus`. `store` and `layout`: the verbs of the
     model store, and what of it `/v2` gives to others; None: those routes do not exist.
     """
+    ring = keys or KeyRing({})
     app: App = falcon.App(
         middleware=[
             RequestMiddleware(observer, Callers(trusted_proxies)),
             HostMiddleware(host_names),
             OriginMiddleware(allowed_origins),
-            KeyMiddleware(keys or KeyRing({})),
+            KeyMiddleware(ring),
             PlacesMiddleware(limits.max_concurrent),
         ]
     )
@@ -67,11 +69,12 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
         require_complete(route, resource)
         app.add_route(route, resource)
 
-    calls, fingerprint = Calls(inference, observer), f"fp_outpost_{__version__}"
+    calls, fingerprint = Calls(inference), f"fp_outpost_{__version__}"
     add("/v1/chat/completions", ChatCompletions(calls, limits, fingerprint=fingerprint))
     add("/v1/completions", Completions(calls, limits, fingerprint=fingerprint))
     add("/v1/embeddings", Embeddings(calls, limits))
     add("/v1/rerank", Reranks(calls, limits))
+    add("/v1/queue", Queue(inference, ring))
     add("/v1/models", Models(inference))
     add("/v1/models/{model:path}", Model(inference))
     add("/outpost/v1/load", Load(calls, limits))

@@ -4,10 +4,10 @@ accounts.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 
-from appliance.api.exchange import Exchange, Observer
+from appliance.api.awaited import Awaited
+from appliance.api.exchange import Exchange
 from appliance.supervisor.inference import Call, Generation, Inference, ModelCard
 from appliance.wire.messages import Generate, Result
 
@@ -27,9 +27,8 @@ class Limits:
 class Calls:
     """Stateless; any thread."""
 
-    def __init__(self, inference: Inference, observer: Observer | None) -> None:
+    def __init__(self, inference: Inference) -> None:
         self._inference = inference
-        self._observer = observer
 
     @property
     def inference(self) -> Inference:
@@ -50,17 +49,37 @@ class Calls:
         """
         self.find(exchange, model)
         model = self._stand_in(exchange, model)
-        with self._observer.waiting() if self._observer else nullcontext():
+        with exchange.waiting():
             generation = self._inference.generate(
-                model, request, owner=exchange.owner, gone=exchange.gone, keep_alive_s=exchange.keep_alive_s
+                model,
+                request,
+                owner=exchange.owner,
+                turn=exchange.turn,
+                gone=exchange.gone,
+                keep_alive_s=exchange.keep_alive_s,
             )
         exchange.mark_accepted(generation.accepted)
         return generation
 
+    def begin(self, exchange: Exchange, model: str, request: Generate) -> Awaited:
+        """The same for who wants to hear where he stands: blocks for a moment only."""
+        self.find(exchange, model)
+        model = self._stand_in(exchange, model)
+        with exchange.waiting():
+            pending = self._inference.begin(
+                model,
+                request,
+                owner=exchange.owner,
+                turn=exchange.turn,
+                gone=exchange.gone,
+                keep_alive_s=exchange.keep_alive_s,
+            )
+            return Awaited(pending, exchange)
+
     def load(self, exchange: Exchange, model: str) -> ModelCard:
         """Blocks until the model is ready."""
         self.find(exchange, model)
-        with self._observer.waiting() if self._observer else nullcontext():
+        with exchange.waiting():
             return self._inference.load(
                 model, owner=exchange.owner, gone=exchange.gone, keep_alive_s=exchange.keep_alive_s
             )
@@ -78,7 +97,12 @@ class Calls:
 
     def call(self, exchange: Exchange, model: str, request: Call) -> Result:
         self.find(exchange, model)
-        with self._observer.waiting() if self._observer else nullcontext():
+        with exchange.waiting():
             return self._inference.call(
-                model, request, owner=exchange.owner, gone=exchange.gone, keep_alive_s=exchange.keep_alive_s
+                model,
+                request,
+                owner=exchange.owner,
+                turn=exchange.turn,
+                gone=exchange.gone,
+                keep_alive_s=exchange.keep_alive_s,
             )

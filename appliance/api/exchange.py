@@ -11,13 +11,14 @@ import re
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Protocol
 
 import falcon
 
 from appliance import log
 from appliance.api.caller import Caller
+from appliance.supervisor.turn import Priority, Turn
 from appliance.wire.messages import Accepted, Usage
 
 _log = log.logger("api")
@@ -57,7 +58,9 @@ class Exchange:
         "route",
         "scope",
         "status",
+        "turn",
         "usage",
+        "wants_progress",
         "warnings",
     )
 
@@ -83,6 +86,10 @@ class Exchange:
         self.error_code: str | None = None
         self.status = 0
         self.is_stream = False
+        self.turn = Turn(request_id=request_id)
+        """What it wishes of the queue, and what it heard of it."""
+        self.wants_progress = False
+        """It takes an early status to hear how it stands."""
         self.warnings: list[str] = []
         self.on_end: Callable[[], None] | None = None
         """Called once, when the answer has been sent or given up."""
@@ -111,6 +118,15 @@ class Exchange:
     def mark_accepted(self, accepted: Accepted) -> None:
         self.accepted = accepted
         self._queued_s = self.age_s()
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """Around the wait for `Accepted`."""
+        return self._observer.waiting() if self._observer else nullcontext()
+
+    def timeout_s(self, longest_s: float) -> float:
+        """How long it may take in all: `longest_s`, or less by its own deadline."""
+        deadline_s = self.turn.deadline_s
+        return longest_s if deadline_s is None else min(longest_s, deadline_s)
 
     def mark_token(self) -> None:
         if self._first_token_s is None:
@@ -143,6 +159,7 @@ class Exchange:
             "owner": self.owner or None,
             "model": self.model,
             "stream": True if self.is_stream else None,
+            "priority": None if self.turn.priority is Priority.REALTIME else self.turn.priority.value,
             "prompt_tokens": usage.prompt_tokens if usage else accepted.prompt_tokens if accepted else None,
             "cached_tokens": usage.cached_tokens if usage else None,
             "output_tokens": usage.completion_tokens if usage else None,

@@ -18,12 +18,18 @@ import falcon
 from appliance.access.keys import KeyRing, scope_of
 from appliance.api import registry_errors
 from appliance.api.caller import Callers
-from appliance.api.exchange import Observer, exchange_of
+from appliance.api.exchange import Exchange, Observer, exchange_of
 from appliance.api.route_scopes import PUBLIC_PATHS, needed_for
 from appliance.errors import InvalidRequest, NotAllowed
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-_CORS_HEADERS: Final = "authorization, content-type, x-api-key, x-request-id"
+_CORS_HEADERS: Final = (
+    "authorization, content-type, x-api-key, x-request-id, "
+    "x-outpost-priority, x-outpost-deadline-s, x-outpost-progress"
+)
+_CORS_EXPOSED: Final = (
+    "x-request-id, x-outpost-warning, x-outpost-queue-position, x-outpost-queue-s, retry-after"
+)
 _MAX_WARNING_CHARS: Final = 1024
 
 
@@ -52,8 +58,19 @@ class RequestMiddleware:
         resp.set_header("X-Request-Id", exchange.request_id)
         if exchange.warnings:
             resp.set_header("X-Outpost-Warning", "; ".join(exchange.warnings)[:_MAX_WARNING_CHARS])
+        _tell_wait(resp, exchange)
         if resp.stream is None:
             exchange.end()
+
+
+def _tell_wait(resp: falcon.Response, exchange: Exchange) -> None:
+    """Where it stood in the queue when it came (0: it did not wait), and how long it waited."""
+    turn = exchange.turn
+    if turn.arrived_at is not None or turn.waited_s is not None:
+        position = turn.arrived_at.position if turn.arrived_at is not None else 0
+        resp.set_header("X-Outpost-Queue-Position", str(position))
+    if turn.waited_s is not None:
+        resp.set_header("X-Outpost-Queue-S", f"{turn.waited_s:.3f}")
 
 
 class HostMiddleware:
@@ -106,7 +123,7 @@ class OriginMiddleware:
 
     def _admit(self, req: falcon.Request, resp: falcon.Response, origin: str) -> None:
         resp.set_header("Access-Control-Allow-Origin", origin)
-        resp.set_header("Access-Control-Expose-Headers", "x-request-id, x-outpost-warning, retry-after")
+        resp.set_header("Access-Control-Expose-Headers", _CORS_EXPOSED)
         resp.append_header("Vary", "Origin")
         if req.method == "OPTIONS":
             resp.set_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS")

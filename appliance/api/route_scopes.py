@@ -24,6 +24,8 @@ _LIST: Final[Needed] = frozenset({Scope.INFERENCE, Scope.MODELS_READ})
 """Clients of the OpenAI API list the models before they ask one."""
 _READ: Final[Needed] = frozenset({Scope.MODELS_READ})
 _WRITE: Final[Needed] = frozenset({Scope.MODELS_WRITE})
+_QUEUE: Final[Needed] = frozenset({Scope.INFERENCE, Scope.ADMIN})
+"""Who may ask a model sees what he asked; `queue.py` shows everything to `admin` only."""
 _MEMORY: Final[Needed] = frozenset({Scope.MODELS_WRITE, Scope.INFERENCE})
 """Who may ask a model can load it by asking, and put it out by a `keep_alive` of 0."""
 _METRICS: Final[Needed] = frozenset({Scope.METRICS, Scope.INFERENCE})
@@ -36,6 +38,7 @@ TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/v1/rerank": {"POST": _INFERENCE},
     "/tokenize": {"POST": _INFERENCE},
     "/detokenize": {"POST": _INFERENCE},
+    "/v1/queue": {"GET": _QUEUE},
     "/v1/models": {"GET": _LIST},
     "/v1/models/{model:path}": {"GET": _LIST},
     "/healthz": {"GET": ANYONE},

@@ -1,9 +1,10 @@
 r"""A generation as server-sent events. The last part of flow 1: mailbox → SSE bytes → waitress.
 
-    data: {…}\\n\\n            a chunk, written by the endpoint's `ChunkWriter`
-    : prefill 512/8192 6%    a comment while the prompt is computed, at least every 2 s
-    : ping                   a comment after `heartbeat_s` of silence
-    data: {"error":{…}}      a fault in mid-stream, from the one table; then the stream ends without [DONE]
+    : queue position=3 eta_s=12      a comment while it waits, for who asked for that (`awaited.py`)
+    data: {…}\\n\\n                    a chunk, written by the endpoint's `ChunkWriter`
+    : prefill 512/8192 6% eta_s=41   a comment while the prompt is computed, at least every 2 s
+    : ping                           a comment after `heartbeat_s` of silence
+    data: {"error":{…}}              a fault in mid-stream, from the one table; then it ends without [DONE]
     data: [DONE]
 
 Falcon's error handlers and log do not reach a body that is being iterated, so this is a top of its own: it
@@ -12,6 +13,7 @@ answers every error, gives the lease back, and ends the exchange, whatever happe
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Final, Protocol
@@ -20,10 +22,12 @@ import falcon
 import msgspec
 
 from appliance import log
+from appliance.api.awaited import Awaited
 from appliance.api.error_responses import error_object, row_of
 from appliance.api.exchange import Exchange
 from appliance.errors import DeadlineExceeded, EngineFault, OutpostError
 from appliance.supervisor.inference import Generation
+from appliance.supervisor.turn import Standing
 from appliance.wire.messages import Delta, FinishReason, Progress
 
 _log = log.logger("api")
@@ -71,9 +75,13 @@ class EventStream:
         self._timeout_s = timeout_s
         self._clock = clock
         self._progress: Progress | None = None
+        self._prefill_from: tuple[float, int] | None = None
+        """When that was first told, and how far it was."""
 
     def __iter__(self) -> Iterator[bytes]:
         try:
+            if isinstance(self._generation, Awaited):
+                yield from self._waiting(self._generation)
             # waitress sends the header with the first bytes, so there must be some.
             yield self._writer.opening() or PING
             yield from self._events()
@@ -91,16 +99,30 @@ class EventStream:
         self._generation.close()
         self._exchange.end()
 
+    def _waiting(self, generation: Awaited) -> Iterator[bytes]:
+        """Comments until it is accepted, the first at once, so that the header goes out."""
+        with self._exchange.waiting():
+            written_s = -math.inf
+            while not generation.is_accepted:
+                if self._clock() - written_s >= min(self._heartbeat_s, PREFILL_NOTE_S):
+                    written_s = self._clock()
+                    yield _queue_comment(generation.standing())
+                generation.look(min(POLL_S, self._heartbeat_s))
+                self._ask_whether_over()
+
+    def _ask_whether_over(self) -> None:
+        if self._exchange.gone():
+            raise _Gone
+        if self._exchange.age_s() > self._timeout_s:
+            raise DeadlineExceeded(limit_s=self._timeout_s)
+
     def _events(self) -> Iterator[bytes]:
         """All events between opening and closing; returns after the last delta."""
-        clock, writer, exchange, generation = self._clock, self._writer, self._exchange, self._generation
+        clock, writer, generation = self._clock, self._writer, self._generation
         written_s, poll_s = clock(), POLL_S
         while True:
             items = generation.next(min(poll_s, self._heartbeat_s))
-            if exchange.gone():
-                raise _Gone
-            if exchange.age_s() > self._timeout_s:
-                raise DeadlineExceeded(limit_s=self._timeout_s)
+            self._ask_whether_over()
             event, is_last = self._encode(items, writer) if items else (b"", False)
             if event:
                 written_s, poll_s = clock(), FLOWING_POLL_S
@@ -118,6 +140,8 @@ class EventStream:
         for item in items:
             if isinstance(item, Progress):
                 self._progress = item
+                if self._prefill_from is None:
+                    self._prefill_from = (self._clock(), item.done_tokens)
                 continue
             self._progress = None
             self._exchange.mark_token()
@@ -141,11 +165,30 @@ class EventStream:
         if progress is None or progress.total_tokens <= 0:
             return PING
         percent = 100 * progress.done_tokens // progress.total_tokens
-        return f": prefill {progress.done_tokens}/{progress.total_tokens} {percent}%\n\n".encode()
+        eta_s = self._prefill_eta_s(progress)
+        eta = "" if eta_s is None else f" eta_s={eta_s:.0f}"
+        return f": prefill {progress.done_tokens}/{progress.total_tokens} {percent}%{eta}\n\n".encode()
+
+    def _prefill_eta_s(self, progress: Progress) -> float | None:
+        """By the rate since the first news; cached tokens came for nothing and stand in no rate."""
+        if self._prefill_from is None:
+            return None
+        now_s, (from_s, from_tokens) = self._clock(), self._prefill_from
+        done = progress.done_tokens - from_tokens
+        if done <= 0 or now_s <= from_s:
+            return None
+        return (progress.total_tokens - progress.done_tokens) * (now_s - from_s) / done
 
     def _error_event(self, error: Exception) -> bytes:
         self._exchange.error_code = row_of(error).code
         return b"data: " + msgspec.json.encode(error_object(error)) + b"\n\n"
+
+
+def _queue_comment(standing: Standing | None) -> bytes:
+    if standing is None:
+        return b": queue\n\n"
+    eta = "" if standing.eta_s is None else f" eta_s={standing.eta_s:.0f}"
+    return f": queue position={standing.position}{eta}\n\n".encode()
 
 
 class _Gone(Exception):

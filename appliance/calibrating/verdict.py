@@ -90,9 +90,15 @@ class Verdict:
             case Reason.NOT_FASTER:
                 return f"{gain} the default's speed, {MIN_GAIN:g}x is the least"
             case Reason.NOISE:
-                return f"{gain} the default's speed, within the noise (at least {found.low:.2f}x)"
+                return f"{gain} the default's speed, {self._noise()}"
             case Reason.SLOWER_SOMEWHERE:
                 return f"{gain} the default's speed, but {self._slowest()} has {found.least:.2f}x"
+
+    def _noise(self) -> str:
+        found = self.comparison
+        if found.low > 1.0:
+            return f"but slower in {found.lost} of {found.rounds} rounds"
+        return f"within the noise (at least {found.low:.2f}x)"
 
     def _slowest(self) -> str:
         figures = self.comparison.figures

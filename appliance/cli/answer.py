@@ -11,7 +11,7 @@ from contextlib import closing
 from typing import Final, TextIO
 
 from appliance.cli import terminal
-from appliance.cli.chat import Json, Notice, Piece, Prefill, Reply, Settings, Timings
+from appliance.cli.chat import Json, Notice, Piece, Place, Prefill, Reply, Settings, Timings
 from appliance.cli.client import Client
 from appliance.cli.exits import Failure
 from appliance.cli.spinner import Spinner
@@ -109,13 +109,13 @@ def _stream(client: Client, body: Json, *, reply: Reply, display: Display, spinn
     """One try. Returns when the first token came, on the monotonic clock; None: the answer is empty."""
     first_s: float | None = None
     try:
-        with closing(client.chat(body)) as stream:
+        with closing(client.chat(body, wants_progress=spinner.is_shown)) as stream:
             for part in stream:
                 if isinstance(part, Notice):
                     spinner.stop()
                     print(f"outpost: warning: {terminal.printable(part.text)}", file=sys.stderr)
-                elif isinstance(part, Prefill):
-                    spinner.label = f"reading the prompt, {part.done_tokens} of {part.total_tokens} tokens"
+                elif isinstance(part, Prefill | Place):
+                    spinner.label = str(part)
                 else:
                     if first_s is None and part.has_output:
                         first_s = time.monotonic()

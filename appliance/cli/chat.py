@@ -14,7 +14,10 @@ from typing import Any, Final
 
 Json = dict[str, Any]
 
-_PREFILL: Final = re.compile(r"prefill ([0-9]{1,12})/([0-9]{1,12})(?: |$)")
+_PREFILL: Final = re.compile(
+    r"prefill ([0-9]{1,12})/([0-9]{1,12})(?: [0-9]+%(?: eta_s=([0-9]{1,9}))?)?(?: |$)"
+)
+_QUEUE: Final = re.compile(r"queue position=([0-9]{1,9})(?: eta_s=([0-9]{1,9}))?(?: |$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +64,30 @@ class Prefill:
 
     done_tokens: int
     total_tokens: int
+    eta_s: int | None = None
+
+    def __str__(self) -> str:
+        """For the one who waits."""
+        percent = f" ({100 * self.done_tokens // self.total_tokens}%)" if self.total_tokens else ""
+        return (
+            f"reading the prompt, {self.done_tokens} of {self.total_tokens} tokens{percent}{_eta(self.eta_s)}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where the request stands in the queue, where the server says so."""
+
+    position: int
+    """1: the next."""
+    eta_s: int | None
+
+    def __str__(self) -> str:
+        return f"place {self.position} in the queue{_eta(self.eta_s)}"
+
+
+def _eta(eta_s: int | None) -> str:
+    return "" if eta_s is None else f", about {eta_s} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +221,23 @@ def piece_of(chunk: Json) -> Piece:
 
 
 def prefill_of(comment: str) -> Prefill | None:
-    """Read a `: prefill 512/8192 6%` comment; None for any other."""
+    """Read a `: prefill 512/8192 6% eta_s=41` comment; None for any other."""
     match = _PREFILL.match(comment)
-    return Prefill(done_tokens=int(match[1]), total_tokens=int(match[2])) if match else None
+    return (
+        Prefill(done_tokens=int(match[1]), total_tokens=int(match[2]), eta_s=_int(match[3]))
+        if match
+        else None
+    )
+
+
+def place_of(comment: str) -> Place | None:
+    """Read a `: queue position=3 eta_s=12` comment; None for any other."""
+    match = _QUEUE.match(comment)
+    return Place(position=int(match[1]), eta_s=_int(match[2])) if match else None
+
+
+def _int(text: str | None) -> int | None:
+    return None if text is None else int(text)
 
 
 def user_message(prompt: str, piped: str | None) -> Json:

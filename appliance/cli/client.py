@@ -12,9 +12,10 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -23,12 +24,13 @@ from appliance.cli.address import Target
 from appliance.cli.exits import GET_A_MODEL, Exit, Failure, of_reply
 
 if TYPE_CHECKING:
-    from appliance.cli.chat import Notice, Piece, Prefill
+    from appliance.cli.chat import Notice, Piece, Place, Prefill
 
 Json = dict[str, Any]
 
 CONNECT_TIMEOUT_S = 5.0
 MAX_ERROR_BYTES = 64 * 1024
+_NONE: Mapping[str, str] = MappingProxyType({})
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """Of a stream; a whole answer with log-probabilities is far below."""
 
@@ -64,15 +66,19 @@ class Client:
                 raise self._refusal(response)
             return Answer(response.status, self._object(response.read()))
 
-    def chat(self, body: Json) -> Generator[Piece | Prefill | Notice]:
+    def chat(
+        self, body: Json, *, wants_progress: bool = False
+    ) -> Generator[Piece | Prefill | Place | Notice]:
         """Stream one chat. Closing the generator closes the connection, which cancels the request.
+        `wants_progress`: hear of its place in the queue, too, where the server tells.
 
         Raises Failure for a refusal, an error event, a stream that breaks off, and a server silent for
         `timeout_s`.
         """
         from appliance.cli.chat import Notice  # noqa: PLC0415 - as below
 
-        with self._streamed("/v1/chat/completions", body) as response:
+        wishes = {"X-Outpost-Progress": "1"} if wants_progress else {}
+        with self._streamed("/v1/chat/completions", body, wishes) as response:
             for text in response.headers.get_all("X-Outpost-Warning", []):
                 yield Notice(text)
             yield from self._pieces(self._lines(response))
@@ -94,21 +100,21 @@ class Client:
         )
 
     @contextmanager
-    def _streamed(self, path: str, body: Json) -> Iterator[HTTPResponse]:
+    def _streamed(self, path: str, body: Json, wishes: Mapping[str, str] = _NONE) -> Iterator[HTTPResponse]:
         """An answer that comes in pieces. Raises Failure for a refusal; leaving it closes the connection."""
-        with self._asked("POST", path, body) as response:
+        with self._asked("POST", path, body, wishes) as response:
             if response.status != 200:
                 raise self._refusal(response)
             yield response
 
-    def _pieces(self, lines: Iterator[str]) -> Iterator[Piece | Prefill]:
+    def _pieces(self, lines: Iterator[str]) -> Iterator[Piece | Prefill | Place]:
         # What a chat is made of takes longer to load than `outpost list` takes to be answered.
-        from appliance.cli.chat import piece_of, prefill_of  # noqa: PLC0415
+        from appliance.cli.chat import piece_of, place_of, prefill_of  # noqa: PLC0415
         from appliance.cli.sse import Comment, events  # noqa: PLC0415
 
         for event in events(lines):
             if isinstance(event, Comment):
-                progress = prefill_of(event.text)
+                progress = prefill_of(event.text) or place_of(event.text)
                 if progress is not None:
                     yield progress
                 continue
@@ -138,10 +144,16 @@ class Client:
         return Failure(Exit.PROTOCOL, f"{self.target.url} does not speak the OpenAI API: {detail}; {hint}")
 
     @contextmanager
-    def _asked(self, method: str, path: str, body: Json | None = None) -> Iterator[HTTPResponse]:
+    def _asked(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        wishes: Mapping[str, str] = _NONE,
+    ) -> Iterator[HTTPResponse]:
         """Status and headers have come; the body is read inside the `with`."""
         with closing(self._connected()) as connection, self._faults():
-            headers = dict(self._headers)
+            headers = {**self._headers, **wishes}
             if body is not None:
                 headers["Content-Type"] = "application/json"
             data = None if body is None else json.dumps(body).encode()

@@ -39,6 +39,7 @@ _MODULES: Final = {
     "fit": "appliance.cli.fit",
     "hibernation": "appliance.cli.hibernation",
     "ps": "appliance.cli.ps",
+    "queue": "appliance.cli.queue",
     "bench": "appliance.cli.bench",
     "hardware": "appliance.cli.hardware",
     "health": "appliance.cli.health",
@@ -46,7 +47,7 @@ _MODULES: Final = {
 }
 
 _SHORT: Final = frozenset(
-    {"show", "list", "cp", "rm", "load", "stop", "hibernation", "ps", "health", "version"}
+    {"show", "list", "cp", "rm", "load", "stop", "hibernation", "ps", "queue", "health", "version"}
 )
 """They end before there is garbage worth looking for."""
 

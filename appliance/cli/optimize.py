@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, Final
 
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.store_door import performed
@@ -12,7 +12,8 @@ from appliance.store.operations import Optimize
 
 Json = dict[str, Any]
 
-_NOTHING = "-"
+_NOTHING: Final = "-"
+_NOISY_SHARE: Final = 0.2
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -50,8 +51,21 @@ def told(outcome: Json) -> str:
             "speed in tokens per second, of all sequences together; ratios to the original",
         ]
     return "\n".join(
-        [*lines, *(printable(f"{one['kind']}: {one['text']}") for one in tried), _end(outcome, record)]
+        [
+            *lines,
+            *_noise(tried),
+            *(printable(f"{one['kind']}: {one['text']}") for one in tried),
+            _end(outcome, record),
+        ]
     )
+
+
+def _noise(tried: list[Json]) -> list[str]:
+    shares = [float(share) for one in tried if isinstance(share := one.get("others_share"), int | float)]
+    worst = max(shares, default=0.0)
+    if worst < _NOISY_SHARE:
+        return []
+    return [f"others computed up to {worst:.0%} of the time meanwhile: measure again when the board is quiet"]
 
 
 def _pair(record: Json, one: Json, widths: list[int]) -> list[list[str]]:

@@ -231,6 +231,20 @@ def _ps(commands: Any) -> None:
     connection(parser)
 
 
+def _queue(commands: Any) -> None:
+    parser = command(
+        commands,
+        "queue",
+        "list the requests that wait for a model",
+        usage="outpost queue [--json] [options]",
+        more="Model by model, in the order in which they will be served, with when that may be. A key sees "
+        "its own requests, one with the scope admin sees all; without keys, all are shown.",
+        examples=("outpost queue", "outpost queue --json | jq '.waiting | length'"),
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    connection(parser)
+
+
 def _bench(commands: Any) -> None:
     parser = command(
         commands,
@@ -327,6 +341,7 @@ _DECLARED: Final[dict[str, Callable[[Any], None]]] = {
     **memory_commands.DECLARED,
     "fit": _fit,
     "ps": _ps,
+    "queue": _queue,
     "bench": _bench,
     "hardware": _hardware,
     "health": _health,

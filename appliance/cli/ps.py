@@ -47,6 +47,8 @@ class Row:
     """Of its runner."""
     running: int | None
     waiting: int | None
+    waiting_background: int | None
+    """Of those that wait."""
     slots: int | None
     context_tokens: int | None
     tokens_per_s: float | None
@@ -132,6 +134,7 @@ def _row(model: dict[str, Any], runner: dict[str, Any]) -> Row:
         rss_bytes=runner.get("rss_bytes"),
         running=runner.get("running"),
         waiting=runner.get("waiting"),
+        waiting_background=runner.get("waiting_background"),
         slots=runner.get("n_seq_max"),
         context_tokens=meta.get("n_ctx"),
         tokens_per_s=runner.get("tokens_per_s"),
@@ -173,8 +176,11 @@ def _state(row: Row) -> str:
 
 
 def _running(row: Row) -> str:
-    """`3/64 +2`: three sequences of 64 run, two requests wait."""
+    """`3/64 +2`: three sequences of 64 run, two requests wait; `+2+5bg`: and five of the class background."""
     if row.running is None:
         return _NOTHING
     slots = f"/{row.slots}" if row.slots is not None else ""
-    return f"{row.running}{slots}" + (f" +{row.waiting}" if row.waiting else "")
+    background = row.waiting_background or 0
+    realtime = (row.waiting or 0) - background
+    waiting = (f"+{realtime}" if realtime else "") + (f"+{background}bg" if background else "")
+    return f"{row.running}{slots} {waiting}".rstrip()

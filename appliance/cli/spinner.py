@@ -25,8 +25,13 @@ class Spinner:
         self._done = threading.Event()
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether anybody could see it."""
+        return self._stream.isatty()
+
     def __enter__(self) -> Self:
-        if self._stream.isatty():
+        if self.is_shown:
             self._thread = threading.Thread(target=self._draw, name="outpost-spinner", daemon=True)
             self._thread.start()
         return self

@@ -176,7 +176,7 @@ def _optimize(commands: Any) -> None:
         "makes the model's weights in the types that are fast here, measures how far their next-token "
         "distributions are from the original's on a bundled text, and their speed on this board in turn with "
         "its own. One is kept only if it is faster, fits, and loses less than --kl; then it is served under "
-        "the same name. The original stays: it is what push, export and verify have, and --undo goes back to it.\n\n"
+        "the same name. The original stays: it is what push and export have, and --undo goes back to it.\n\n"
         "It takes a minute or two with a small model. Speed is measured while nobody waits for an answer: it "
         "stands still as soon as a request comes. Ctrl-C leaves everything as it was.",
         examples=(

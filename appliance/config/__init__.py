@@ -1,30 +1,25 @@
 """The configuration: one TOML file, declared once, frozen for the life of the process.
 
-`values` checks single values, `settings` declares every setting with its default, unit, bounds and text,
-`reading` makes a `Config` of a file. Leaves run-time state to its owners. Sources: one file, then the command
-line's own flags as dotted overrides (`{"server.listen": "127.0.0.1:0"}`); there is no third. Reload is
-restart.
+`values` checks single values, `settings` and `board_settings` declare every setting with its default, unit,
+bounds and text, `reading` makes a `Config` of a file. Leaves run-time state to its owners. Sources: one file,
+then the command line's own flags as dotted overrides (`{"server.listen": "127.0.0.1:0"}`); there is no third.
+Reload is restart.
 """
 
+from appliance.config.board_settings import HeatSettings, MemorySettings
 from appliance.config.reading import COMMAND_LINE, DEFAULT_PATH, load, require_keys_for_public_bind
+from appliance.config.section import LEAST_UBATCH, MOST_CONTEXT, MOST_THREADS, MOST_UBATCH, Section
 from appliance.config.settings import (
-    LEAST_UBATCH,
-    MOST_CONTEXT,
-    MOST_THREADS,
-    MOST_UBATCH,
     AccessSettings,
     Config,
     DataSettings,
     EngineSettings,
-    HeatSettings,
     KeySettings,
     LogSettings,
-    MemorySettings,
     ModelSettings,
     QueueSettings,
     RemoteSettings,
     RunnerSettings,
-    Section,
     ServerSettings,
     StoreSettings,
 )

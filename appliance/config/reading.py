@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from appliance.config.settings import Config, KeySettings, ModelSettings, RemoteSettings, Section
+from appliance.config.section import Section
+from appliance.config.settings import Config, KeySettings, ModelSettings, RemoteSettings
 from appliance.config.values import is_loopback
 from appliance.errors import ConfigError
 

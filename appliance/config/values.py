@@ -32,7 +32,7 @@ SandboxWish = Literal["auto", "strict", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
 OptimizePolicy = Literal["off", "ask", "auto"]
-KeyScope = Literal["inference", "models:read", "models:write", "metrics"]
+KeyScope = Literal["inference", "models:read", "models:write", "metrics", "admin"]
 """`access.scopes.Scope` as the file writes it; a test compares the two."""
 
 

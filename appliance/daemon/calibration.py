@@ -59,6 +59,7 @@ _OURS: Final = 0.7
 _MOST_LOADS: Final = 3
 """Layouts that are compared."""
 _RETRY_S: Final = 60.0
+_OVER: Final = "the time was over"
 _SETTLE_S: Final = 1.0
 """Clocks and sensors follow a power mode."""
 
@@ -236,6 +237,10 @@ class Calibrator:
             raise ShuttingDown
 
 
+class _TimeOver(Exception):
+    """The limit."""
+
+
 class _Driver:
     """One course, from its first piece to its findings. Owned by the thread that asked."""
 
@@ -261,6 +266,9 @@ class _Driver:
         self._check()
         self._report(self._news)
 
+    def _is_over(self, child: BenchChild) -> bool:
+        return self._spent_s(child) > self._asked.limit_s
+
     def run(self, child: BenchChild) -> Findings:
         steps = course(self._asked)
         order = next(steps)
@@ -278,8 +286,14 @@ class _Driver:
         if fault is not None:
             return Told(taken=None, spent_s=self._spent_s(child), fault=fault)
         take = Take(placement=order.setup.placement, own_kernels=order.setup.own_kernels, piece=order.piece)
+        if self._is_over(child):
+            return Told(taken=None, spent_s=self._spent_s(child), fault=_OVER)
         self._meter.begin()
-        answer = child.take(take, lambda what: self._tell(what, order))
+        try:
+            answer = child.take(take, lambda what: self._tell(what, order, child))
+        except _TimeOver:
+            child.end()
+            return Told(taken=None, spent_s=self._spent_s(child), fault=_OVER)
         joules = self._meter.end(answer.elapsed_s if isinstance(answer, Taken) else 0.0)
         spent_s = self._spent_s(child)
         if isinstance(answer, Taken):
@@ -297,7 +311,10 @@ class _Driver:
             time.sleep(_SETTLE_S)
         return fault
 
-    def _tell(self, what: str, order: Order) -> None:
+    def _tell(self, what: str, order: Order, child: BenchChild) -> None:
+        """Raises _TimeOver in the middle of a piece: others may hold it up for as long as they like."""
+        if self._is_over(child):
+            raise _TimeOver
         self._meter.look()
         words = (
             "waiting: it is measured while nobody waits for an answer" if what == "waiting" else _words(order)

@@ -49,6 +49,7 @@ from appliance.telemetry.engine_metrics import engine_samples
 from appliance.telemetry.hardware_metrics import hardware_samples
 from appliance.telemetry.heat_metrics import heat_samples
 from appliance.telemetry.prometheus import Prometheus
+from appliance.telemetry.queue_metrics import queue_samples
 from appliance.telemetry.store_metrics import store_samples
 
 _log = log.logger("daemon")
@@ -128,6 +129,7 @@ class Daemon:
             self._supervisor,
             sources=[
                 lambda: engine_samples(self._supervisor.status()),
+                lambda: queue_samples(self._supervisor.queue_counts()),
                 lambda: store_samples(store_health(self._store)),
                 lambda: heat_samples(self._heat.health()),
                 lambda: hardware_samples(sample(Root(sysroot))),

@@ -22,8 +22,9 @@ from appliance.optimizing.verdict import Bounds
 from appliance.store.content import Wanted
 from appliance.store.gate import ProbeRequest
 from appliance.store.opening import open_store as open_plain
-from appliance.store.optimize import Duel, Optimizing
+from appliance.store.optimize import Optimizing
 from appliance.store.store import ModelStore
+from appliance.store.trials import Duel
 from appliance.store.verbs import Calibrating
 from appliance.supervisor import quantizer
 from appliance.supervisor.judge import JudgeChild, JudgeRequest

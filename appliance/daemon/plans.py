@@ -15,13 +15,14 @@ from typing import Final, Protocol
 
 from appliance import log
 from appliance.errors import InsufficientMemory, RunnerHung, RunnerStartFailed
-from appliance.gguf.header import Header, read_header
+from appliance.gguf.header import read_header
 from appliance.hardware.features import read_features
 from appliance.hardware.memory import Memory
 from appliance.planner.budget import Bound, Budget, Reading, budget
 from appliance.planner.choice import choose
 from appliance.planner.facts import Accelerator, Footprint, Ladder, Rung
 from appliance.planner.fit import Machine, Policy, Subject, ladder_of
+from appliance.planner.footprint import resident_after_load
 from appliance.planner.formulas import vocabulary_bytes
 from appliance.planner.header_sizes import Model
 from appliance.planner.ladder import resized
@@ -40,6 +41,10 @@ _UNKNOWN: Final = Budget(
     bytes=0, total_bytes=0, available_bytes=0, reserve_bytes=0, bound=Bound.MEM_AVAILABLE
 )
 """No ladder depends on it."""
+
+
+_Key = tuple[str | None, Placement]
+"""A rung: the variant that stands in, and the placement."""
 
 
 class Sizes(Protocol):
@@ -100,11 +105,10 @@ class BoardPlans:
 
     def ladder(self, spec: ModelSpec) -> Ladder:
         """Raises ModelInvalid, FileUnreadable, InvalidRequest."""
-        headers = [read_header(Path(path), model=spec.name) for path in spec.paths or (spec.path,)]
-        return self._corrected(spec, self._sized(spec, self._rough(spec, headers)))
+        return self._corrected(spec, self._sized(spec, self._rough(spec)))
 
     def learn(self, spec: ModelSpec, rung: Rung, measured_bytes: int) -> None:
-        planned_bytes = rung.footprint.total_bytes
+        planned_bytes = resident_after_load(rung.footprint)
         if measured_bytes > planned_bytes:
             _log.warning(
                 "plan_too_small", model=spec.name, planned_bytes=planned_bytes, measured_bytes=measured_bytes
@@ -116,16 +120,8 @@ class BoardPlans:
 
     # ── the planning thread ────────────────────────────────────────────────────────────────────────────────
 
-    def _rough(self, spec: ModelSpec, headers: Sequence[Header]) -> Ladder:
+    def _rough(self, spec: ModelSpec) -> Ladder:
         policy = self._policy
-        tensors = tuple(tensor for header in headers for tensor in header.tensors)
-        model = Model(
-            header=replace(headers[0], tensors=tensors),
-            vocabulary_bytes=vocabulary_bytes(headers[0]),
-            own_kernels=policy.own_kernels and spec.settings.own_kernels,
-            speculation=spec.settings.speculation,
-        )
-        subject = Subject(name=spec.name, model=model, read_bytes=0, wish=spec.placement, origin="its header")
         machine = Machine(
             name=None,
             budget=self._budget() or _UNKNOWN,
@@ -138,24 +134,43 @@ class BoardPlans:
         fit_policy = Policy(
             min_ctx=policy.min_ctx, comfortable=policy.comfortable, parallel_share=policy.parallel_share
         )
-        return ladder_of(subject, machine, policy=fit_policy, min_ctx=spec.min_ctx or None)
+        return ladder_of(
+            self._subject(spec),
+            machine,
+            policy=fit_policy,
+            min_ctx=spec.min_ctx or None,
+            smaller=[self._subject(smaller) for smaller in spec.smaller if smaller.broken is None],
+        )
+
+    def _subject(self, spec: ModelSpec) -> Subject:
+        headers = [read_header(Path(path), model=spec.name) for path in spec.paths or (spec.path,)]
+        tensors = tuple(tensor for header in headers for tensor in header.tensors)
+        model = Model(
+            header=replace(headers[0], tensors=tensors),
+            vocabulary_bytes=vocabulary_bytes(headers[0]),
+            own_kernels=self._own_kernels(spec),
+            speculation=spec.settings.speculation,
+        )
+        return Subject(name=spec.name, model=model, read_bytes=0, wish=spec.placement, origin="its header")
+
+    def _own_kernels(self, spec: ModelSpec) -> bool:
+        """A calibration may have found them slower for this model."""
+        return self._policy.own_kernels and spec.settings.own_kernels
 
     def _sized(self, spec: ModelSpec, rough: Ladder) -> Ladder:
         """With exact sizes where they are likely to be needed: at the rungs that would be taken with what is
         free now, and with all that others could give back.
         """
-        exact: dict[Placement, Footprint] = {}
+        exact: dict[_Key, Footprint] = {}
         ladder = rough
         for _ in range(_ROUNDS):
-            wanted = [rung.placement for rung in self._likely(ladder) if rung.placement not in exact]
+            wanted = [rung for rung in self._likely(ladder) if _key(rung) not in exact]
             fresh = self._exact(spec, wanted) if wanted else None
             if fresh is None:
                 break
             exact |= fresh
             excess = _excess(rough, exact)
-            footprints = [
-                exact.get(rung.placement) or _scaled(rung.footprint, excess) for rung in rough.rungs
-            ]
+            footprints = [exact.get(_key(rung)) or _scaled(rung.footprint, excess) for rung in rough.rungs]
             ladder = resized(rough, footprints)
         return ladder
 
@@ -183,16 +198,23 @@ class BoardPlans:
             likely += ladder.rungs[index : index + 2]
         return list(dict.fromkeys(likely))
 
-    def _exact(self, spec: ModelSpec, placements: Sequence[Placement]) -> dict[Placement, Footprint] | None:
+    def _exact(self, spec: ModelSpec, rungs: Sequence[Rung]) -> dict[_Key, Footprint] | None:
         """Of those that llama.cpp takes; None: nothing can be measured now, and formulas must do."""
-        own_kernels = self._policy.own_kernels and spec.settings.own_kernels
-        try:
-            sizing = self._sizes.sizes(_files_of(spec, own_kernels=own_kernels), placements)
-        except (RunnerHung, RunnerStartFailed) as fault:
-            _log.warning("not_sized_exactly", model=spec.name, reason=fault.message)
-            return None
-        pairs = zip(placements, sizing.footprints, strict=True)
-        return {placement: footprint for placement, footprint in pairs if footprint is not None}
+        found: dict[_Key, Footprint] = {}
+        for one in (spec, *spec.smaller):
+            variant = None if one is spec else one.name
+            own = [rung for rung in rungs if rung.variant == variant]
+            if not own:
+                continue
+            files = _files_of(one, own_kernels=self._own_kernels(one))
+            try:
+                sizing = self._sizes.sizes(files, [rung.placement for rung in own])
+            except (RunnerHung, RunnerStartFailed) as fault:
+                _log.warning("not_sized_exactly", model=one.name, reason=fault.message)
+                return None
+            pairs = zip(own, sizing.footprints, strict=True)
+            found |= {_key(rung): footprint for rung, footprint in pairs if footprint is not None}
+        return found or None
 
 
 def whole_bytes(seen: Memory) -> int | None:
@@ -229,13 +251,17 @@ def _index_of_choice(ladder: Ladder, budget_bytes: int | None, *, parallel_share
     return ladder.rungs.index(chosen.rung)
 
 
-def _excess(rough: Ladder, exact: dict[Placement, Footprint]) -> float:
+def _key(rung: Rung) -> _Key:
+    return rung.variant, rung.placement
+
+
+def _excess(rough: Ladder, exact: dict[_Key, Footprint]) -> float:
     """By how much the formulas are too small, at most, where both are known; at least 1."""
     return max(
         (
-            exact[rung.placement].total_bytes / rung.footprint.total_bytes
+            exact[_key(rung)].total_bytes / rung.footprint.total_bytes
             for rung in rough.rungs
-            if rung.placement in exact
+            if _key(rung) in exact
         ),
         default=1.0,
     )

@@ -27,7 +27,10 @@ def key_ring(config: Config) -> KeyRing:
 def queue_policy(config: Config) -> QueuePolicy:
     queue = config.queue
     return QueuePolicy(
-        max_running=queue.max_running, max_waiting=queue.max_waiting, patience_s=queue.patience_s
+        max_running=queue.max_running,
+        max_waiting=queue.max_waiting,
+        patience_s=queue.patience_s,
+        background_max_wait_s=queue.background_max_wait_s,
     )
 
 

@@ -96,9 +96,24 @@ def all_specs(
     ]
     wanted = {name_key(name) for name in (*preload, *config.lifecycle.preload)}
     pinned = {name_key(name) for name in config.lifecycle.pin}
+    return _with_smaller(
+        config,
+        [
+            _resident(config, spec, preload=name_key(spec.name) in wanted, pin=name_key(spec.name) in pinned)
+            for spec in specs
+        ],
+    )
+
+
+def _with_smaller(config: Config, specs: Sequence[ModelSpec]) -> list[ModelSpec]:
+    """A smaller one that is not there (yet) stands in for nobody."""
+    by_key = {name_key(spec.name): spec for spec in specs}
+    smaller_of = {name_key(name): name_key(smaller) for name, smaller in config.memory.smaller.items()}
     return [
-        _resident(config, spec, preload=name_key(spec.name) in wanted, pin=name_key(spec.name) in pinned)
-        for spec in specs
+        replace(spec, smaller=(smaller,))
+        if (smaller := by_key.get(smaller_of.get(key, ""))) is not None and smaller is not spec
+        else spec
+        for key, spec in by_key.items()
     ]
 
 

@@ -125,6 +125,8 @@ def _open(
     pooling = pooling_of(load.placement, model)
     if pooling is not None:
         return _open_pooled(base, pooling)
+    if model.is_diffusion:
+        raise ModelInvalid(model=load.model, reason="it is a diffusion model: it does not write word by word")
     if not model.generates:
         raise ModelInvalid(model=load.model, reason="it neither generates text nor pools embeddings")
     return _open_generator(base, render)

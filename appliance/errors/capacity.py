@@ -14,12 +14,15 @@ class CapacityError(OutpostError):
 
 
 class Overloaded(CapacityError):
-    def __init__(self, *, waiting: int, limit: int, retry_after_s: float) -> None:
+    def __init__(self, *, waiting: int, limit: int, retry_after_s: float, is_displaced: bool = False) -> None:
+        """`is_displaced`: it waited, and had to make room for another."""
+        why = " and others, with fewer requests or more urgent ones, go first" if is_displaced else ""
         super().__init__(
-            f"the queue is full: {waiting} of {limit} requests wait; retry in {retry_after_s:.0f} s",
+            f"the queue is full: {waiting} of {limit} requests wait{why}; retry in {retry_after_s:.0f} s",
             waiting=waiting,
             limit=limit,
             retry_after_s=retry_after_s,
+            is_displaced=is_displaced,
         )
 
 
@@ -34,12 +37,15 @@ class ModelLoading(CapacityError):
 
 
 class DeadlineExceeded(CapacityError):
-    def __init__(self, *, limit_s: float, retry_after_s: float = 1.0) -> None:
-        super().__init__(
-            f"the answer was not complete within {limit_s:.0f} s; ask for fewer tokens or stream it",
-            limit_s=limit_s,
-            retry_after_s=retry_after_s,
-        )
+    def __init__(self, *, limit_s: float, retry_after_s: float = 1.0, is_begun: bool = True) -> None:
+        """`is_begun`: False when it waited for its turn all the time."""
+        told = f"the answer was not complete within {limit_s:g} s; ask for fewer tokens or stream it"
+        if not is_begun:
+            told = (
+                f"its deadline of {limit_s:g} s passed while the request waited; nothing of it was begun; "
+                f"retry in {retry_after_s:.0f} s, or give it more time"
+            )
+        super().__init__(told, limit_s=limit_s, retry_after_s=retry_after_s, is_begun=is_begun)
 
 
 class MachineBusy(CapacityError):

@@ -26,13 +26,17 @@ class InsufficientMemory(ResourceError):
         """
         told = {"min_ctx": min_ctx, "largest_ctx": largest_ctx, "pinned": pinned}
         super().__init__(
-            f"model '{model}' needs {needed_bytes} bytes{_with_context(min_ctx)}, {available_bytes} are "
-            f"available; {_way_out(min_ctx, largest_ctx, pinned)}",
+            f"model '{model}' needs {_size(needed_bytes)}{_with_context(min_ctx)}, {_size(available_bytes)} "
+            f"are available; {_way_out(min_ctx, largest_ctx, pinned)}",
             model=model,
             needed_bytes=needed_bytes,
             available_bytes=available_bytes,
             **{name: value for name, value in told.items() if value is not None},
         )
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 10**9 else f"{size_bytes / 1e6:.0f} MB"
 
 
 def _with_context(min_ctx: int | None) -> str:

@@ -27,6 +27,8 @@ class RunnerHealth:
     starts: int
     running: int
     waiting: int
+    waiting_background: int
+    """Of those that wait."""
     loading_progress: float | None
     runner_pid: int | None
     sandbox_level: str | None
@@ -125,6 +127,7 @@ def _runner(status: ModelStatus) -> RunnerHealth:
         starts=status.starts,
         running=status.running,
         waiting=status.waiting,
+        waiting_background=status.waiting_background,
         loading_progress=status.loading_progress,
         runner_pid=status.runner_pid,
         sandbox_level=sandbox.level if sandbox else None,

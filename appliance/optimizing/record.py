@@ -26,6 +26,8 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     """Measured in turn with the candidate, so each candidate has its own."""
     candidate: Figures | None = None
     divergence: Divergence | None = None
+    others_share: float | None = None
+    """Of the time of all cores while speed was measured: what others computed, 0 to 1; None: unknown."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +87,7 @@ def tried(trials: Sequence[Trial], found: Sequence[Verdict]) -> list[Tried]:
             original=trial.judged.original if trial.judged else None,
             candidate=trial.judged.candidate if trial.judged else None,
             divergence=trial.judged.divergence if trial.judged else None,
+            others_share=trial.judged.others_share if trial.judged else None,
         )
         for trial, verdict in zip(trials, found, strict=True)
     ]

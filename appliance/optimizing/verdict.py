@@ -73,6 +73,8 @@ class Trial:
     judged: Judged | None = None
     fault: str | None = None
     """Why it could not be measured."""
+    too_large: str | None = None
+    """For this board's memory: the numbers; it was not even made."""
 
     @property
     def ratios(self) -> Ratios | None:
@@ -105,11 +107,9 @@ def ratios(original: Figures, candidate: Figures) -> Ratios:
     )
 
 
-def verdicts(trials: Sequence[Trial], bounds: Bounds, *, available_bytes: int | None) -> tuple[Verdict, ...]:
-    """One of each trial, in their order; at most one is KEPT: the best score, of equals the smaller file.
-    `available_bytes`: of memory; None: unknown, and not held against anybody.
-    """
-    judged = [_alone(trial, bounds, available_bytes) for trial in trials]
+def verdicts(trials: Sequence[Trial], bounds: Bounds) -> tuple[Verdict, ...]:
+    """One of each trial, in their order; at most one is KEPT: the best score, of equals the smaller file."""
+    judged = [_alone(trial, bounds) for trial in trials]
     passed = [
         (verdict.score or 0.0, -trial.size_bytes, number)
         for number, (trial, verdict) in enumerate(zip(trials, judged, strict=True))
@@ -124,19 +124,24 @@ def verdicts(trials: Sequence[Trial], bounds: Bounds, *, available_bytes: int | 
     )
 
 
-def fits(trial: Trial, available_bytes: int | None) -> Verdict | None:
-    """None: it does, as far as is known. Asked before it is measured."""
-    if available_bytes is None or trial.needed_bytes <= available_bytes:
+def lacking(needed_bytes: int, both_bytes: int, *, available_bytes: int | None) -> str | None:
+    """Why the memory that is there does not do, to serve a candidate or to have it beside the original; None:
+    it does, as far as is known.
+    """
+    if available_bytes is None or both_bytes <= available_bytes:
         return None
-    text = f"needs {trial.needed_bytes} bytes of memory, {available_bytes} are available"
-    return Verdict(kind=trial.kind, reason=Reason.TOO_LARGE, text=text, score=None)
+    if needed_bytes > available_bytes:
+        return f"it needs {needed_bytes} bytes of memory, {available_bytes} are available"
+    return (
+        f"to compare it with the original takes {both_bytes} bytes of memory, {available_bytes} are available"
+    )
 
 
-def _alone(trial: Trial, bounds: Bounds, available_bytes: int | None) -> Verdict:
+def _alone(trial: Trial, bounds: Bounds) -> Verdict:
+    if trial.too_large is not None:
+        return Verdict(kind=trial.kind, reason=Reason.TOO_LARGE, text=trial.too_large, score=None)
     if trial.fault is not None:
         return Verdict(kind=trial.kind, reason=Reason.FAILED, text=trial.fault, score=None)
-    if (large := fits(trial, available_bytes)) is not None:
-        return large
     if trial.judged is None:
         return Verdict(kind=trial.kind, reason=Reason.FAILED, text="it was not measured", score=None)
     reason, text = _measured(trial.ratios, trial.judged.divergence, bounds)

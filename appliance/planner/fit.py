@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
@@ -85,19 +86,35 @@ def fit(subject: Subject, machine: Machine, *, policy: Policy, min_ctx: int | No
     )
 
 
-def ladder_of(subject: Subject, machine: Machine, *, policy: Policy, min_ctx: int | None = None) -> Ladder:
+def ladder_of(
+    subject: Subject,
+    machine: Machine,
+    *,
+    policy: Policy,
+    min_ctx: int | None = None,
+    smaller: Sequence[Subject] = (),
+) -> Ladder:
+    """`smaller`: models that may stand in, the one to be preferred first."""
     traits = traits_of(read_shape(subject.model.header))
     wish = wished(subject.wish, machine.accelerator)
     least = least_context(min_ctx, default=policy.min_ctx, wish=wish, n_ctx_train=traits.n_ctx_train)
-    contender = Contender(
-        name=subject.name,
-        wish=wish,
-        traits=traits,
-        size=header_size(subject.model, machine.accelerator, cpu=machine.cpu),
-    )
     prices = machine.prices or default_prices(machine.accelerator)
     terms = Terms(accelerator=machine.accelerator, prices=prices, comfortable=policy.comfortable)
-    return build(contender, min_ctx=least, terms=terms)
+    return build(
+        _contender(subject, machine),
+        min_ctx=least,
+        terms=terms,
+        smaller=[_contender(one, machine) for one in smaller],
+    )
+
+
+def _contender(subject: Subject, machine: Machine) -> Contender:
+    return Contender(
+        name=subject.name,
+        wish=wished(subject.wish, machine.accelerator),
+        traits=traits_of(read_shape(subject.model.header)),
+        size=header_size(subject.model, machine.accelerator, cpu=machine.cpu),
+    )
 
 
 def wished(wish: Placement, accelerator: Accelerator) -> Placement:

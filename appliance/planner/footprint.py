@@ -17,7 +17,7 @@ from appliance.wire.sizes import ContextSize, Measured
 
 _MIB: Final = 1024 * 1024
 
-PROCESS_BYTES: Final = 57 * _MIB
+PROCESS_BYTES: Final = 58 * _MIB
 """Interpreter, numpy, llama.cpp's and our libraries: pages of files and heap; the graphs of a model."""
 CELL_BYTES: Final = 320
 """Beside its keys and values: llama.cpp's table of cells, the tokens we remember of it, the look-up for

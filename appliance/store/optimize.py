@@ -16,27 +16,23 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from appliance.errors import (
     ClientGone,
     ContentError,
     InvalidRequest,
-    ModelInvalid,
     OutpostError,
     RequestError,
-    RunnerError,
     Unsupported,
 )
-from appliance.gguf.header import read_header
-from appliance.gguf.quantized_size import quantized_bytes
 from appliance.optimizing import record
 from appliance.optimizing.candidates import candidates, hint
 from appliance.optimizing.record import Record
 from appliance.optimizing.standing import Standing
-from appliance.optimizing.verdict import Bounds, Reason, Trial, Verdict, fits, verdicts
+from appliance.optimizing.verdict import Bounds, Reason, Trial, Verdict, verdicts
 from appliance.store import admission
-from appliance.store.content import Progress, Report, Wanted
+from appliance.store.content import Progress, Report
 from appliance.store.derived import Derivations, compose
 from appliance.store.derived_link import DERIVED_LINK, link_to
 from appliance.store.descriptor import Descriptor
@@ -46,52 +42,10 @@ from appliance.store.media_types import DERIVED_RECORD
 from appliance.store.reader import ModelReader
 from appliance.store.reference import Reference
 from appliance.store.serving import settings_of
-from appliance.store.variants import needed_bytes
+from appliance.store.trials import Original, Tools, Trials
 from appliance.store.verbs import Optimized, OptimizeWish
-from appliance.wire.judge import Judged
 
 MAX_CANDIDATES: Final = 8
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Duel:
-    """Two files of one model, to be compared as they would be served."""
-
-    model: str
-    original: Sequence[Path]
-    candidate: Path
-    placement: Mapping[str, object]
-    max_kl: float
-    """Past it there is no use in measuring speed."""
-
-
-class Tools(Protocol):
-    """What it takes: this board, and children that work."""
-
-    def standing(self) -> Standing: ...
-
-    def available_bytes(self) -> int | None:
-        """Of memory."""
-
-    def check(self, kind: str) -> str:
-        """llama.cpp's name of a type. Raises InvalidRequest with the list of them."""
-
-    def requantize(
-        self,
-        sources: Sequence[Path],
-        target: Path,
-        kind: str,
-        *,
-        model: str,
-        report: Callable[[float], None],
-        wanted: Wanted,
-    ) -> None:
-        """As `build.Quantize`, also of weights that are quantised already."""
-
-    def judge(
-        self, duel: Duel, *, report: Callable[[str, float], None], wanted: Wanted, is_patient: bool
-    ) -> Judged:
-        """`is_patient`: it waits for a quiet machine; else it raises MachineBusy soon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,16 +57,6 @@ class Optimizing:
     bounds: Bounds = field(default_factory=Bounds)
     hints: bool = False
     """Tell of models that may be faster in another type."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Original:
-    reference: Reference
-    named: Descriptor
-    paths: tuple[Path, ...]
-    quantization: str
-    size_bytes: int
-    placement: Mapping[str, object]
 
 
 @dataclass(slots=True)
@@ -198,13 +142,13 @@ class Optimizer:
 
     # ── inside ──────────────────────────────────────────────────────────────────────────────────────
 
-    def _original(self, reference: Reference) -> _Original:
+    def _original(self, reference: Reference) -> Original:
         named = self._layout.lookup(reference)
         model = self._reader.model(named)
         paths = tuple(self._layout.path(blob.digest) for blob in model.weights)
         name = reference.display
         facts = admission.check(paths, model=name)
-        return _Original(
+        return Original(
             reference=reference,
             named=named,
             paths=paths,
@@ -215,7 +159,7 @@ class Optimizer:
 
     def _work(
         self,
-        original: _Original,
+        original: Original,
         kinds: tuple[str, ...],
         wish: OptimizeWish,
         tools: Tools,
@@ -225,12 +169,20 @@ class Optimizer:
         kinds = kinds or candidates(original.quantization, standing)
         bounds = self._bounds if wish.max_kl is None else replace(self._bounds, max_kl=wish.max_kl)
         best, trials = _Best(), []
+        work = Trials(
+            original=original,
+            tools=tools,
+            space=self._layout.space,
+            max_kl=bounds.max_kl,
+            is_patient=wish.is_patient,
+            report=report,
+        )
         with ExitStack() as files:
             for kind in kinds:
                 path = files.enter_context(self._temporary())
-                trials.append(self._trial(original, kind, path, tools, wish, report))
+                trials.append(work.run(kind, path))
                 self._keep_best(trials, bounds, best, path)
-            found = verdicts(trials, bounds, available_bytes=None)
+            found = verdicts(trials, bounds)
             decided = _record(original, trials, found, bounds, standing)
             for one in decided.tried:
                 report(Progress(status=f"{one.kind}: {one.text}"))
@@ -238,65 +190,9 @@ class Optimizer:
                 self._publish(original, decided, best.path if decided.kept else None, report)
         return Optimized(name=original.reference.display, record=decided, dry_run=wish.dry_run)
 
-    def _trial(
-        self, original: _Original, kind: str, path: Path, tools: Tools, wish: OptimizeWish, report: Report
-    ) -> Trial:
-        """Make it and measure it. What is the candidate's own fault stands in the trial."""
-        name = original.reference.display
-        available = tools.available_bytes()
-        expected = _sized(kind, _expected_bytes(original, kind))
-        both = expected.needed_bytes + needed_bytes(original.size_bytes)
-        if large := fits(expected, available):
-            return replace(expected, fault=large.text)
-        if available is not None and both > available:
-            text = f"to compare both takes {both} bytes of memory, {available} are available"
-            return replace(expected, fault=text)
-        self._make(original, kind, path, tools, report)
-        trial = _sized(kind, path.stat().st_size)
-        duel = Duel(
-            model=name,
-            original=original.paths,
-            candidate=path,
-            placement=original.placement,
-            max_kl=self._bounds.max_kl if wish.max_kl is None else wish.max_kl,
-        )
-        against = f"{trial.kind} against {original.quantization}"
-        news = Progress(status=f"loading {against}")
-
-        def told(what: str, share: float) -> None:
-            nonlocal news
-            news = _judging(what, share, against, original.size_bytes + trial.size_bytes)
-            report(news)
-
-        try:
-            admission.check([path], model=name)
-            judged = tools.judge(duel, report=told, wanted=lambda: report(news), is_patient=wish.is_patient)
-        except (ModelInvalid, RunnerError) as error:
-            return replace(trial, fault=error.message)
-        return replace(trial, judged=judged)
-
-    def _make(self, original: _Original, kind: str, path: Path, tools: Tools, report: Report) -> None:
-        needed, name = _expected_bytes(original, kind), original.reference.display
-        news = Progress(
-            status=f"quantizing {original.quantization} to {kind.upper()}",
-            total_bytes=original.size_bytes,
-            completed_bytes=0,
-        )
-        with self._layout.space.room() as room:
-            room.require(needed)
-
-            def told(share: float) -> None:
-                nonlocal news
-                room.keep(max(0, needed - path.stat().st_blocks * 512))
-                news = replace(news, completed_bytes=int(original.size_bytes * share))
-                report(news)
-
-            report(news)
-            tools.requantize(original.paths, path, kind, model=name, report=told, wanted=lambda: report(news))
-
     def _keep_best(self, trials: Sequence[Trial], bounds: Bounds, best: _Best, path: Path) -> None:
         """So that no more than two of them lie on the disk at once."""
-        found = verdicts(trials, bounds, available_bytes=None)
+        found = verdicts(trials, bounds)
         is_best = found[-1].reason is Reason.KEPT
         loser = best.path if is_best else path
         if loser is not None:
@@ -304,7 +200,7 @@ class Optimizer:
         if is_best:
             best.path = path
 
-    def _publish(self, original: _Original, decided: Record, path: Path | None, report: Report) -> None:
+    def _publish(self, original: Original, decided: Record, path: Path | None, report: Report) -> None:
         layout = self._layout
         with ExitStack() as held:
             weights = None
@@ -365,27 +261,8 @@ def _kinds(wish: OptimizeWish, tools: Tools) -> tuple[str, ...]:
     return tuple(dict.fromkeys(tools.check(kind) for kind in wish.kinds))
 
 
-def _expected_bytes(original: _Original, kind: str) -> int:
-    """At most."""
-    return quantized_bytes([read_header(path) for path in original.paths], kind)
-
-
-def _sized(kind: str, size_bytes: int) -> Trial:
-    return Trial(kind=kind.upper(), size_bytes=size_bytes, needed_bytes=needed_bytes(size_bytes))
-
-
-def _judging(what: str, share: float, against: str, size_bytes: int) -> Progress:
-    """How far it is, as a share of the bytes that are compared: what a bar of the other verbs counts."""
-    if what == "waiting":
-        return Progress(status="waiting: speed is measured while nobody waits for an answer")
-    word = "loading" if what == "loading" else "comparing"
-    return Progress(
-        status=f"{word} {against}", total_bytes=size_bytes, completed_bytes=int(size_bytes * share)
-    )
-
-
 def _record(
-    original: _Original,
+    original: Original,
     trials: Sequence[Trial],
     found: Sequence[Verdict],
     bounds: Bounds,

@@ -73,7 +73,7 @@ class BenchChild:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        self.end()
 
     @property
     def waited_s(self) -> float:
@@ -100,13 +100,13 @@ class BenchChild:
         try:
             answer, is_disturbed = running.take(order, tell)
         except _Died as died:
-            self._end()
+            self.end()
             if died.is_first:
                 raise _told(died.cause, self._request.model) from died
             _log.warning("bench_died", model=self._request.model, cause=died.cause)
             return NotTaken(reason=f"it ended: {died.cause}"), False
         if isinstance(answer, LoadFailed):
-            self._end()
+            self.end()
             raise believed(answer.error)
         return answer, is_disturbed
 
@@ -116,7 +116,8 @@ class BenchChild:
         )
         return self._running
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """The next piece has a child of its own."""
         if self._running is not None:
             self._waited_s = self.waited_s
             self._running.end()

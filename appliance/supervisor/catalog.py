@@ -115,7 +115,7 @@ class Catalog(Generic[R]):
                 desk.release(ticket, now_s, succeeded=succeeded)
 
     def unload(self, key: str, now_s: float) -> None:
-        """The operator's wish. What loads is let in first: it has those who wait for it."""
+        """The operator's wish; see `Desk.give_way`."""
         desk = self._desks.get(key)
         if desk is not None:
             desk.give_way(now_s)

@@ -11,10 +11,9 @@ import math
 from typing import Generic
 
 from appliance.errors import (
+    DeadlineExceeded,
     ModelBroken,
-    ModelInvalid,
     OutpostError,
-    Overloaded,
     RunnerStartFailed,
     ShuttingDown,
 )
@@ -22,8 +21,9 @@ from appliance.planner.facts import Rung
 from appliance.supervisor.effects import Effects, R, Waiter
 from appliance.supervisor.history import FileStamp, GoLater, History, Refuse
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
-from appliance.supervisor.queue import FairQueue, ServiceTime
+from appliance.supervisor.queue import ServiceTime
 from appliance.supervisor.states import RunnerState, advance
+from appliance.supervisor.waiting_room import Line, WaitingRoom
 from appliance.wire.messages import ModelFacts
 
 _numbers = itertools.count(1)
@@ -33,8 +33,15 @@ class Desk(Generic[R]):
     """One model. Owned by the supervisor thread."""
 
     def __init__(
-        self, spec: ModelSpec, *, queue: QueuePolicy, runners: RunnerPolicy, effects: Effects[R]
+        self,
+        spec: ModelSpec,
+        *,
+        queue: QueuePolicy,
+        runners: RunnerPolicy,
+        effects: Effects[R],
+        room: WaitingRoom[Waiter[R]] | None = None,
     ) -> None:
+        """`room`: where its line is a part of; None: one of its own."""
         self.spec = spec
         self.state = RunnerState.STOPPED if spec.broken is None else RunnerState.FAILED
         self.runner: R | None = None
@@ -63,7 +70,8 @@ class Desk(Generic[R]):
         """With what its process was started, as planned; None: no process, or one that nobody planned."""
         self.unplaced: OutpostError | None = None
         """Why there was no memory for it the last time."""
-        self.waiting: FairQueue[Waiter[R]] = FairQueue(queue.max_running + queue.max_waiting)
+        room = WaitingRoom.of(queue) if room is None else room
+        self.waiting: Line[Waiter[R]] = room.line(self)
         self.leases: set[Waiter[R]] = set()
         self._queue = queue
         self._runners = runners
@@ -104,25 +112,48 @@ class Desk(Generic[R]):
             ticket.answer(ShuttingDown())
         elif self.spec.broken is not None:
             ticket.answer(ModelBroken(model=self.spec.name, reason=self.spec.broken))
-        elif self._has_room and not self.waiting and self.runner is not None:
-            self._grant(ticket, self.runner, now_s)
-        elif len(self.waiting) >= self._room_to_wait:
-            ticket.answer(self._overloaded())
+        elif not self.waiting.push(ticket, now_s):
+            ticket.answer(self.waiting.room.full(self.retry_after_s()))
         else:
-            self.waiting.push(ticket.owner, ticket)
             self._proceed(now_s)
+            if ticket in self.waiting:
+                self.waiting.tell(now_s)
 
     def release(self, ticket: Waiter[R], now_s: float, *, succeeded: bool) -> None:
         """The end of a lease, or of the patience of one who waits. Unknown tickets (of a runner that is
         gone) are ignored.
         """
         self.changes += 1
-        if self.waiting.remove(ticket.owner, ticket) or ticket not in self.leases:
+        if self.waiting.remove(ticket) or ticket not in self.leases:
             return
         self.leases.discard(ticket)
         self._service.observe(now_s - ticket.granted_at_s)
         if succeeded:
             self.history = History()
+        self._proceed(now_s)
+
+    # ── wishes of the waiting room ─────────────────────────────────────────────────────────────────────────
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+    @property
+    def free_leases(self) -> int:
+        return self._queue.max_running - len(self.leases)
+
+    def eta_s(self, position: int) -> float | None:
+        if self.state is not RunnerState.READY:
+            return None
+        return self._service.eta_s(position=position, max_running=self._queue.max_running)
+
+    def displaced(self, guest: Waiter[R], /) -> None:
+        self.changes += 1
+        guest.answer(self.waiting.room.full(self.retry_after_s(), is_displaced=True))
+
+    def look_again(self, now_s: float) -> None:
+        """What the room allows has changed (`WaitingRoom.is_background_held`)."""
+        self.changes += 1
         self._proceed(now_s)
 
     def retry_after_s(self) -> float:
@@ -167,7 +198,7 @@ class Desk(Generic[R]):
         error = fault or RunnerStartFailed(model=self.spec.name, reason="it ended by itself")
         self.history = self.history.after(error, now_s=now_s, stamp=self._look())
         if was_loading or self._closing:
-            self._refuse_all(error)
+            self._refuse_all(error, now_s)
         self._proceed(now_s)
 
     def not_placed(
@@ -183,11 +214,12 @@ class Desk(Generic[R]):
         self.state = advance(self.state, RunnerState.STOPPED)
         self.unplaced = error
         if error is not None:
-            self._refuse_all(error)
+            self._refuse_all(error, now_s)
         self.wake_at_s = again_at_s if self.spec.preload and not self._is_evicted else None
 
     def tick(self, now_s: float) -> None:
-        """A timer that `wake_at_s` asked for."""
+        """A timer that `wake_at_s` asked for, or a deadline of one who waits."""
+        self._expire(now_s)
         if self.wake_at_s is not None and now_s >= self.wake_at_s:
             self.wake_at_s = None
             self.changes += 1
@@ -223,9 +255,10 @@ class Desk(Generic[R]):
 
     def give_way(self, now_s: float) -> None:
         """Take no new leases, finish those there are, then out of memory. Who comes waits for the next
-        start.
+        start. One that still loads goes when it is ready, unless somebody waits for it.
         """
-        if self.state is RunnerState.READY and not self._is_yielding:
+        is_unwanted = self.state is RunnerState.STARTING and not self.waiting
+        if (self.state is RunnerState.READY or is_unwanted) and not self._is_yielding:
             self.changes += 1
             self._is_yielding = True
             self._proceed(now_s)
@@ -238,14 +271,14 @@ class Desk(Generic[R]):
         if self._closing:
             return
         self._closing = True
-        self._refuse_all(ShuttingDown())
+        self._refuse_all(ShuttingDown(), now_s)
         if self.state is RunnerState.READY:
             self.state = advance(self.state, RunnerState.DRAINING)
         self._proceed(now_s)
 
     def retire(self, now_s: float) -> list[Waiter[R]]:
         """It is no longer among the models: as `drain`, but those who wait are handed back, in turn."""
-        waiting = self.waiting.drain()
+        waiting = self.waiting.drain(now_s)
         self.drain(now_s)
         return waiting
 
@@ -261,11 +294,6 @@ class Desk(Generic[R]):
         return self._closing and self.runner is None and not self.has_process
 
     # ── deciding ───────────────────────────────────────────────────────────────────────────────────────────
-
-    @property
-    def _room_to_wait(self) -> int:
-        """Those who could run wait, too, while the model loads: leases that are free count as places."""
-        return self._queue.max_waiting + self._queue.max_running - len(self.leases)
 
     @property
     def _has_room(self) -> bool:
@@ -285,8 +313,9 @@ class Desk(Generic[R]):
         if self._closing:  # 1
             self._wind_up()
             return
-        while self._has_room and self.waiting and self.runner is not None:  # 2
-            self._grant(self.waiting.pop(), self.runner, now_s)
+        self._expire(now_s)
+        while self._has_room and self.runner is not None and (ticket := self.waiting.pop(now_s)):  # 2
+            self._grant(ticket, self.runner, now_s)
         if self.state is RunnerState.READY and not self.leases:  # 2
             self._rest(now_s)
         may_start = self.spec.broken is None and not self.is_held_back
@@ -318,7 +347,7 @@ class Desk(Generic[R]):
     def _start(self, now_s: float) -> None:
         verdict = self.history.verdict(self.spec.name, now_s=now_s, stamp=self._look(), policy=self._runners)
         if isinstance(verdict, Refuse):
-            self._refuse_all(verdict.error)
+            self._refuse_all(verdict.error, now_s)
             self.wake_at_s = verdict.until_s if self.spec.preload else None
         elif isinstance(verdict, GoLater):
             self.wake_at_s = verdict.at_s
@@ -339,14 +368,16 @@ class Desk(Generic[R]):
         self.leases.add(ticket)
         ticket.answer(runner)
 
-    def _refuse_all(self, error: OutpostError) -> None:
-        for ticket in self.waiting.drain():
+    def _refuse_all(self, error: OutpostError, now_s: float) -> None:
+        for ticket in self.waiting.drain(now_s):
             ticket.answer(error)
 
-    def _overloaded(self) -> Overloaded:
-        return Overloaded(
-            waiting=len(self.waiting), limit=self._room_to_wait, retry_after_s=self.retry_after_s()
-        )
+    def _expire(self, now_s: float) -> None:
+        """Nobody is started whose deadline has come."""
+        for ticket in self.waiting.expire(now_s):
+            self.changes += 1
+            limit_s, retry_s = ticket.turn.deadline_s or 0.0, self.retry_after_s()
+            ticket.answer(DeadlineExceeded(limit_s=limit_s, retry_after_s=retry_s, is_begun=False))
 
     def _look(self) -> FileStamp | None:
         self.stamp = self._effects.stamp(self.spec.path)
@@ -359,13 +390,7 @@ class Desk(Generic[R]):
             return f"broken: {self.spec.broken}"
         if self.unplaced is not None and not self.has_process:
             return self.unplaced.message
-        if self.state is RunnerState.READY or self.history.fault is None:
-            return None
-        if self.history.is_quarantined(self._runners):
-            return f"quarantined after {self.history.crashes} crashes in a row: {self.history.cause}"
-        if isinstance(self.history.fault, ModelInvalid):
-            return self.history.cause
-        return f"the last runner failed: {self.history.cause}"
+        return None if self.state is RunnerState.READY else self.history.reason(self._runners)
 
     @property
     def quarantined_until_s(self) -> float | None:

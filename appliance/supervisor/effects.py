@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from appliance.errors import OutpostError
 from appliance.supervisor.history import FileStamp
+from appliance.supervisor.turn import Standing, Turn
 
 if TYPE_CHECKING:
     from appliance.supervisor.desk import Desk
@@ -18,10 +19,16 @@ R_contra = TypeVar("R_contra", contravariant=True)
 class Waiter(Protocol[R_contra]):
     """What the desk needs of a ticket (`ticket.Ticket`)."""
 
+    arrived_s: float | None
     granted_at_s: float
+    first_standing: Standing | None
+    standing: Standing | None
 
     @property
     def owner(self) -> str: ...
+
+    @property
+    def turn(self) -> Turn: ...
 
     @property
     def keep_alive_s(self) -> float | None: ...

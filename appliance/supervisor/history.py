@@ -70,6 +70,14 @@ class History:
         """None: not quarantined. A time that has passed: the next attempt is free."""
         return self.failed_at_s + policy.quarantine_s if self.is_quarantined(policy) else None
 
+    def reason(self, policy: RunnerPolicy) -> str | None:
+        """Why it does not run, for people; None: nothing is wrong."""
+        if self.fault is None:
+            return None
+        if self.is_quarantined(policy):
+            return f"quarantined after {self.crashes} crashes in a row: {self.cause}"
+        return self.cause if isinstance(self.fault, ModelInvalid) else f"the last runner failed: {self.cause}"
+
     def verdict(self, model: str, *, now_s: float, stamp: FileStamp | None, policy: RunnerPolicy) -> Verdict:
         """1. No fault, or another file than the one at fault: go.
         2. Crashed `max_crashes` times in a row: refused until `quarantine_s` after the last crash, then one

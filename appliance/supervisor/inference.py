@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, Union
 
 from appliance.supervisor.policy import ModelDefaults
+from appliance.supervisor.turn import Standing, Turn, Waiting
 from appliance.wire.messages import (
     Accepted,
     ApplyTemplate,
@@ -63,6 +64,25 @@ class Generation(Protocol):
         """Give the lease back; cancels what still runs. Idempotent, never raises, never blocks."""
 
 
+class Pending(Protocol):
+    """A generation that waits for its turn. Used by the one thread that asked for it."""
+
+    def next(self, timeout_s: float) -> Generation | None:
+        """The generation once it is `Accepted`, waiting up to `timeout_s`; None: not yet. Raises as
+        `Inference.generate` does; after that it is over.
+        """
+
+    def standing(self) -> Standing | None:
+        """Where it stands in the queue, as of a moment ago; None: nothing is known of it, or it is its
+        turn.
+        """
+
+    def close(self) -> None:
+        """It is not wanted any more; not for one whose generation was handed out. Idempotent, never
+        raises.
+        """
+
+
 class Inference(Protocol):
     """What a handler thread may ask. Every method may be called from any thread."""
 
@@ -82,20 +102,34 @@ class Inference(Protocol):
         request: Generate,
         *,
         owner: str,
+        turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
         keep_alive_s: float | None = None,
     ) -> Generation:
         """Queue fairly among owners, load if needed, send, and wait for `Accepted`. `request.id` is set by
         the supervisor.
 
-        Blocks up to the configured patience. Raises every fault known before work starts as its type:
-        ModelNotFound, Overloaded (at once when the queue is full), ModelLoading, ContextLengthExceeded,
-        InvalidRequest, RunnerDied …
+        Blocks up to the configured patience, or to the deadline of `turn`, which also hears how long it
+        took. Raises every fault known before work starts as its type: ModelNotFound, Overloaded (at once
+        when the queue is full), ModelLoading, DeadlineExceeded, ContextLengthExceeded, InvalidRequest,
+        RunnerDied …
 
         `gone` is cheap and is asked at least every 0.25 s during the wait; once it is true the request leaves
         the queue (or is cancelled in the runner) and ClientGone is raised. `keep_alive_s`: how long the model
         stays in memory after this request (infinite: until memory is needed); None: as long as configured.
         """
+
+    def begin(
+        self,
+        model: str,
+        request: Generate,
+        *,
+        owner: str,
+        turn: Turn | None = None,
+        gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
+    ) -> Pending:
+        """`generate`, for who has something to say while it waits. Does not block."""
 
     def call(
         self,
@@ -103,6 +137,7 @@ class Inference(Protocol):
         request: Call,
         *,
         owner: str,
+        turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
         keep_alive_s: float | None = None,
     ) -> Result:
@@ -122,3 +157,6 @@ class Inference(Protocol):
         """Out of memory, pinned or not: it takes no new requests, finishes those it has, and ends; who comes
         later starts it anew. Returns at once. Raises ModelNotFound, InvalidReference.
         """
+
+    def waiting(self, *, owner: str | None = None) -> Sequence[Waiting]:
+        """All who wait, or those of `owner`; of each model in the order of their turns."""

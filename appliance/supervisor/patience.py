@@ -20,14 +20,27 @@ class Patience:
         self._deadline_s = time.monotonic() + limit_s
         self._gone = gone
 
+    @property
+    def next_look_s(self) -> float:
+        """How long to wait before the next question whether it is over or the client gone."""
+        left_s = max(0.0, self._deadline_s - time.monotonic())
+        return left_s if self._gone is None else min(left_s, _ASK_EVERY_S)
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._deadline_s
+
+    def ask_whether_gone(self) -> None:
+        """Raises ClientGone."""
+        if self._gone is not None and self._gone():
+            raise ClientGone
+
     def wait(self, take: Callable[[float], Answer]) -> Answer | None:
         """Call `take(seconds)` until it gives something; None past the deadline. Raises ClientGone."""
         while True:
-            left_s = max(0.0, self._deadline_s - time.monotonic())
-            answer = take(left_s if self._gone is None else min(left_s, _ASK_EVERY_S))
+            answer = take(self.next_look_s)
             if answer is not None:
                 return answer
-            if self._gone is not None and self._gone():
-                raise ClientGone
-            if left_s <= _ASK_EVERY_S and time.monotonic() >= self._deadline_s:
+            self.ask_whether_gone()
+            if self.is_over:
                 return None

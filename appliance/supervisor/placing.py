@@ -5,7 +5,7 @@ desk ─► start ─► Planning (a thread) ─► Residency (on the loop) ─�
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -47,13 +47,14 @@ class Placing:
         plans: Plans,
         policy: ResidencyPolicy,
         starting: Starting,
+        in_turn: Callable[[float], Sequence[object]],
         post: Post,
     ) -> None:
         self._plans = plans
         self._starting = starting
         self._post = post
         self._planning = Planning(plans.ladder)
-        self._residency: Residency[Runner] = Residency(desks, memory=self, policy=policy)
+        self._residency: Residency[Runner] = Residency(desks, memory=self, policy=policy, in_turn=in_turn)
 
     @property
     def wake_at_s(self) -> float | None:
@@ -103,7 +104,7 @@ class Placing:
         return anonymous_bytes(runner.pid) or 0
 
     def launch(self, desk: Desk[Runner], rung: Rung) -> None:
-        spec = replace(desk.spec, placement=rung.placement)
+        spec = placed(desk.spec, rung)
         self._starting.submit(desk, spec, loaded=lambda ready: self._loaded(spec, rung, ready))
 
     # ── a runner's reader thread ───────────────────────────────────────────────────────────────────────────
@@ -118,3 +119,13 @@ class Placing:
             conceded=[f"{one.what}: {one.wanted} -> {one.got}" for one in rung.conceded],
         )
         self._plans.learn(spec, rung, ready.measured_bytes)
+
+
+def placed(spec: ModelSpec, rung: Rung) -> ModelSpec:
+    """What is started: the model with the rung's placement, or the smaller one that stands in, under the
+    model's name.
+    """
+    for smaller in spec.smaller:
+        if smaller.name == rung.variant:
+            return replace(smaller, name=spec.name, placement=rung.placement, preload=spec.preload)
+    return replace(spec, placement=rung.placement)

@@ -15,11 +15,12 @@ from appliance.wire.messages import Adapter, AdapterScale, EngineSettings, Hiber
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueuePolicy:
-    """Per model."""
-
     max_running: int = 64
-    """Leases at once."""
+    """Leases at once, per model."""
     max_waiting: int = 128
+    """Over all models, beside those for whom a lease is free once their model is there."""
+    background_max_wait_s: float = 60.0
+    """A background request that has waited for so long counts as a realtime one."""
     patience_s: float = 300.0
     """Longest wait of a request from its arrival to `Accepted`."""
 
@@ -101,6 +102,8 @@ class ModelSpec:
     """How long it stays in memory after its last request; infinite: until memory is needed."""
     pin: bool = False
     """Never evicted: neither for another model nor under pressure nor for idleness."""
+    smaller: tuple[ModelSpec, ...] = ()
+    """Models that are loaded in its place, under its name, where memory does not hold it: the first first."""
     min_ctx: int = 0
     """Tokens of context below which it is refused rather than served; 0: the planner's own least."""
     optimized: str | None = None
@@ -127,6 +130,7 @@ class ModelSpec:
             keep_alive_s=self.keep_alive_s,
             pin=self.pin,
             min_ctx=self.min_ctx,
+            smaller=self.smaller,
             optimized=self.optimized,
             hint=self.hint,
             calibrated=self.calibrated,

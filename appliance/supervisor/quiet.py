@@ -28,8 +28,14 @@ class Quiet:
         self._busy = busy
         self._check_wanted = check_wanted
         self._patience_s = patience_s
-        self.waited_s = 0.0
-        """In all."""
+        self._waited_s = 0.0
+        self._waits_since_s: float | None = None
+
+    @property
+    def waited_s(self) -> float:
+        """In all, the wait that goes on included."""
+        now_s = time.monotonic()
+        return self._waited_s + (now_s - (now_s if self._waits_since_s is None else self._waits_since_s))
 
     def stand_still(self, tell: Callable[[], None]) -> bool:
         """Whether it had to: then what it computed meanwhile was disturbed. Raises MachineBusy."""
@@ -42,7 +48,7 @@ class Quiet:
 
     def wait(self, tell: Callable[[], None]) -> None:
         """At once where nobody is there, else until nobody has been for a moment. Raises MachineBusy."""
-        began_s = time.monotonic()
+        began_s = self._waits_since_s = time.monotonic()
         busy_s = began_s if self._busy() else None
         while busy_s is not None and time.monotonic() - busy_s < _QUIET_S:
             self._check_wanted()
@@ -53,7 +59,8 @@ class Quiet:
             time.sleep(ASK_EVERY_S)
             if self._busy():
                 busy_s = time.monotonic()
-        self.waited_s += time.monotonic() - began_s
+        self._waited_s += time.monotonic() - began_s
+        self._waits_since_s = None
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -7,15 +7,16 @@
                                                               │                           they give way
                                                               └─ never fits ─────────── InsufficientMemory
 
-Those who wait are placed in the order in which they came, so that a small model cannot keep a large one
-waiting for ever by taking what was freed for it. A model that nobody waits for (it is to be preloaded) takes
-what is free and puts nobody out.
+Those who wait are placed in the waiting room's order (realtime before background, keys in turn, then as
+they came), and the first of them is waited for: a small model cannot keep a large one waiting for ever by
+taking what was freed for it. A model that nobody waits for (it is to be preloaded) takes what is free and
+puts nobody out.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol
 
@@ -58,9 +59,17 @@ class Residency(Generic[R]):
     """Owned by the supervisor thread."""
 
     def __init__(
-        self, desks: Callable[[], Iterable[Desk[R]]], *, memory: Memory[R], policy: ResidencyPolicy
+        self,
+        desks: Callable[[], Iterable[Desk[R]]],
+        *,
+        memory: Memory[R],
+        policy: ResidencyPolicy,
+        in_turn: Callable[[float], Sequence[object]] = lambda _: (),
     ) -> None:
-        """`desks`: all that may have a runner."""
+        """`desks`: all that may have a runner. `in_turn`: the lines of those who wait (`Desk.waiting`), in
+        the order in which their models should get what only one can have.
+        """
+        self._in_turn = in_turn
         self._desks = desks
         self._memory = memory
         self._policy = policy
@@ -79,7 +88,7 @@ class Residency(Generic[R]):
         """After every event. Memory is read only while somebody waits for it."""
         if self._pending:
             self._drop_withdrawn(now_s)
-            self._pending.sort(key=_nobody_waits)  # stable: in the order of arrival
+            self._pending.sort(key=self._turn(now_s))  # stable: of equals, in the order of arrival
             # While a process ends, its memory is neither free nor taken: nothing can be decided.
             while self._pending and not self._is_one_ending and self._place(self._pending[0], now_s):
                 del self._pending[0]
@@ -97,6 +106,17 @@ class Residency(Generic[R]):
         least = min(idle, key=lambda desk: self._resident(desk, now_s).regret)
         self._evict(least)
         return least.spec.name
+
+    def _turn(self, now_s: float) -> Callable[[_Pending[R]], tuple[bool, int]]:
+        """Realtime before background and keys in turn, as the waiting room has it; last those that nobody
+        waits for.
+        """
+        places = {id(line): place for place, line in enumerate(self._in_turn(now_s))}
+        last = len(places)
+        return lambda pending: (
+            not pending.desk.waiting,
+            places.get(id(pending.desk.waiting), last),
+        )
 
     # ── placing ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -205,7 +225,3 @@ class Residency(Generic[R]):
         while self._swaps and now_s - self._swaps[0] >= _MINUTE_S:
             self._swaps.popleft()
         return len(self._swaps) < self._policy.max_swaps_per_min
-
-
-def _nobody_waits(pending: _Pending[R]) -> bool:
-    return not pending.desk.waiting

@@ -10,6 +10,7 @@ from appliance.supervisor.history import FileStamp
 from appliance.supervisor.inference import ModelCard
 from appliance.supervisor.policy import ModelSpec
 from appliance.supervisor.states import RunnerState
+from appliance.supervisor.turn import Priority
 from appliance.wire.messages import EngineStats, ModelFacts, Sandbox
 
 
@@ -30,6 +31,8 @@ class ModelStatus:
     starts: int
     running: int
     waiting: int
+    waiting_background: int
+    """Of those who wait, the ones in the class background."""
     loading_progress: float | None
     """0 to 1 while it starts; None otherwise."""
     runner_pid: int | None
@@ -68,6 +71,7 @@ class Published:
     starts: int
     running: int
     waiting: int
+    waiting_background: int
     retry_after_s: float
     stamp: FileStamp | None
     runner: Runner | None
@@ -86,6 +90,7 @@ class Published:
             starts=desk.starts,
             running=len(desk.leases),
             waiting=len(desk.waiting),
+            waiting_background=desk.waiting.count(Priority.BACKGROUND),
             retry_after_s=desk.retry_after_s(),
             stamp=desk.stamp,
             runner=desk.runner,
@@ -128,6 +133,7 @@ class Published:
             starts=self.starts,
             running=self.running,
             waiting=self.waiting,
+            waiting_background=self.waiting_background,
             loading_progress=(self.runner.loading_progress if self.runner else 0.0) if is_starting else None,
             runner_pid=self.runner.pid if self.runner else None,
             sandbox=ready.sandbox if ready else None,

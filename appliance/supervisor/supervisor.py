@@ -23,14 +23,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
-from typing import TypeVar
 
 from appliance.errors import (
-    DeadlineExceeded,
-    ModelLoading,
-    ModelNotFound,
     OutpostError,
-    Overloaded,
 )
 from appliance.log import logger
 from appliance.supervisor import preflight
@@ -38,30 +33,28 @@ from appliance.supervisor.catalog import Catalog
 from appliance.supervisor.client import Runner
 from appliance.supervisor.cooling import CoolingDesk, CoolingOrder
 from appliance.supervisor.desk import Desk
-from appliance.supervisor.faults import fresh
+from appliance.supervisor.effects import Waiter
+from appliance.supervisor.entrance import Caller, Entrance
 from appliance.supervisor.generation import RunningGeneration
 from appliance.supervisor.history import FileStamp
 from appliance.supervisor.inference import Call, ModelCard
-from appliance.supervisor.mailbox import Mailbox
 from appliance.supervisor.names import Resolve, plain_key
-from appliance.supervisor.patience import Patience
+from appliance.supervisor.pending import PendingGeneration
 from appliance.supervisor.placing import Placing, Plans
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, ResidencyPolicy, RunnerPolicy
 from appliance.supervisor.process import RUNNER_COMMAND
 from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.starting import Starting
-from appliance.supervisor.states import RunnerState
 from appliance.supervisor.status import ModelStatus, Published
 from appliance.supervisor.ticket import Ticket
-from appliance.wire.messages import Accepted, Generate, Request, Result
+from appliance.supervisor.turn import QueueCounts, Turn, Waiting
+from appliance.supervisor.waiting_room import WaitingRoom
+from appliance.wire.messages import Accepted, Generate, Result
 
 _log = logger("supervisor")
 
 _SETTLE_S = 5.0
-_MAX_NAME = 256
-"""Characters of an unknown name that an answer repeats."""
 
-First = TypeVar("First", Accepted, Result)
 Event = Callable[[float], None]
 """Run on the loop thread with the monotonic time."""
 
@@ -93,6 +86,9 @@ class Supervisor:
         self._policy = runners
         self._inbox: SimpleQueue[Event | None] = SimpleQueue()
         self._resolve = resolve
+        self._room: WaitingRoom[Waiter[Runner]] = WaitingRoom.of(queue)
+        self._counts = self._room.counts()
+        self._entrance = Entrance(self._room, self, queue)
         self._catalog: Catalog[Runner] = Catalog(make=self._desk, resolve=resolve)
         self.cooling = CoolingDesk()
         """What heat asks for now; `cool` changes it."""
@@ -100,7 +96,7 @@ class Supervisor:
             spawner=spawner,
             policy=runners,
             command=command,
-            post=self._post,
+            post=self.post,
             greet=self.cooling.greet,
         )
         self._placing = (
@@ -111,7 +107,8 @@ class Supervisor:
                 plans=plans,
                 policy=residency,
                 starting=self._starting,
-                post=self._post,
+                in_turn=self._room.lines_in_turn,
+                post=self.post,
             )
         )
         self._published: Mapping[str, Published] = {}
@@ -136,7 +133,7 @@ class Supervisor:
     def find(self, model: str) -> ModelCard:
         published = self._published.get(self._resolve(model))
         if published is None:
-            raise self._not_found(model)
+            raise self._entrance.not_found(model)
         return published.card()
 
     def stand_in(self, model: str) -> str | None:
@@ -148,28 +145,34 @@ class Supervisor:
         now = time.monotonic()
         return [published.status(now) for published in self._published.values()]
 
+    def begin(
+        self,
+        model: str,
+        request: Generate,
+        *,
+        owner: str,
+        turn: Turn | None = None,
+        gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
+    ) -> PendingGeneration:
+        pending = self._entrance.join(
+            model, request, Accepted, caller=Caller(owner, turn, gone, keep_alive_s)
+        )
+        return PendingGeneration(pending)
+
     def generate(
         self,
         model: str,
         request: Generate,
         *,
         owner: str,
+        turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
         keep_alive_s: float | None = None,
     ) -> RunningGeneration:
-        patience = Patience(self._queue.patience_s, gone)
-        ticket, runner = self._acquire(model, owner, patience, keep_alive_s)
-        try:
-            mailbox, accepted = self._send(runner, request, Accepted, patience)
-        except BaseException:
-            self._release(ticket, succeeded=False)
-            raise
-        return RunningGeneration(
-            accepted=accepted,
-            mailbox=mailbox,
-            runner=runner,
-            release=lambda succeeded: self._release(ticket, succeeded=succeeded),
-        )
+        return self.begin(
+            model, request, owner=owner, turn=turn, gone=gone, keep_alive_s=keep_alive_s
+        ).result()
 
     def call(
         self,
@@ -177,17 +180,13 @@ class Supervisor:
         request: Call,
         *,
         owner: str,
+        turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
         keep_alive_s: float | None = None,
     ) -> Result:
-        patience = Patience(self._queue.patience_s, gone)
-        ticket, runner = self._acquire(model, owner, patience, keep_alive_s)
-        succeeded = False
-        try:
-            _, result = self._send(runner, request, Result, patience)
-            succeeded = True
-        finally:
-            self._release(ticket, succeeded=succeeded)
+        pending = self._entrance.join(model, request, Result, caller=Caller(owner, turn, gone, keep_alive_s))
+        result = pending.result()
+        pending.release(succeeded=True)
         return result
 
     def load(
@@ -198,9 +197,7 @@ class Supervisor:
         gone: Callable[[], bool] | None = None,
         keep_alive_s: float | None = None,
     ) -> ModelCard:
-        patience = Patience(self._queue.patience_s, gone)
-        ticket, _ = self._acquire(model, owner, patience, keep_alive_s)
-        self._release(ticket, succeeded=True)
+        self._entrance.load(model, caller=Caller(owner, None, gone, keep_alive_s))
         return self.find(model)
 
     def unload(self, model: str) -> ModelCard:
@@ -208,6 +205,12 @@ class Supervisor:
         key = self._resolve(model)
         self._change(lambda now_s: self._catalog.unload(key, now_s))
         return card
+
+    def waiting(self, *, owner: str | None = None) -> Sequence[Waiting]:
+        return self._entrance.waiting(owner)
+
+    def queue_counts(self) -> QueueCounts:
+        return self._counts
 
     # ── any thread: which models there are ─────────────────────────────────────────────────────────────────
 
@@ -242,7 +245,7 @@ class Supervisor:
             self._publish()
             is_done.set()
 
-        self._post(change)
+        self.post(change)
         if self._thread.is_alive():
             is_done.wait(_SETTLE_S)
 
@@ -255,16 +258,16 @@ class Supervisor:
     def relieve(self) -> None:
         """The machine is short of memory: an idle model goes, if there is one."""
         if self._placing is not None:
-            self._post(self._placing.relieve)
+            self.post(self._placing.relieve)
 
     def cool(self, order: CoolingOrder) -> None:
         """From now on these measures: for all runners, those to come, and new requests."""
-        self._post(lambda _: self.cooling.take(order, self._catalog))
+        self.post(lambda now_s: self._cool(order, now_s))
 
     def beat(self, timeout_s: float) -> bool:
         """True when the loop thread answers within `timeout_s` (for the watchdog)."""
         answered = threading.Event()
-        self._post(lambda _: answered.set())
+        self.post(lambda _: answered.set())
         return answered.wait(timeout_s)
 
     def drain(self, timeout_s: float) -> bool:
@@ -274,16 +277,16 @@ class Supervisor:
         The spawner must be closed first, or a start that waits for the main thread is never answered.
         Blocks; idempotent.
         """
-        self._post(self._drain)
+        self.post(self._drain)
         is_over = self._over.wait(timeout_s)
         if not is_over:
-            self._post(self._halt)
+            self.post(self._halt)
             is_over = self._over.wait(self._policy.stop_timeout_s + 1.0)
         return is_over
 
     def halt(self) -> None:
         """End a drain that is under way at once. From any thread, also from a signal handler."""
-        self._post(self._halt)
+        self.post(self._halt)
 
     def close(self) -> None:
         """After `drain`: end the loop thread. A runner that is still there meets its PDEATHSIG."""
@@ -292,66 +295,26 @@ class Supervisor:
         self._inbox.put(None)
         self._thread.join(5.0)
 
-    # ── handler threads ────────────────────────────────────────────────────────────────────────────────────
+    # ── any thread: entrance.Loop ──────────────────────────────────────────────────────────────────────────
 
-    def _acquire(
-        self, model: str, owner: str, patience: Patience, keep_alive_s: float | None
-    ) -> tuple[Ticket, Runner]:
-        ticket = Ticket(model=self._resolve(model), owner=owner, keep_alive_s=keep_alive_s)
-        self._post(lambda now_s: self._admit(ticket, model[:_MAX_NAME], now_s))
-        try:
-            answer = patience.wait(ticket.wait)
-        except BaseException:
-            self._release(ticket, succeeded=False)
-            raise
-        if isinstance(answer, Runner):
-            return ticket, answer
-        if answer is not None:
-            raise fresh(answer)
-        self._release(ticket, succeeded=False)
-        raise self._impatient(ticket.model)
+    def post(self, event: Event) -> None:
+        self._inbox.put(event)
 
-    def _admit(self, ticket: Ticket, asked: str, now_s: float) -> None:
+    def picture(self) -> Mapping[str, Published]:
+        return self._published
+
+    def admit(self, ticket: Ticket, asked: str, now_s: float) -> None:
         if not self.cooling.refuses(ticket):
             self._catalog.acquire(ticket.model, ticket, now_s, asked=asked)
 
-    def _release(self, ticket: Ticket, *, succeeded: bool) -> None:
-        self._post(lambda now_s: self._catalog.release(ticket.model, ticket, now_s, succeeded=succeeded))
+    def key_of(self, model: str) -> str:
+        return self._resolve(model)
 
-    def _send(
-        self, runner: Runner, request: Request, first: type[First], patience: Patience
-    ) -> tuple[Mailbox, First]:
-        """Send it and wait for the first answer, which is of the type `first` or an error."""
-        mailbox = runner.open(request)
-        try:
-            item = patience.wait(mailbox.take)
-        except BaseException:
-            runner.cancel(mailbox)
-            raise
-        if isinstance(item, first):
-            return mailbox, item
-        runner.cancel(mailbox)
-        raise DeadlineExceeded(limit_s=self._queue.patience_s)
-
-    def _not_found(self, model: str) -> ModelNotFound:
-        known = sorted(published.spec.name for published in self._published.values())
-        return ModelNotFound(model=model[:_MAX_NAME], available=known)
-
-    def _impatient(self, key: str) -> OutpostError:
-        published = self._published.get(key)
-        if published is None:
-            return self._not_found(key)
-        if published.state is RunnerState.READY:
-            waiting = published.waiting
-            return Overloaded(
-                waiting=waiting, limit=self._queue.max_waiting, retry_after_s=published.retry_after_s
-            )
-        return ModelLoading(model=published.spec.name, waited_s=self._queue.patience_s, retry_after_s=5.0)
+    @property
+    def catalog(self) -> Catalog[Runner]:
+        return self._catalog
 
     # ── the loop thread ────────────────────────────────────────────────────────────────────────────────────
-
-    def _post(self, event: Event) -> None:
-        self._inbox.put(event)
 
     def _run(self) -> None:
         while True:
@@ -374,7 +337,9 @@ class Supervisor:
                 self._over.set()
 
     def _until_next_timer(self) -> float | None:
-        timers = [desk.wake_at_s for desk in self._catalog]
+        timers = [
+            wish_s for desk in self._catalog for wish_s in (desk.wake_at_s, desk.waiting.next_deadline_s)
+        ]
         if self._placing is not None:
             timers.append(self._placing.wake_at_s)
         times = [time_s for time_s in timers if time_s is not None]
@@ -390,6 +355,7 @@ class Supervisor:
             key: before[key] if key in before and before[key].is_still(desk) else Published.of(desk)
             for key, desk in self._catalog.desks.items()
         }
+        self._counts = self._room.counts()
         in_use = frozenset(file for desk in self._catalog if desk.has_process for file in desk.spec.files)
         let_go, self._in_use = self._in_use - in_use, in_use
         if let_go and not let_go <= self._files():
@@ -406,7 +372,14 @@ class Supervisor:
         self._catalog.halt()
 
     def _desk(self, spec: ModelSpec) -> Desk[Runner]:
-        return Desk(spec, queue=self._queue, runners=self._policy, effects=self)
+        return Desk(spec, queue=self._queue, runners=self._policy, effects=self, room=self._room)
+
+    def _cool(self, order: CoolingOrder, now_s: float) -> None:
+        self.cooling.take(order, self._catalog)
+        if self._room.is_background_held != order.hold_background:
+            self._room.is_background_held = order.hold_background
+            for desk in self._catalog:
+                desk.look_again(now_s)
 
     # ── the loop thread: desk.Effects ──────────────────────────────────────────────────────────────────────
 

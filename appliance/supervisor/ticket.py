@@ -6,6 +6,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Union
 
 from appliance.errors import OutpostError
+from appliance.supervisor.turn import Standing, Turn
 
 if TYPE_CHECKING:
     from appliance.supervisor.client import Runner
@@ -18,13 +19,23 @@ class Ticket:
     identity.
     """
 
-    def __init__(self, *, model: str, owner: str, keep_alive_s: float | None = None) -> None:
+    def __init__(
+        self, *, model: str, owner: str, turn: Turn | None = None, keep_alive_s: float | None = None
+    ) -> None:
         """`keep_alive_s`: how long the model stays in memory after this request; None: as long as usual."""
         self.model = model
         self.owner = owner
         self.keep_alive_s = keep_alive_s
+        self.turn = turn or Turn()
+        """Of which the supervisor thread reads the wishes only."""
+        self.arrived_s: float | None = None
+        """This and the next: written and read by the supervisor thread."""
         self.granted_at_s = 0.0
-        """Written and read by the supervisor thread."""
+        self.first_standing: Standing | None = None
+        """When it came. This and the next: written by the supervisor thread, read by any; None: it has not
+        waited.
+        """
+        self.standing: Standing | None = None
         self._answer: SimpleQueue[Answer] = SimpleQueue()
 
     def answer(self, answer: Answer) -> None:

@@ -18,6 +18,7 @@ from typing import Final, Protocol
 
 from appliance.hardware.system import OwnProcess
 from appliance.supervisor.inference import Inference
+from appliance.supervisor.turn import Turn
 from appliance.wire.messages import Accepted, Usage
 
 SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
@@ -59,6 +60,8 @@ class Ended(Protocol):
     def first_token_s(self) -> float | None: ...
     @property
     def total_s(self) -> float: ...
+    @property
+    def turn(self) -> Turn: ...
 
 
 @dataclass(slots=True)
@@ -109,6 +112,9 @@ class Prometheus:
                 "http_requests_total", 1, (("method", method), *route, ("status", str(exchange.status)))
             )
             self._observe("request_seconds", exchange.total_s, route)
+            if exchange.turn.waited_s is not None:
+                priority = (("priority", exchange.turn.priority.value),)
+                self._observe("queue_wait_seconds", exchange.turn.waited_s, priority)
             if exchange.model is not None and (exchange.accepted is not None or exchange.usage is not None):
                 self._count_tokens(exchange, (("model", exchange.model),))
 
@@ -201,6 +207,7 @@ _COUNTERS: Final = {
 _HISTOGRAMS: Final = {
     "request_seconds": "From the first byte of a request to the last of its answer.",
     "queue_seconds": "From the first byte of a request until a model took it.",
+    "queue_wait_seconds": "In line for a model: until a request's turn, or until it was sent away; by class.",
     "time_to_first_token_seconds": "From the first byte of a request to the first token of its answer.",
 }
 _WAITING_HELP: Final = "Requests that wait for a model to take them."

@@ -81,13 +81,13 @@ CASES: Final = (
     Case("q4_1", 512, 4, n_ubatch=256, speculation=False),
     Case("q4_1", 256, 8, n_ubatch=128, speculation=False),
     Case("q4_1", 512, 1, "q8_0", n_ubatch=128, speculation=False),
-    Case("q4_1", 1024, 2, n_ubatch=128),
+    Case("q4_1", 1024, 2, n_ubatch=128, speculation=False),
     Case("q4_0", 1024, 2, speculation=False),
     Case("q4_0", 1024, 1),
     Case("q4_0", 512, 1, "q8_0", n_ubatch=256, speculation=False),
     Case("q4_0", 2048, 1, speculation=False),
     Case("q8_0", 1024, 1, speculation=False),
-    Case("q8_0", 1024, 2),
+    Case("q8_0", 1024, 1),
     Case("q8_0", 512, 2, "q8_0", n_ubatch=256, speculation=False),
     Case("q8_0", 512, 4, speculation=False),
     Case("f16", 1024, 1),
@@ -98,9 +98,9 @@ CASES: Final = (
 )
 FAST: Final = (
     Case("q4_1", 512, 2, n_ubatch=256, speculation=False),
-    Case("q4_0", 512, 1, n_ubatch=128),
+    Case("q4_0", 512, 1, n_ubatch=128, speculation=False),
     Case("q8_0", 512, 2, "q8_0", n_ubatch=128, speculation=False),
-    Case("f16", 512, 2, n_ubatch=256),
+    Case("f16", 512, 2, n_ubatch=256, speculation=False),
 )
 """For `make test`."""
 

@@ -38,6 +38,10 @@ class Script:
     n_ctx: int = 4096
     warning: str | None = None
     prefill: list[tuple[int, int]] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    """Told while a chat waits, if its client wants to know."""
+    queue: list[dict[str, Any]] | None = None
+    """What `/v1/queue` has; None: there is no such route."""
     unknown_field: str | None = None
     """Refuse chats whose body has this field."""
     key: str | None = None
@@ -103,6 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/healthz":
             runners = [_runner(model) for model in script.models]
             self._json(200, {"version": "0.1.0", "uptime_s": 61.0, "status": "ok", "runners": runners})
+        elif self.path == "/v1/queue" and script.queue is not None:
+            self._json(200, {"object": "list", "data": script.queue})
         elif self.path == "/readyz":
             state = {
                 "name": "tiny",
@@ -165,6 +171,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _say(self, body: dict[str, Any]) -> None:
         script = self.fake.script
+        for position in script.places if self.headers.get("x-outpost-progress") == "1" else ():
+            self._chunk(f": queue position={position} eta_s={10 * position}\n\n")
+            time.sleep(script.pause_s)
         for done, total in script.prefill:
             self._chunk(f": prefill {done}/{total} {100 * done // total}%\n\n")
         self._event(body, delta={"role": "assistant", "content": ""})

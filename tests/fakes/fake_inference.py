@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from appliance.errors import ClientGone, ModelNotFound, Overloaded
 from appliance.supervisor.inference import Call, Generation, ModelCard
 from appliance.supervisor.policy import ModelDefaults
+from appliance.supervisor.turn import Standing, Turn, Waiting
 from appliance.wire.messages import (
     Accepted,
     ApplyTemplate,
@@ -112,6 +113,33 @@ class FakeGeneration:
             self._lines[self._taken] = Silence(line.seconds - timeout_s)
 
 
+class FakePending:
+    """Used by one thread, as the real one."""
+
+    def __init__(self, inference: FakeInference, generate: Callable[[], Generation]) -> None:
+        self._inference = inference
+        self._generate = generate
+        self._looks = inference.looks
+        self.is_closed = False
+        inference.pending.append(self)
+
+    def next(self, timeout_s: float) -> Generation | None:
+        if self._looks > 0:
+            self._looks -= 1
+            return None
+        if not self._inference.queue.wait(timeout_s):
+            return None
+        if self._inference.refuse_later is not None:
+            raise self._inference.refuse_later
+        return self._generate()
+
+    def standing(self) -> Standing | None:
+        return self._inference.standing
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
 @dataclass
 class FakeInference:
     """Any thread. `capacity` None: never full. `queue` cleared: requests wait for it before `Accepted`."""
@@ -128,6 +156,17 @@ class FakeInference:
     requests: list[Generate] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     owners: list[str] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
+    line: list[Waiting] = field(default_factory=list)
+    """What `waiting` shows."""
+    standing: Standing | None = None
+    """Told to all who wait."""
+    waited_s: float = 0.0
+    looks: int = 0
+    """So often `Pending.next` has nothing to say, at once."""
+    refuse_later: Exception | None = None
+    """Raised to who has begun to wait, after `looks`, and once `queue` is set."""
+    pending: list[FakePending] = field(default_factory=list)
     keep_alives: list[float | None] = field(default_factory=list)
     unloaded: int = 0
     generations: list[FakeGeneration] = field(default_factory=list)
@@ -171,6 +210,28 @@ class FakeInference:
         self._check_name(model)
         return self.models()[0]
 
+    def begin(
+        self,
+        model: str,
+        request: Generate,
+        *,
+        owner: str,
+        turn: Turn | None = None,
+        gone: Callable[[], bool] | None = None,
+        keep_alive_s: float | None = None,
+    ) -> FakePending:
+        """In line until `queue` is set; then as `generate`."""
+        self._check(model)
+        return FakePending(
+            self,
+            lambda: self.generate(
+                model, request, owner=owner, turn=turn, gone=gone, keep_alive_s=keep_alive_s
+            ),
+        )
+
+    def waiting(self, *, owner: str | None = None) -> Sequence[Waiting]:
+        return [shown for shown in self.line if owner in {None, shown.owner}]
+
     def load(
         self,
         model: str,
@@ -197,10 +258,12 @@ class FakeInference:
         request: Generate,
         *,
         owner: str,
+        turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
         keep_alive_s: float | None = None,
     ) -> Generation:
         self._check(model)
+        self._note(turn)
         with self._lock:
             self.keep_alives.append(keep_alive_s)
             self.requests.append(request)
@@ -225,10 +288,12 @@ class FakeInference:
         request: Call,
         *,
         owner: str,
+        turn: Turn | None = None,
         gone: Callable[[], bool] | None = None,
         keep_alive_s: float | None = None,
     ) -> Result:
         self._check(model)
+        self._note(turn)
         with self._lock:
             self.keep_alives.append(keep_alive_s)
             self.calls.append(request)
@@ -252,6 +317,12 @@ class FakeInference:
     def running(self) -> int:
         with self._lock:
             return self._running
+
+    def _note(self, turn: Turn | None) -> None:
+        """Who waits hears of it as from the real one."""
+        if turn is not None:
+            self.turns.append(turn)
+            turn.arrived_at, turn.waited_s = self.standing, self.waited_s
 
     def _check(self, model: str) -> None:
         if self.refuse is not None:

@@ -33,6 +33,9 @@ class MemoryBound(Protocol):
     def started(self, pid: int) -> None:
         """Called with the daemon's pid when it runs."""
 
+    def held_bytes(self) -> int:
+        """What the daemon and its children hold now, without pages of files."""
+
     def oom_kills(self) -> int:
         """How often more was held than there is."""
 
@@ -51,6 +54,10 @@ class CgroupBound:
     def started(self, pid: int) -> None:
         """It has entered by itself."""
 
+    def held_bytes(self) -> int:
+        lines = dict(line.split() for line in (self.path / "memory.stat").read_text().splitlines())
+        return int(lines["anon" if self.is_v2 else "total_rss"])
+
     def oom_kills(self) -> int:
         name = "memory.events" if self.is_v2 else "memory.oom_control"
         lines = dict(line.split() for line in (self.path / name).read_text().splitlines())
@@ -62,6 +69,9 @@ class SimulatedBound:
     limit_bytes: int
     sysroot: Path
     kills: int = 0
+    held: int = 0
+    others_bytes: int = 0
+    """What other programs hold; a test may change it."""
     _over: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
 
@@ -72,6 +82,9 @@ class SimulatedBound:
     def started(self, pid: int) -> None:
         self._thread = threading.Thread(target=self._follow, args=(pid,), name="simulated-memory")
         self._thread.start()
+
+    def held_bytes(self) -> int:
+        return self.held
 
     def oom_kills(self) -> int:
         return self.kills
@@ -89,7 +102,8 @@ class SimulatedBound:
 
     def _follow(self, pid: int) -> None:
         while not self._over.wait(_EVERY_S):
-            held = sum(_anonymous_bytes(process) for process in _family(pid))
+            held = self.others_bytes + sum(_anonymous_bytes(process) for process in _family(pid))
+            self.held = held
             self.kills += held > self.limit_bytes
             self.tell(held)
 

@@ -13,7 +13,7 @@ from appliance.errors import InvalidRequest
 from appliance.hardware.chip import Chip
 from appliance.optimizing.standing import Standing
 from appliance.store.content import Wanted
-from appliance.store.optimize import Duel
+from appliance.store.trials import Duel
 from appliance.supervisor.quantizer import checked_kind
 from appliance.wire.judge import Divergence, Figures, Judged
 from tests.fakes.model_files import generator

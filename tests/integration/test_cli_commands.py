@@ -131,6 +131,36 @@ def test_ps_shows_a_table_and_json(daemon: FakeDaemon, tmp_path: Path) -> None:
     assert (model["name"], model["running"], model["sandbox"]) == ("tiny", 1, "full")
 
 
+def test_queue_shows_who_waits_and_says_when_nobody_does(daemon: FakeDaemon, tmp_path: Path) -> None:
+    daemon.script.queue = []
+    assert outpost(daemon, tmp_path, "queue").stdout == "nobody waits\n"
+    item = {
+        "id": "req_1",
+        "object": "queue.item",
+        "model": "tiny",
+        "owner": "127.0.0.1",
+        "priority": "background",
+        "aged": True,
+        "position": 2,
+        "eta_s": 90.0,
+        "waited_s": 61.5,
+        "deadline_in_s": None,
+    }
+    daemon.script.queue = [item]
+    lines = outpost(daemon, tmp_path, "queue").stdout.splitlines()
+    assert lines[0].split() == ["ID", "MODEL", "CLASS", "POSITION", "WAITED", "ETA", "DEADLINE", "KEY"]
+    assert lines[1].split() == [
+        *("req_1", "tiny", "background", "(aged)", "2", "1m01s", "1m30s", "-", "127.0.0.1"),
+    ]
+    assert json.loads(outpost(daemon, tmp_path, "queue", "--json").stdout)["waiting"] == [item]
+
+
+def test_queue_says_what_to_do_where_the_server_has_none(daemon: FakeDaemon, tmp_path: Path) -> None:
+    done = outpost(daemon, tmp_path, "queue")
+    assert done.returncode != 0
+    assert done.stderr.startswith("outpost: ")
+
+
 def test_health_is_0_when_ready_and_69_when_not(daemon: FakeDaemon, tmp_path: Path) -> None:
     done = outpost(daemon, tmp_path, "health")
     assert (done.returncode, done.stdout) == (0, f"{daemon.url}: ready\n")

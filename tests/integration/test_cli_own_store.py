@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -172,6 +173,11 @@ def test_a_list_without_a_daemon_loads_nothing_heavy(tmp_path: Path, tiny_model:
     assert loaded_modules(tmp_path, "list", "--data", "data", env=environment(tmp_path)) & HEAVY == set()
 
 
+def _without_hints(told: str) -> list[dict[str, Any]]:
+    """What this chip may have to gain takes longer to find out than to list: the short way leaves it out."""
+    return [{**model, "hint": None} for model in json.loads(told)["models"]]
+
+
 def test_a_list_without_a_daemon_is_that_of_the_daemon(tmp_path: Path, tiny_model: Path) -> None:
     """It is read in another way where no configuration is named."""
     (tmp_path / "data").mkdir()
@@ -181,7 +187,7 @@ def test_a_list_without_a_daemon_is_that_of_the_daemon(tmp_path: Path, tiny_mode
     for prefix in ((), ("TI",), ("none",)):
         short = _done(alone(tmp_path, "list", "--json", *prefix))
         whole = _done(alone(tmp_path, "list", "--json", *prefix, "--config", "outpost.toml"))
-        assert json.loads(short) == json.loads(whole)
+        assert _without_hints(short) == _without_hints(whole)
 
 
 def test_hostile_names_leave_nothing_outside_the_store(tmp_path: Path, tiny_model: Path) -> None:

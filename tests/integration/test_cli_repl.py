@@ -51,6 +51,18 @@ def test_a_conversation_keeps_its_turns_and_ends_with_ctrl_d(daemon: FakeDaemon,
     ]
 
 
+def test_who_waits_at_a_terminal_sees_his_place_and_then_how_much_of_the_prompt_is_read(
+    tmp_path: Path,
+) -> None:
+    script = Script(places=[3, 1], prefill=[(1024, 4096)], pause_s=0.6)
+    with FakeDaemon(script) as daemon, terminal(daemon, tmp_path) as typed:
+        typed.press("hi" + ENTER)
+        typed.wait_for("place 3 in the queue, about 30 s")
+        typed.wait_for("place 1 in the queue, about 10 s")
+        typed.wait_for("reading the prompt, 1024 of 4096 tokens (25%)")
+        typed.wait_for("Hello")
+
+
 def test_clear_forgets_the_conversation(daemon: FakeDaemon, tmp_path: Path) -> None:
     with terminal(daemon, tmp_path, "tiny") as typed:
         say(typed, "hi", "friend.")

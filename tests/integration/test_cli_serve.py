@@ -67,7 +67,7 @@ def test_a_daemon_tells_its_address_is_found_keeps_its_directory_and_leaves_no_t
     with serving(tmp_path, "--listen", "127.0.0.1:0", *arguments) as (running, address):
         record = json.loads((data / "daemon.json").read_text())
         assert (record["address"], record["pid"]) == (address, running.pid)
-        assert outpost(tmp_path, "health", "--data", "data").stdout == f"http://{address}: ready\n"
+        assert outpost(tmp_path, "health", "--data", "data").stdout.startswith(f"http://{address}: ready\n")
         assert outpost(tmp_path, "ps", "--data", "data").stdout.splitlines()[1].split()[:2] == [
             "tiny",
             "stopped",

@@ -164,7 +164,7 @@ def test_an_unknown_key_is_an_error_that_lists_the_known_ones(tmp_path: Path) ->
     path = written(tmp_path, "[queue]\nmax_runing = 3\n")
     assert refusal(path) == (
         f"{path}: queue.max_runing = 3: expected no such key; known: max_running, max_waiting, "
-        "max_concurrent, patience_s"
+        "max_concurrent, patience_s, background_max_wait_s"
     )
 
 

@@ -68,7 +68,7 @@ def test_what_is_no_error_of_ours_becomes_an_engine_fault(name: str, fields: dic
     ("more", "told"),
     [
         ({}, "lower the context length, take a smaller quantisation, or unload another model"),
-        ({"min_ctx": 2048}, "needs 2 bytes with at least 2048 tokens of context, 1 are available"),
+        ({"min_ctx": 2048}, "needs 2.00 GB with at least 2048 tokens of context, 1 MB are available"),
         ({"min_ctx": 2048, "largest_ctx": 512}, "ask for no more than 512 tokens of context"),
         ({"min_ctx": 2048, "largest_ctx": 0}, "no context, however short, would fit: take a smaller"),
         ({"pinned": ["a", "b"]}, "unpin a, b, or lower the context length"),
@@ -76,7 +76,9 @@ def test_what_is_no_error_of_ours_becomes_an_engine_fault(name: str, fields: dic
     ],
 )
 def test_too_little_memory_is_told_with_what_to_change(more: dict[str, Any], told: str) -> None:
-    assert told in InsufficientMemory(model="m", needed_bytes=2, available_bytes=1, **more).message
+    assert (
+        told in InsufficientMemory(model="m", needed_bytes=2 * 10**9, available_bytes=10**6, **more).message
+    )
 
 
 def test_an_endless_name_is_not_repeated() -> None:

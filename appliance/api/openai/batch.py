@@ -14,11 +14,13 @@ from typing import Final
 
 import msgspec
 
+from appliance.api import turns
 from appliance.api.calls import Calls
 from appliance.api.exchange import Exchange
 from appliance.api.sse import POLL_S
 from appliance.errors import OutpostError
 from appliance.supervisor.inference import Generation
+from appliance.supervisor.turn import Turn
 from appliance.wire.messages import Accepted, Delta, Generate, Progress, Usage
 
 WIDTH: Final = 8
@@ -42,6 +44,7 @@ class Batch:
         self._n = requests[0].n
         self._count = len(requests)
         self._todo: queue.SimpleQueue[tuple[int, Generate]] = queue.SimpleQueue()
+        self._turns: queue.SimpleQueue[Turn] = queue.SimpleQueue()
         self._said: queue.Queue[_Item] = queue.Queue(_BACKLOG)
         self._early: list[list[Delta | Progress]] = []
         self._stop = threading.Event()
@@ -56,6 +59,7 @@ class Batch:
             thread.start()
         try:
             self.accepted = self._wait_accepted(len(self._threads))
+            self._note_turns(len(self._threads))
         except OutpostError:
             self.close()
             raise
@@ -95,6 +99,12 @@ class Batch:
             cached_tokens=sum(one.cached_tokens for one in accepted),
         )
 
+    def _note_turns(self, count: int) -> None:
+        """Of the prompts that are accepted, that of the one who waited longest."""
+        turns = [self._turns.get_nowait() for _ in range(count)]
+        longest = max(turns, key=lambda turn: turn.waited_s or 0.0)
+        self._exchange.turn.arrived_at, self._exchange.turn.waited_s = longest.arrived_at, longest.waited_s
+
     def _settled(self, items: list[Delta | Progress]) -> list[Delta | Progress]:
         """Keep the usage of each prompt back; the last delta of all carries the sum."""
         told: list[Delta | Progress] = []
@@ -125,9 +135,11 @@ class Batch:
             self._say(error)
 
     def _read_one(self, position: int, request: Generate) -> None:
+        turn = self._exchange.turn.another(after_s=self._exchange.age_s())
         generation = self._calls.inference.generate(
-            self._model, request, owner=self._exchange.owner, gone=self._is_over
+            self._model, request, owner=self._exchange.owner, turn=turn, gone=self._is_over
         )
+        self._turns.put(turn)
         try:
             self._say(generation.accepted)
             while not self._stop.is_set():
@@ -156,12 +168,17 @@ class Batch:
             return
 
 
-def generate_all(calls: Calls, exchange: Exchange, model: str, requests: Sequence[Generate]) -> Generation:
+def generate_all(
+    calls: Calls, exchange: Exchange, model: str, requests: Sequence[Generate], *, is_early: bool = False
+) -> Generation:
     """One generation, or a batch of them. Raises what `Inference.generate` raises; the caller must close
-    it.
+    it. `is_early`: one is only begun (`Calls.begin`).
     """
     if len(requests) == 1:
-        return calls.generate(exchange, model, requests[0])
+        begin = calls.begin if is_early else calls.generate
+        return begin(exchange, model, requests[0])
+    if is_early:
+        exchange.warn(f"'{turns.PROGRESS}' is ignored for several prompts")
     exchange.model = model
     batch = Batch(calls, exchange, model, requests)
     exchange.mark_accepted(batch.accepted)

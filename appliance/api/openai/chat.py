@@ -43,7 +43,8 @@ class ChatCompletions(Endpoint):
             fingerprint=self._fingerprint,
             n=request.n,
         )
-        generation = self._calls.generate(exchange, body.model, request)
+        begin = self._calls.begin if body.stream and exchange.wants_progress else self._calls.generate
+        generation = begin(exchange, body.model, request)
         with_logprobs = request.top_logprobs is not None
         delivery.answer(
             resp,

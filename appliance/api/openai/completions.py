@@ -40,7 +40,8 @@ class Completions(Endpoint):
         delivery = delivery_of(
             FORM, exchange, self._limits, model=body.model, fingerprint=self._fingerprint, n=n
         )
-        generation = generate_all(self._calls, exchange, body.model, requests)
+        is_early = bool(body.stream) and exchange.wants_progress
+        generation = generate_all(self._calls, exchange, body.model, requests, is_early=is_early)
         with_logprobs = body.logprobs is not None
         delivery.answer(
             resp,

@@ -83,7 +83,7 @@ class Delivery:
                 writer_of(envelope, n=self.n, with_usage=with_usage),
                 self.exchange,
                 heartbeat_s=self.limits.heartbeat_s,
-                timeout_s=self.limits.request_timeout_s,
+                timeout_s=self.exchange.timeout_s(self.limits.request_timeout_s),
             ),
         )
 
@@ -94,9 +94,8 @@ class Delivery:
         choice_object: Callable[[Choice], dict[str, Any]],
     ) -> None:
         try:
-            choices, usage = collect(
-                generation, self.exchange, n=self.n, timeout_s=self.limits.request_timeout_s
-            )
+            timeout_s = self.exchange.timeout_s(self.limits.request_timeout_s)
+            choices, usage = collect(generation, self.exchange, n=self.n, timeout_s=timeout_s)
         finally:
             generation.close()
         reply(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import falcon
 import pydantic
 
-from appliance.api import json_body
+from appliance.api import json_body, turns
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import Exchange
 from appliance.api.openai.chunks import encode
@@ -25,8 +25,12 @@ class Endpoint:
         self._limits = limits
 
     def _body(self, kind: type[Body], req: falcon.Request, exchange: Exchange) -> Body:
-        """The body of `req`, checked. Raises InvalidRequest, Unsupported, BodyTooLarge, or falcon's 415."""
+        """The body of `req`, checked; what its headers wish of the queue is noted. Raises InvalidRequest,
+        Unsupported, BodyTooLarge, or falcon's 415.
+        """
         body = validated(kind, json_body.read(req, limit_bytes=self._limits.max_body_bytes), exchange)
+        tier = getattr(body, "service_tier", None)
+        turns.note(req, exchange, most_s=self._limits.request_timeout_s, tier=tier)
         if isinstance(body, ModelBody):
             exchange.keep_alive_s = body.keep_alive
         return body

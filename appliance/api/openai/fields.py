@@ -136,6 +136,8 @@ class GenerationFields(SamplingFields):
     cache_prompt: bool | None = None
     prefix_shared: bool | None = None
     speculation: bool | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    """See `api/turns.py`."""
 
     @field_validator("stop")
     @classmethod

@@ -118,7 +118,14 @@ class LlamaModel:
 
     @property
     def generates(self) -> bool:
-        return bool(bindings.llama_model_has_decoder(self.handle))
+        return bool(bindings.llama_model_has_decoder(self.handle)) and not self.is_diffusion
+
+    @property
+    def is_diffusion(self) -> bool:
+        """It fills in whole texts, and sees them whole: token after token is not how it works, and llama.cpp
+        aborts at a pass with fewer outputs than tokens.
+        """
+        return bool(bindings.llama_model_is_diffusion(self.handle))
 
     @property
     def has_encoder(self) -> bool:

@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import psutil
 import pytest
 
-from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
+from appliance.supervisor.placing import Plans
+from appliance.supervisor.policy import ModelSpec, QueuePolicy, ResidencyPolicy, RunnerPolicy
 from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.supervisor import Supervisor
 from appliance.wire.messages import EngineSettings, Placement
@@ -31,6 +32,7 @@ QUICK = RunnerPolicy(
     sandbox="off",
 )
 
+SWIFT = ResidencyPolicy(turn_s=0.2, min_residency_s=0.0, max_swaps_per_min=600)
 PATIENT = QueuePolicy(patience_s=10.0)
 
 
@@ -47,6 +49,8 @@ class MakeSupervisor(Protocol):
         runners: RunnerPolicy = ...,
         command: Sequence[str] = ...,
         on_released: Callable[[], None] = ...,
+        plans: Plans | None = ...,
+        residency: ResidencyPolicy = ...,
     ) -> Supervisor: ...
 
 
@@ -62,6 +66,8 @@ def supervise() -> Iterator[MakeSupervisor]:
         runners: RunnerPolicy = QUICK,
         command: Sequence[str] = FAKE_RUNNER,
         on_released: Callable[[], None] = lambda: None,
+        plans: Plans | None = None,
+        residency: ResidencyPolicy = SWIFT,
     ) -> Supervisor:
         spawner = Spawner()
         thread = threading.Thread(target=spawner.run, name="stand-in for the main thread")
@@ -73,6 +79,8 @@ def supervise() -> Iterator[MakeSupervisor]:
             spawner=spawner,
             command=command,
             on_released=on_released,
+            plans=plans,
+            residency=residency,
         )
         made.append((spawner, thread, supervisor))
         supervisor.start()

@@ -95,7 +95,7 @@ def test_one_more_than_the_queue_holds_is_refused_within_50_ms(
         eventually(lambda: (status := supervisor.status()[0]).running == 1 and status.waiting == 2)
         asked_s = time.monotonic()
         with pytest.raises(Overloaded, match="2 of 2") as refusal:
-            supervisor.generate("m", ask(), owner="b")
+            supervisor.generate("m", ask(), owner="a")
         assert time.monotonic() - asked_s < 0.05
         assert refusal.value.retry_after_s >= 1.0
         assert all(future.result().startswith("0 1 2 ") for future in running)

@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "POST /v1/rerank": {"inference"},
     "POST /tokenize": {"inference"},
     "POST /detokenize": {"inference"},
+    "GET /v1/queue": {"inference", "admin"},
     "GET /v1/models": {"inference", "models:read"},
     "GET /v1/models/{model:path}": {"inference", "models:read"},
     "GET /metrics": {"inference", "metrics"},

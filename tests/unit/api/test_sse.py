@@ -99,7 +99,7 @@ def test_a_prefill_tells_how_far_it_is() -> None:
         (0.5, Progress(1, 512 * step, 8192)) for step in range(1, 9)
     ]
     said, _ = streamed([*progress, *timed(0, 0)])
-    assert said[1:3] == [b": prefill 2048/8192 25%\n\n", b": prefill 4096/8192 50%\n\n"]
+    assert said[1:3] == [b": prefill 2048/8192 25% eta_s=6\n\n", b": prefill 4096/8192 50% eta_s=4\n\n"]
 
 
 def test_a_prefill_that_is_silent_repeats_how_far_it_is() -> None:

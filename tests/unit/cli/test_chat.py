@@ -4,6 +4,7 @@ import pytest
 
 from appliance.cli.chat import (
     Piece,
+    Place,
     Prefill,
     Reply,
     Settings,
@@ -11,6 +12,7 @@ from appliance.cli.chat import (
     ToolCall,
     Usage,
     piece_of,
+    place_of,
     prefill_of,
     user_message,
 )
@@ -84,7 +86,9 @@ def test_a_chunk_may_leave_everything_out(chunk: dict[str, object]) -> None:
     ("comment", "prefill"),
     [
         ("prefill 512/8192 6%", Prefill(done_tokens=512, total_tokens=8192)),
+        ("prefill 512/8192 6% eta_s=41", Prefill(done_tokens=512, total_tokens=8192, eta_s=41)),
         ("prefill 1/2", Prefill(done_tokens=1, total_tokens=2)),
+        ("prefill 1/2 50% eta_s=x", Prefill(done_tokens=1, total_tokens=2)),
         ("ping", None),
         ("prefill", None),
         ("prefill 1/x", None),
@@ -93,6 +97,30 @@ def test_a_chunk_may_leave_everything_out(chunk: dict[str, object]) -> None:
 )
 def test_progress_is_read_from_comments(comment: str, prefill: Prefill | None) -> None:
     assert prefill_of(comment) == prefill
+
+
+@pytest.mark.parametrize(
+    ("comment", "place"),
+    [
+        ("queue position=3 eta_s=12", Place(position=3, eta_s=12)),
+        ("queue position=3", Place(position=3, eta_s=None)),
+        ("queue position=3 eta_s=12 class=x", Place(position=3, eta_s=12)),
+        ("queue", None),
+        ("queue position=x", None),
+        ("queue position=" + "9" * 400, None),
+        ("ping", None),
+    ],
+)
+def test_a_place_in_the_queue_is_read_from_comments(comment: str, place: Place | None) -> None:
+    assert place_of(comment) == place
+
+
+def test_what_is_waited_for_is_said_in_words() -> None:
+    assert str(Place(position=3, eta_s=12)) == "place 3 in the queue, about 12 s"
+    assert str(Place(position=1, eta_s=None)) == "place 1 in the queue"
+    prefill = Prefill(done_tokens=512, total_tokens=8192, eta_s=41)
+    assert str(prefill) == "reading the prompt, 512 of 8192 tokens (6%), about 41 s"
+    assert str(Prefill(done_tokens=0, total_tokens=0)) == "reading the prompt, 0 of 0 tokens"
 
 
 def test_a_reply_gathers_pieces_and_tool_calls() -> None:

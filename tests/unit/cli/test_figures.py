@@ -125,7 +125,8 @@ def test_ps_joins_the_list_and_the_report() -> None:
     runner = {
         "model": "a",
         "running": 2,
-        "waiting": 3,
+        "waiting": 5,
+        "waiting_background": 2,
         "n_seq_max": 64,
         "rss_bytes": 212_000_000,
         "tokens_per_s": 78.24,
@@ -135,7 +136,7 @@ def test_ps_joins_the_list_and_the_report() -> None:
     }
     report = {"runners": [runner, {"model": "b", "running": 0, "loading_progress": 0.42}, "nonsense"]}
     assert [cells(row) for row in rows(models, report)] == [
-        ("a", "ready", "92 MB", "212 MB", "2/64 +3", "4096", "78.2", "-", "5.00s", "cpu", "full"),
+        ("a", "ready", "92 MB", "212 MB", "2/64 +3+2bg", "4096", "78.2", "-", "5.00s", "cpu", "full"),
         ("b", "starting 42%", "10 B", "-", "0", "-", "-", "-", "-", "-", "-"),
         ("c", "-", "-", "-", "-", "-", "-", "-", "-", "-", "-"),
     ]

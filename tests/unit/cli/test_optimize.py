@@ -40,6 +40,15 @@ def test_the_table_has_both_in_turn_and_the_verdict() -> None:
     assert end == f"tiny:latest is served as {SENTENCE}; back with: outpost optimize tiny:latest --undo"
 
 
+def test_a_noisy_board_is_told() -> None:
+    record = record_object(RECORD)
+    noisy = {**record["tried"][0], "others_share": 0.43}
+    lines = optimize.told({**OUTCOME, "optimization": {**record, "tried": [noisy]}}).splitlines()
+    assert lines[4] == (
+        "others computed up to 43% of the time meanwhile: measure again when the board is quiet"
+    )
+
+
 def test_what_was_not_measured_has_no_figures() -> None:
     record = record_object(RECORD)
     bare = {**record["tried"][0], "original": None, "candidate": None, "reason": "too_large"}

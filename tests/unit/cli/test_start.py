@@ -35,6 +35,7 @@ def test_a_list_of_a_daemon_loads_only_these() -> None:
         "appliance.cli.client",
         "appliance.cli.declaring",
         "appliance.cli.exits",
+        "appliance.cli.layouts",
         "appliance.cli.listing",
         "appliance.cli.main",
         "appliance.cli.memory_commands",

@@ -9,7 +9,7 @@ import pytest
 
 from appliance.calibrating.values import CachePrices, Choice
 from appliance.config import Config, EngineSettings, ModelSettings
-from appliance.config.settings import CalibrationSettings
+from appliance.config.board_settings import CalibrationSettings
 from appliance.daemon.calibration_parts import BoardCalibration
 from appliance.daemon.calibrations import Calibrations, board_name, identity_of, priced
 from appliance.daemon.placements import placement

@@ -76,6 +76,7 @@ def test_a_report_is_collected_from_the_supervisors_pictures() -> None:
         state=RunnerState.READY,
         running=2,
         waiting=3,
+        waiting_background=2,
         runner_pid=7,
         sandbox=sandbox,
         uptime_s=100.0,
@@ -90,7 +91,7 @@ def test_a_report_is_collected_from_the_supervisors_pictures() -> None:
     assert report.uptime_s == 1.235
     assert runner.sandbox_level == "partial"
     assert runner.sandbox_missing == ("landlock",)
-    assert runner.waiting == 3
+    assert (runner.waiting, runner.waiting_background) == (3, 2)
     assert runner.device is None
     assert runner.n_seq_max is None
     assert (runner.uptime_s, runner.tokens_per_s, runner.silent_s) == (100.0, 12.346, 0.123)

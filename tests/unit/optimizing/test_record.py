@@ -13,7 +13,7 @@ from tests.fakes.optimizing import HERE, SLOW, judged
 
 
 def decided(*trials: Trial) -> Record:
-    found = verdicts(trials, Bounds(), available_bytes=None)
+    found = verdicts(trials, Bounds())
     return Record(
         model="sha256:aa",
         original="Q4_1",

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.optimizing.verdict import Bounds, Reason, Trial, ratios, verdicts
+from appliance.optimizing.verdict import Bounds, Reason, Trial, lacking, ratios, verdicts
 from appliance.wire.judge import Figures, Judged
 from tests.fakes.optimizing import FAST, ORIGINAL, SLOW, divergence, judged
 
@@ -15,13 +16,13 @@ def trial(kind: str = "Q8_0", *, told: Judged | None = None, size_bytes: int = 1
     return Trial(kind=kind, size_bytes=size_bytes, needed_bytes=2 * size_bytes, judged=told)
 
 
-def reason(one: Trial, bounds: Bounds = Bounds(), available_bytes: int | None = None) -> Reason:  # noqa: B008
-    (verdict,) = verdicts([one], bounds, available_bytes=available_bytes)
+def reason(one: Trial, bounds: Bounds = Bounds()) -> Reason:  # noqa: B008 - frozen
+    (verdict,) = verdicts([one], bounds)
     return verdict.reason
 
 
 def test_what_is_faster_and_as_good_is_kept_with_its_figures() -> None:
-    (verdict,) = verdicts([trial(told=judged())], Bounds(), available_bytes=1000)
+    (verdict,) = verdicts([trial(told=judged())], Bounds())
     assert verdict.reason is Reason.KEPT
     # 2.0^0.4 * 1.1^0.35 * 1.6^0.125 * 1.7^0.125
     assert verdict.score == pytest.approx(1.5466, abs=1e-3)
@@ -38,11 +39,11 @@ def test_what_is_faster_and_as_good_is_kept_with_its_figures() -> None:
         (trial(told=judged(SLOW)), Reason.NOT_FASTER),
         (trial(told=judged(ORIGINAL)), Reason.NOT_FASTER),
         (trial(), Reason.FAILED),
-        (trial(told=judged(), size_bytes=501), Reason.TOO_LARGE),
+        (replace(trial(told=judged()), too_large="it needs 2 of 1 bytes"), Reason.TOO_LARGE),
     ],
 )
 def test_what_falls_short_is_not_kept_and_the_reason_is_named(one: Trial, expected: Reason) -> None:
-    assert reason(one, available_bytes=1000) is expected
+    assert reason(one) is expected
 
 
 def test_a_fast_prompt_does_not_pay_for_a_reader_who_waits() -> None:
@@ -51,8 +52,19 @@ def test_a_fast_prompt_does_not_pay_for_a_reader_who_waits() -> None:
     assert reason(trial(told=judged(lame)), Bounds(min_ratio=0.5)) is Reason.KEPT
 
 
-def test_memory_that_nobody_knows_is_held_against_nobody() -> None:
-    assert reason(trial(told=judged(), size_bytes=1 << 50), available_bytes=None) is Reason.KEPT
+@pytest.mark.parametrize(
+    ("available", "expected"),
+    [
+        (None, None),
+        (300, None),
+        (299, "to compare it with the original takes 300 bytes of memory, 299 are available"),
+        (199, "it needs 200 bytes of memory, 199 are available"),
+    ],
+)
+def test_memory_must_hold_both_and_what_nobody_knows_is_held_against_nobody(
+    available: int | None, expected: str | None
+) -> None:
+    assert lacking(200, 300, available_bytes=available) == expected
 
 
 def test_of_several_the_fastest_is_kept_and_of_equals_the_smaller() -> None:
@@ -60,12 +72,11 @@ def test_of_several_the_fastest_is_kept_and_of_equals_the_smaller() -> None:
     found = verdicts(
         [trial("A", told=judged()), trial("B", told=judged(faster)), trial("C", told=judged(mean=9.0))],
         Bounds(),
-        available_bytes=None,
     )
     assert [verdict.reason for verdict in found] == [Reason.NOT_BEST, Reason.KEPT, Reason.LOSSY]
     assert found[0].text.endswith("; B is better")
     equal = [trial("A", told=judged(), size_bytes=200), trial("B", told=judged(), size_bytes=100)]
-    assert [one.reason for one in verdicts(equal, Bounds(), available_bytes=None)] == [
+    assert [one.reason for one in verdicts(equal, Bounds())] == [
         Reason.NOT_BEST,
         Reason.KEPT,
     ]
@@ -99,7 +110,7 @@ def test_never_more_than_one_is_kept_and_never_one_that_loses_too_much(
     ]
     kept = [
         one
-        for one, verdict in zip(found, verdicts(trials, Bounds(), available_bytes=None), strict=True)
+        for one, verdict in zip(found, verdicts(trials, Bounds()), strict=True)
         if verdict.reason is Reason.KEPT
     ]
     good = [speed for speed, mean in found if mean <= 0.01 and speed >= 1.1001]

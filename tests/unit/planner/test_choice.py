@@ -96,7 +96,7 @@ def test_what_cannot_fit_is_refused_with_the_numbers_and_what_would() -> None:
         "largest_ctx": 1280,
     }
     assert caught.value.message == (
-        "model 'big' needs 1204800 bytes with at least 2048 tokens of context, 1150000 are available; "
+        "model 'big' needs 1 MB with at least 2048 tokens of context, 1 MB are available; "
         "ask for no more than 1280 tokens of context, which would fit, take a smaller quantisation, or end "
         "other programs"
     )

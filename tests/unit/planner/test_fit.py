@@ -62,8 +62,8 @@ def test_one_that_cannot_fit_is_refused_with_the_numbers() -> None:
 def test_a_caller_who_needs_more_context_than_fits_is_told_how_much_would() -> None:
     given = golden.answer(ORIN, LLAMA, (32768, 4), min_ctx=32768)
     assert given.refusal is not None
-    assert given.refusal.fields["largest_ctx"] == 16896
-    assert "ask for no more than 16896 tokens of context" in given.refusal.message
+    assert given.refusal.fields["largest_ctx"] == 16384
+    assert "ask for no more than 16384 tokens of context" in given.refusal.message
 
 
 def test_a_context_beyond_the_models_own_is_told_and_costs_nothing() -> None:

@@ -8,28 +8,16 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import (
-    ClientGone,
-    InsufficientSpace,
-    InvalidRequest,
-    MachineBusy,
     ModelInvalid,
-    ModelNotFound,
     RunnerStartFailed,
-    Unsupported,
 )
-from appliance.optimizing.verdict import Bounds
 from appliance.store.check import check
-from appliance.store.content import Progress, unreported
-from appliance.store.derived_link import DERIVED_LINK
-from appliance.store.optimize import Optimizing
-from appliance.store.reference import parse_reference
-from appliance.store.serving import ServeSpec
+from appliance.store.content import unreported
 from appliance.store.store import ModelStore
 from appliance.store.verbs import OptimizeWish
-from tests.fakes.model_files import Changes, Told, generator, make_store
+from tests.fakes.model_files import Changes, Told, generator
 from tests.fakes.optimizing import HERE, SLOW, FakeTools, judged
-
-PLAIN = OptimizeWish()
+from tests.unit.store.optimize_desk import PLAIN, blobs, leftovers, link, opened, original, spec
 
 
 @pytest.fixture
@@ -49,33 +37,6 @@ def store(tmp_path: Path, tools: FakeTools, changes: Changes) -> Iterator[ModelS
     changes.count = 0
     yield made
     made.close()
-
-
-def opened(directory: Path, tools: FakeTools | None, changes: Changes | None = None) -> ModelStore:
-    given = Optimizing(tools=tools, bounds=Bounds(), hints=True)
-    return make_store(directory, optimizing=given, changes=changes)
-
-
-def spec(store: ModelStore, name: str = "tiny:latest") -> ServeSpec:
-    return next(one for one in store.serve_specs() if one.name == name)
-
-
-def link(store: ModelStore, name: str = "tiny") -> str | None:
-    return store.layout.find(parse_reference(name)).annotations.get(DERIVED_LINK)
-
-
-def original(store: ModelStore) -> Path:
-    named = store.layout.find(parse_reference("tiny"))
-    below, _ = store.layout.graph.children(named)
-    return store.layout.path(max(below, key=lambda blob: blob.size).digest)
-
-
-def blobs(store: ModelStore) -> int:
-    return len(list(store.layout.places.blobs.iterdir()))
-
-
-def leftovers(store: ModelStore) -> list[str]:
-    return [path.name for path in store.layout.places.ingest.iterdir()]
 
 
 # ── kept ────────────────────────────────────────────────────────────────────────────────────────────
@@ -229,8 +190,8 @@ def test_the_callers_bound_counts(store: ModelStore) -> None:
 @pytest.mark.parametrize(
     ("available", "reason"),
     [
-        (1000, "needs .* bytes of memory, 1000 are available"),
-        ((256 << 20) + (2 << 20), "to compare both takes"),
+        (1000, "it needs .* bytes of memory, 1000 are available"),
+        (300 << 20, "to compare it with the original takes"),
     ],
 )
 def test_what_does_not_fit_into_memory_is_not_even_made(
@@ -239,6 +200,7 @@ def test_what_does_not_fit_into_memory_is_not_even_made(
     tools.available = available
     done = store.optimize("tiny", unreported, wish=PLAIN)
     assert tools.made == []
+    assert done.record.tried[0].reason == "too_large"
     assert done.record.kept is None
     assert re.search(reason, done.record.tried[0].text)
 
@@ -296,114 +258,3 @@ def test_a_rebuilt_index_names_no_variant_as_a_model(store: ModelStore) -> None:
     store.layout.places.index.write_bytes(b"{")
     assert store.rebuild_index() == ["registry.ollama.ai/library/tiny:latest"]
     assert spec(store).paths[0].read_bytes() == generator(seed=2).read_bytes()
-
-
-# ── refusals and faults ─────────────────────────────────────────────────────────────────────────────
-
-
-def test_an_unknown_type_is_refused_with_the_list(store: ModelStore) -> None:
-    with pytest.raises(InvalidRequest, match=r"'q9' is not one of f32, f16"):
-        store.optimize("tiny", unreported, wish=OptimizeWish(kinds=("q9",)))
-
-
-def test_nine_types_are_too_many(store: ModelStore) -> None:
-    with pytest.raises(InvalidRequest, match="9 types, at most 8"):
-        store.optimize("tiny", unreported, wish=OptimizeWish(kinds=("q8_0",) * 9))
-
-
-def test_a_model_that_is_not_there_is_named(store: ModelStore) -> None:
-    with pytest.raises(ModelNotFound):
-        store.optimize("none", unreported, wish=PLAIN)
-    with pytest.raises(ModelNotFound):
-        store.unoptimize("none")
-
-
-def test_a_process_without_llama_cpp_says_so(tmp_path: Path) -> None:
-    store = opened(tmp_path, None)
-    store.import_file(generator(), "tiny", unreported)
-    with pytest.raises(Unsupported):
-        store.optimize("tiny", unreported, wish=PLAIN)
-    store.close()
-
-
-@pytest.mark.parametrize("word", ["reading", "quantizing", "loading", "comparing", "storing", "writing"])
-def test_a_cancel_leaves_nothing(store: ModelStore, word: str) -> None:
-    whole = blobs(store)
-
-    def report(progress: Progress) -> None:
-        if progress.status.startswith(word):
-            raise ClientGone
-
-    with pytest.raises(ClientGone):
-        store.optimize("tiny", report, wish=PLAIN)
-    assert leftovers(store) == []
-    assert link(store) is None
-    assert spec(store).paths[0].read_bytes() == generator().read_bytes()
-    store.gc(grace_s=0)
-    assert blobs(store) == whole
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [
-        InsufficientSpace(needed_bytes=1, available_bytes=0, floor_bytes=0, directory="d"),
-        MachineBusy(waited_s=600.0),
-        InvalidRequest(reason="generates no text", param="name"),
-    ],
-)
-def test_what_is_no_candidates_fault_ends_the_verb_and_leaves_nothing(
-    store: ModelStore, tools: FakeTools, fault: Exception
-) -> None:
-    tools.verdicts = {"q8_0": fault}
-    with pytest.raises(type(fault)):
-        store.optimize("tiny", unreported, wish=PLAIN)
-    assert leftovers(store) == []
-    assert link(store) is None
-
-
-def test_a_name_that_comes_to_stand_for_another_model_meanwhile_is_left_alone(
-    store: ModelStore, tools: FakeTools
-) -> None:
-    def report(progress: Progress) -> None:
-        if progress.status.startswith("comparing") and not tools.duels[1:]:
-            store.create("tiny", "FROM tiny\nSYSTEM be brief\n", unreported)
-
-    with pytest.raises(InvalidRequest, match="stands for another model by now"):
-        store.optimize("tiny", report, wish=PLAIN)
-    assert link(store) is None
-    assert spec(store).system == "be brief"
-
-
-# ── by itself ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_by_itself_each_model_that_may_be_faster_is_measured_once(
-    store: ModelStore, tools: FakeTools
-) -> None:
-    store.import_file(generator(seed=9), "zeta", unreported)
-    tools.verdicts = {"q8_0": judged(SLOW)}
-    done = [store.optimize_next(unreported) for _ in range(3)]
-    assert [one.name if one else None for one in done] == ["tiny:latest", "zeta:latest", None]
-    assert len(tools.duels) == 2
-    tools.here = replace(HERE, build="newer")
-    again = store.optimize_next(unreported)
-    assert again is not None
-    assert again.name == "tiny:latest"
-
-
-def test_by_itself_a_model_that_cannot_be_judged_is_not_tried_again(
-    store: ModelStore, tools: FakeTools
-) -> None:
-    tools.verdicts = {"q8_0": InvalidRequest(reason="generates no text")}
-    assert store.optimize_next(unreported) is None
-    assert store.optimize_next(unreported) is None
-    assert len(tools.duels) == 1
-
-
-def test_by_itself_a_busy_machine_is_told_and_a_cancel_is_one(store: ModelStore, tools: FakeTools) -> None:
-    tools.verdicts = {"q8_0": MachineBusy(waited_s=5.0)}
-    with pytest.raises(MachineBusy):
-        store.optimize_next(unreported)
-    tools.verdicts = {"q8_0": ClientGone()}
-    with pytest.raises(ClientGone):
-        store.optimize_next(unreported)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from appliance.errors import OutpostError, RunnerDied
 from appliance.supervisor.desk import Desk
+from appliance.supervisor.effects import Waiter
 from appliance.supervisor.history import FileStamp
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
 from appliance.supervisor.states import RunnerState
+from appliance.supervisor.turn import Standing, Turn
+from appliance.supervisor.waiting_room import WaitingRoom
 from appliance.wire.messages import ModelFacts, Placement
 
 SPEC = ModelSpec(name="m", path="/m.gguf", placement=Placement(n_ctx_seq=8, n_seq_max=2, kv_cells=16))
@@ -47,7 +51,11 @@ class FakeEffects:
 class FakeTicket:
     owner: str = "a"
     keep_alive_s: float | None = None
+    turn: Turn = field(default_factory=Turn)
+    arrived_s: float | None = None
     granted_at_s: float = 0.0
+    first_standing: Standing | None = None
+    standing: Standing | None = None
     answers: list[str | OutpostError] = field(default_factory=list)
 
     def answer(self, answer: str | OutpostError, /) -> None:
@@ -61,17 +69,28 @@ class FakeTicket:
 
 
 class Scene:
-    def __init__(self, spec: ModelSpec = SPEC, *, running: int = 2, waiting: int = 1) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec = SPEC,
+        *,
+        running: int = 2,
+        waiting: int = 1,
+        room: WaitingRoom[Waiter[str]] | None = None,
+    ) -> None:
         self.effects = FakeEffects()
         self.desk: Desk[str] = Desk(
             spec,
             queue=QueuePolicy(max_running=running, max_waiting=waiting),
             runners=RunnerPolicy(backoff_s=1.0, quarantine_s=100.0, max_crashes=3),
             effects=self.effects,
+            room=room,
         )
 
-    def ask(self, now_s: float = 0.0, owner: str = "a", *, keep_alive_s: float | None = None) -> FakeTicket:
-        ticket = FakeTicket(owner, keep_alive_s)
+    def ask(
+        self, now_s: float = 0.0, owner: str = "a", *, keep_alive_s: float | None = None, **wishes: Any
+    ) -> FakeTicket:
+        """`wishes`: of the Turn."""
+        ticket = FakeTicket(owner, keep_alive_s, Turn(**wishes))
         self.desk.acquire(ticket, now_s)
         return ticket
 

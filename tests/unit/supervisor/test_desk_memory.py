@@ -122,6 +122,19 @@ def test_one_that_gives_way_grants_nothing_more_and_ends_with_its_last_lease() -
     assert late.answers == ["r2"]
 
 
+def test_one_that_still_loads_gives_way_when_it_is_ready_unless_somebody_waits_for_it() -> None:
+    unwanted = Scene(PRELOADED)
+    unwanted.desk.begin(0.0)
+    unwanted.desk.give_way(1.0)
+    unwanted.load(now_s=2.0)
+    assert unwanted.effects.stopped == [("r1", None)]
+    wanted = Scene()
+    ticket = wanted.ask()
+    wanted.desk.give_way(1.0)
+    wanted.load(now_s=2.0)
+    assert (ticket.answers, wanted.effects.stopped) == (["r1"], [])
+
+
 def test_without_memory_those_who_wait_hear_why_and_nothing_counts_as_a_crash(scene: Scene) -> None:
     ticket = scene.ask()
     error = InsufficientMemory(model="m", needed_bytes=10, available_bytes=5)

@@ -67,8 +67,13 @@ class Board:
         self.desks: dict[str, Desk[str]] = {}
         self.ladders: dict[str, Ladder] = {}
         self.policy = policy or ResidencyPolicy(turn_s=5.0, min_residency_s=0.0, max_swaps_per_min=100)
+        self.first: list[str] = []
+        """Models that the waiting room puts first."""
         self.residency: Residency[str] = Residency(
-            lambda: self.desks.values(), memory=self.memory, policy=self.policy
+            lambda: self.desks.values(),
+            memory=self.memory,
+            policy=self.policy,
+            in_turn=lambda _: [self.desks[name].waiting for name in self.first],
         )
 
     def model(self, name: str, *rungs: Rung, pin: bool = False, preload: bool = False) -> Desk[str]:
@@ -278,6 +283,21 @@ def test_who_came_first_is_placed_first_even_if_a_smaller_one_would_fit() -> Non
     board.ask("large", 1.0)
     board.ask("small", 2.0)
     assert board.launched == ["a"]
+
+
+def test_whom_the_waiting_room_puts_first_is_placed_first() -> None:
+    board = Board(4)
+    for name in ("a", "background", "realtime"):
+        board.model(name, rung(3))
+    running = board.ask("a", 0.0)
+    board.ready("a", 0.0)
+    board.ask("background", 1.0)
+    board.ask("realtime", 2.0)
+    board.first = ["realtime", "background"]
+    board.desks["a"].release(running, 3.0, succeeded=True)
+    board.residency.tick(3.0)
+    board.gone("a", 4.0)
+    assert board.launched == ["a", "realtime"]
 
 
 def test_one_to_be_preloaded_takes_what_is_free_and_puts_nobody_out() -> None:

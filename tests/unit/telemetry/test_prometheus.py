@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from appliance.supervisor.turn import Priority, QueueCounts, Turn
 from appliance.telemetry.prometheus import Prometheus, Sample
+from appliance.telemetry.queue_metrics import queue_samples
 from appliance.wire.messages import Accepted, Usage
 from tests.fakes.fake_inference import MODEL, FakeInference
 from tests.unit.api.door import Door
@@ -24,6 +26,7 @@ class Ended:
     queued_s: float | None = None
     first_token_s: float | None = None
     total_s: float = 0.02
+    turn: Turn = field(default_factory=Turn)
 
 
 def test_a_request_is_counted_with_its_tokens_and_times() -> None:
@@ -42,6 +45,34 @@ def test_a_request_is_counted_with_its_tokens_and_times() -> None:
     assert 'outpost_queue_seconds_bucket{model="m",le="0.01"} 1' in page
     assert 'outpost_request_seconds_sum{route="/v1/chat/completions"} 2' in page
     assert 'outpost_request_seconds_count{route="/v1/chat/completions"} 1' in page
+
+
+def test_the_wait_of_each_class_is_counted_also_of_those_who_were_sent_away() -> None:
+    metrics = Prometheus(FakeInference())
+    for priority, waited_s in ((Priority.REALTIME, 0.02), (Priority.BACKGROUND, 40.0)):
+        turn = Turn(priority=priority)
+        turn.waited_s = waited_s
+        metrics.exchange_ended(Ended(status=503, turn=turn))
+    metrics.exchange_ended(Ended())
+    page = metrics.render().splitlines()
+    assert 'outpost_queue_wait_seconds_bucket{priority="realtime",le="0.025"} 1' in page
+    assert 'outpost_queue_wait_seconds_count{priority="realtime"} 1' in page
+    assert 'outpost_queue_wait_seconds_sum{priority="background"} 40' in page
+
+
+def test_the_waiting_room_is_told_by_class() -> None:
+    counts = QueueCounts(
+        waiting={Priority.REALTIME: 3, Priority.BACKGROUND: 1},
+        is_background_held=True,
+        expired={Priority.REALTIME: 0, Priority.BACKGROUND: 2},
+        displaced={Priority.REALTIME: 5, Priority.BACKGROUND: 0},
+    )
+    page = Prometheus(FakeInference(), sources=[lambda: queue_samples(counts)]).render().splitlines()
+    assert 'outpost_queue_waiting{priority="background"} 1' in page
+    assert "outpost_queue_background_held 1" in page
+    assert 'outpost_queue_expired_total{priority="background"} 2' in page
+    assert 'outpost_queue_displaced_total{priority="realtime"} 5' in page
+    assert page.count("# TYPE outpost_queue_expired_total counter") == 1
 
 
 def test_names_that_a_client_made_up_are_no_labels() -> None:

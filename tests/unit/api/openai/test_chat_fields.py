@@ -178,7 +178,6 @@ def test_what_is_not_honoured_is_refused_by_its_name(fields: dict[str, Any], par
         ("user", "me"),
         ("metadata", {"a": "b"}),
         ("store", True),
-        ("service_tier", "flex"),
         ("verbosity", "low"),
         ("prediction", {"type": "content", "content": "x"}),
         ("safety_identifier", "x"),

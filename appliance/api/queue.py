@@ -1,0 +1,52 @@
+"""GET /v1/queue: who waits, for which model, where he stands. Each caller sees what is his own.
+
+With the scope `admin`, and on an Outpost without keys (which answers to its own machine only), one sees all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+
+from appliance.access.keys import KeyRing
+from appliance.access.scopes import Scope
+from appliance.api.exchange import exchange_of
+from appliance.api.openai.chunks import encode
+from appliance.supervisor.inference import Inference
+from appliance.supervisor.turn import Waiting
+
+
+class Queue:
+    """Stateless; any thread."""
+
+    def __init__(self, inference: Inference, keys: KeyRing) -> None:
+        self._inference = inference
+        self._keys = keys
+
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        owner = exchange_of(req).owner
+        sees_all = not self._keys or self._keys.has(owner, Scope.ADMIN)
+        waiting = self._inference.waiting(owner=None if sees_all else owner)
+        resp.content_type = "application/json"
+        resp.set_header("Cache-Control", "no-store")
+        resp.data = encode({"object": "list", "data": [_shown(one) for one in waiting]})
+
+
+def _shown(one: Waiting) -> dict[str, Any]:
+    return {
+        "id": one.request_id,
+        "object": "queue.item",
+        "model": one.model,
+        "owner": one.owner,
+        "priority": one.priority.value,
+        "aged": one.has_aged,
+        "position": one.standing.position,
+        "eta_s": _rounded(one.standing.eta_s),
+        "waited_s": _rounded(one.waited_s),
+        "deadline_in_s": _rounded(one.deadline_in_s),
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 3)
