@@ -57,7 +57,7 @@ def test_noise_says_what_it_is() -> None:
     (lost,) = verdicts("default", rounds([100, 100, 100], [90, 108, 108]))
     assert lost.text == "1.08x the default's speed, but slower in 1 of 3 rounds"
     (wide,) = verdicts("default", rounds([100, 100, 100, 100], [101, 102, 180, 190]))
-    assert wide.text == "1.36x the default's speed, within the noise (at least 0.91x)"
+    assert wide.text == "1.35x the default's speed, within the noise (at least 0.88x)"
 
 
 def test_one_round_spoilt_by_others_does_not_undo_many() -> None:
