@@ -207,10 +207,19 @@ def _threads(state: _Course, pieces: Pieces, first: Taken) -> Generator[Order, T
     measured = yield from _compete(state, axis, thread_setups(state.best, counts), pieces.all)
     found = state.decided(measured.found)
     state.axes.append(found)
+    counts_by_label = {f"threads {count}": count for count in counts}
     if found.kept != found.default:
-        n_threads = thread_setups(state.best, counts)[found.kept].placement.n_threads
-        state.best = _placed(state.best, n_threads=n_threads)
-        state.choice = replace(state.choice, n_threads=n_threads)
+        state.choice = replace(state.choice, n_threads=counts_by_label[found.kept])
+    # With others on our cores the rest is measured as a runner would compute then: with fewer threads.
+    measuring = _fastest(measured.found) if state.is_noisy else found.kept
+    state.best = _placed(state.best, n_threads=counts_by_label[measuring])
+
+
+def _fastest(found: AxisFound) -> str:
+    """By what was seen, noise or not."""
+    ratios = {row.label: row.ratio for row in found.rows if row.ratio is not None}
+    ratios[found.default] = 1.0
+    return max(sorted(ratios), key=lambda label: ratios[label])
 
 
 def _ubatch(state: _Course, pieces: Pieces) -> Generator[Order, Told, None]:

@@ -66,6 +66,13 @@ def test_threads_are_not_judged_while_others_compute() -> None:
     assert of(found, Axis.THREADS).text.startswith("not decided: others computed 50% of the time")
 
 
+def test_while_others_compute_the_rest_is_measured_with_the_threads_they_leave() -> None:
+    board = FakeBoard(speed=big_and_little, others_share=0.5)
+    board.run(course(wish()))
+    later = [order for order in board.orders if order.axis is not Axis.THREADS]
+    assert {order.setup.placement.n_threads for order in later} == {2}
+
+
 def test_prices_are_not_learned_while_others_compute() -> None:
     assert FakeBoard(speed=lambda _: 1000.0).run(course(wish())).cache is not None
     found = FakeBoard(speed=lambda _: 1000.0, others_share=0.3).run(course(wish()))
