@@ -18,11 +18,12 @@ import pytest
 
 from appliance.calibrating.values import Axis
 from appliance.config import Config, load
+from appliance.daemon.calibration import Calibrator, Subject
 from appliance.daemon.calibration_parts import BoardCalibration
 from appliance.daemon.power_modes import PowerModes
 from appliance.daemon.standing import standing
 from appliance.daemon.stored_models import all_specs
-from appliance.errors import ClientGone, ModelNotFound, Overloaded, ShuttingDown
+from appliance.errors import ClientGone, EngineFault, ModelNotFound, Overloaded, ShuttingDown
 from appliance.hardware.root import Root
 from appliance.store.content import Progress
 from appliance.store.verbs import CalibrateWish
@@ -129,6 +130,25 @@ def test_other_files_under_the_name_are_another_model(tiny_model: Path, tmp_path
     assert parts.told() is not None
     os.utime(copy, (1, 1))
     assert parts.told() is None
+
+
+def test_a_child_that_never_answers_is_given_up_when_the_time_is_over(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    parts = Parts(config_of(tmp_path, tiny_model))
+    (spec,) = all_specs(parts.config, ())
+    calibrator = Calibrator(
+        parts.config,
+        subject=lambda _name: Subject(spec=spec, settled=frozenset()),
+        calibrations=parts.made.calibrations,
+        standing=lambda: standing(own_kernels=True),
+        power_modes=PowerModes(Root(tmp_path), tmp_path / "note.json"),
+        command=(sys.executable, "-c", "import time; time.sleep(60)"),
+    )
+    began_s = time.monotonic()
+    with pytest.raises(EngineFault, match="nothing can be measured: the time was over"):
+        calibrator.calibrate("tiny", ignored, wish=SHORT)
+    assert 5 <= time.monotonic() - began_s < 20
 
 
 # ── nothing is left changed ─────────────────────────────────────────────────────────────────────────
