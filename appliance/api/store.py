@@ -3,7 +3,7 @@
 GET  /outpost/v1/models?prefix=      what is stored
 GET  /outpost/v1/models/{name}       everything about one
 POST /outpost/v1/operations          {"verb": …}: pull, push, create, import, export, copy, remove,
-                                     verify, gc; answered as NDJSON (`operation.py`)
+                                     verify, gc, optimize, calibrate; answered as NDJSON (`operation.py`)
 """
 
 from __future__ import annotations

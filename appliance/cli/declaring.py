@@ -14,6 +14,8 @@ _TEXT_WIDTH: Final = 96
 
 MOST_GRACE_S: Final = 3600.0
 MOST_KL: Final = 100.0
+LEAST_LIMIT_S: Final = 5.0
+MOST_LIMIT_S: Final = 3600.0
 """`store.kept.PROTECTED_S`, without loading the store for it; a test compares."""
 
 
@@ -155,6 +157,14 @@ def divergence(text: str) -> float:
     value = _number(text, "a number of nats")
     if not 0 <= value <= MOST_KL:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and {MOST_KL:.0f} nats")
+    return value
+
+
+def limit(text: str) -> float:
+    value = _number(text, "a number of seconds")
+    if not LEAST_LIMIT_S <= value <= MOST_LIMIT_S:
+        bounds = f"{LEAST_LIMIT_S:g} and {MOST_LIMIT_S:g} seconds"
+        raise argparse.ArgumentTypeError(f"{text} is not between {bounds}")
     return value
 
 

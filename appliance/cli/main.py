@@ -29,6 +29,7 @@ _MODULES: Final = {
     "show": "appliance.cli.show",
     "list": "appliance.cli.listing",
     "optimize": "appliance.cli.optimize",
+    "calibrate": "appliance.cli.calibrate",
     "cp": "appliance.cli.cp",
     "rm": "appliance.cli.rm",
     "verify": "appliance.cli.verify",

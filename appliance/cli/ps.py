@@ -82,6 +82,8 @@ class Row:
     """Why it does not run where it was to."""
     degraded: str | None = None
     """Why it is much slower than it usually is."""
+    calibrated: str | None = None
+    """What was measured of it on this board, or why that is not used."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -116,7 +118,8 @@ def listing(client: Client) -> str:
     heat = [line] if (line := cooling_line(report)) is not None else []
     layouts = [line for row in listed for line in about_layout(row.name, row.optimized, row.hint)]
     placements = [line for row in listed for line in about_placement(row)]
-    return "\n".join([terminal.table(header, lines), *reasons, *placements, *layouts, *heat])
+    boards = [terminal.printable(f"{row.name}: {row.calibrated}") for row in listed if row.calibrated]
+    return "\n".join([terminal.table(header, lines), *reasons, *placements, *layouts, *boards, *heat])
 
 
 def asked(client: Client) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -176,6 +179,7 @@ def _row(model: dict[str, Any], runner: dict[str, Any]) -> Row:
         variant=runner.get("variant"),
         alarm=runner.get("alarm"),
         degraded=runner.get("degraded"),
+        calibrated=runner.get("calibrated"),
     )
 
 

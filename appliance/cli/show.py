@@ -97,6 +97,7 @@ def _model_rows(model: Json) -> list[tuple[str, ...]]:
         "variant": model.get("variant"),
         "served as": model.get("optimized"),
         "may be faster": _hint(model),
+        "on this board": model.get("calibrated"),
     }
     return [(name, str(value)) for name, value in rows.items() if value]
 

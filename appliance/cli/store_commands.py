@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from appliance.cli.declaring import command, divergence, grace, store_connection, words
+from appliance.cli.declaring import command, divergence, grace, limit, store_connection, words
 
 _NAME: Final = "[HOST/][NAMESPACE/]MODEL[:TAG]; the tag is 'latest' unless it is given"
 _RESUMES: Final = "Ctrl-C, a kill or a power cut loses nothing: the next try goes on from what has come."
@@ -205,6 +205,45 @@ def _optimize(commands: Any) -> None:
     store_connection(parser)
 
 
+def _calibrate(commands: Any) -> None:
+    parser = command(
+        commands,
+        "calibrate",
+        "measure how a model is best served on this board",
+        usage="outpost calibrate NAME [--limit S] [--power-modes] [--dry-run | --show | --forget] [options]",
+        more="Measures threads, ubatch, flash attention, layouts of weights, the price of a q8_0 KV cache "
+        "and the way of loading, each against the default in turn, in under a minute. What is at least 5 % "
+        "faster, beyond noise, is how the model is served from then on, unless the configuration or the "
+        "model says otherwise; the planner weighs its concessions with the prices that were measured. It "
+        "holds for this board and this build; on another it is not used.\n\n"
+        "It is measured while nobody waits for an answer: it stands still as soon as a request comes. Ctrl-C "
+        "leaves everything as it was.",
+        examples=(
+            "outpost calibrate smollm2",
+            "outpost calibrate smollm2 --dry-run",
+            "outpost calibrate smollm2 --show --json | tail -1 | jq .calibration.findings.choice",
+            "outpost calibrate smollm2 --forget",
+        ),
+    )
+    parser.add_argument("name", metavar="NAME", help="a model of `outpost list`")
+    parser.add_argument(
+        "--limit",
+        type=limit,
+        metavar="S",
+        help="seconds it may take, waits not counted (default: [calibration] limit_s, 60)",
+    )
+    parser.add_argument(
+        "--power-modes",
+        action="store_true",
+        help="of a Jetson: measure each of its power modes, too; the one that is set is set again "
+        "afterwards, also after a crash",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only tell what would be measured")
+    parser.add_argument("--show", action="store_true", help="only show what is stored")
+    parser.add_argument("--forget", action="store_true", help="serve it by the defaults again")
+    store_connection(parser)
+
+
 def _cp(commands: Any) -> None:
     parser = command(
         commands,
@@ -298,6 +337,7 @@ DECLARED: Final[dict[str, Callable[[Any], None]]] = {
     "show": _show,
     "list": _list,
     "optimize": _optimize,
+    "calibrate": _calibrate,
     "cp": _cp,
     "rm": _rm,
     "verify": _verify,

@@ -185,3 +185,14 @@ class OptimizeSettings(Section):
         ge=1,
         le=86400,
     )
+
+
+class CalibrationSettings(Section):
+    """What was measured of this board (docs/calibrate.md)."""
+
+    apply: bool = setting(
+        True,
+        "Serve a model as outpost calibrate has found it to be fastest, where nothing else is set; false: "
+        "only measure and show.",
+    )
+    limit_s: float = setting(60.0, "Time for one model, waits not counted.", unit="s", ge=5, le=3600)

@@ -7,9 +7,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from appliance.config.board_settings import (
+    CalibrationSettings,
     HeatSettings,
     HibernationSettings,
     LifecycleSettings,
@@ -30,6 +31,7 @@ from appliance.config.values import (
     CacheType,
     DeviceWish,
     FilePath,
+    FlashAttention,
     HostName,
     KeepAlive,
     KeyId,
@@ -196,10 +198,21 @@ class EngineSettings(Section):
         0, "Tokens that the KV cache holds over all sequences; 0: chosen.", unit="tokens", ge=0, le=1 << 26
     )
     n_ubatch: int = setting(
-        512, "Most tokens computed at once.", unit="tokens", ge=LEAST_UBATCH, le=MOST_UBATCH
+        0,
+        f"Most tokens computed at once, {LEAST_UBATCH} or more; 0: as outpost calibrate has found, else 512.",
+        unit="tokens",
+        ge=0,
+        le=MOST_UBATCH,
     )
     n_threads: int = setting(
-        0, "Compute threads; 0: chosen from the big cores.", unit="threads", ge=0, le=MOST_THREADS
+        0,
+        "Compute threads; 0: as outpost calibrate has found, else chosen from the big cores.",
+        unit="threads",
+        ge=0,
+        le=MOST_THREADS,
+    )
+    flash_attention: FlashAttention = setting(
+        "auto", "auto: as outpost calibrate has found, else wherever it can be had; on; off."
     )
     type_k: CacheType = setting("f16", "Type of the cached keys.")
     type_v: CacheType = setting("f16", "Type of the cached values.")
@@ -216,7 +229,8 @@ class EngineSettings(Section):
     )
     own_kernels: bool = setting(
         True,
-        "Multiply Q4_1 and Q8_0 weights with kernels of our own (docs/adr/0013); off: llama.cpp's alone.",
+        "Multiply Q4_1 and Q8_0 weights with kernels of our own (docs/adr/0013), unless outpost calibrate "
+        "has found them slower; off: llama.cpp's alone.",
     )
     device: DeviceWish = setting(
         "prefer_gpu",
@@ -224,6 +238,13 @@ class EngineSettings(Section):
         "CPU, and it is told; cpu: never on a GPU.",
     )
     raw_grammar: bool = setting(True, "Take GBNF grammars from clients; JSON schemas are always taken.")
+
+    @field_validator("n_ubatch")
+    @classmethod
+    def _chosen_or_enough(cls, value: int) -> int:
+        if 0 < value < LEAST_UBATCH:
+            raise ValueError(f"0, or {LEAST_UBATCH} to {MOST_UBATCH}")
+        return value
 
 
 class ModelSettings(Section):
@@ -342,3 +363,4 @@ class Config(Section):
     memory: MemorySettings = MemorySettings()
     hibernation: HibernationSettings = HibernationSettings()
     optimize: OptimizeSettings = OptimizeSettings()
+    calibration: CalibrationSettings = CalibrationSettings()

@@ -25,6 +25,7 @@ _BASE_URL: Final = re.compile(r"https?://(?P<host>[^/?#@\s\\]{1,300})(/[A-Za-z0-
 _TOKEN: Final = re.compile(r"[!-~]{0,4096}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
+FlashAttention = Literal["auto", "on", "off"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 Pooling = Literal["none", "mean", "cls", "last", "rank"]
 DeviceWish = Literal["require_gpu", "prefer_gpu", "cpu"]

@@ -28,6 +28,7 @@ from appliance.api.calls import Limits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.accelerators import board_gpu
+from appliance.daemon.calibration_parts import BoardCalibration
 from appliance.daemon.directory import lock_of, write_record
 from appliance.daemon.heat import Heat
 from appliance.daemon.hibernation import Den, hibernation_policy
@@ -87,9 +88,18 @@ class Daemon:
         self._preload = tuple(preload)
         self._spawner = Spawner()
         self._children = Children(config, busy=self._is_busy, sysroot=sysroot)
+        self._calibration = BoardCalibration(
+            config,
+            stored=lambda: self._store.serve_specs(),
+            standing=self._children.standing,
+            busy=self._is_busy,
+            on_change=self._tell_models,
+            sysroot=sysroot,
+        )
         self._store = make_store(
             config,
             self._children,
+            calibrating=self._calibration.calibrator,
             on_change=self._tell_models,
             in_use=self._files_in_use,
             sysroot=sysroot,
@@ -97,7 +107,7 @@ class Daemon:
         self._den = Den(hibernation_policy(config))
         self._telling = threading.Lock()
         self._pins = Pins()
-        self._memory = BoardMemory(config, sysroot=sysroot)
+        self._memory = BoardMemory(config, sysroot=sysroot, prices=self._calibration.prices)
         self._supervisor = Supervisor(
             self._first_specs(),
             queue=queue_policy(config),
@@ -159,6 +169,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._den.start()
+        self._calibration.start()
         self._supervisor.start()
         self._memory.start(self._supervisor.relieve)
         try:
@@ -188,6 +199,7 @@ class Daemon:
         _log.info("daemon_stopping")
         self._store.halt()
         self._children.close()
+        self._calibration.close()
         self._stop_supervisor(drain_s=self._config.server.drain_s)
         server.close(grace_s=1.0)
         self._heat.stop()
@@ -217,7 +229,7 @@ class Daemon:
             require_known(self._preload, specs)
         except StoreFault as fault:  # the models of the configuration are served all the same
             _log.error("store_unusable", reason=fault.message)
-            return all_specs(self._config, (), preload=self._preload)
+            return all_specs(self._config, (), preload=self._preload, calibrated=self._calibration.applied)
         except BaseException:
             self._store.close()
             raise
@@ -226,7 +238,7 @@ class Daemon:
     def _specs(self, *, only_known: bool = False) -> list[ModelSpec]:
         stored = self._store.serve_specs(only_known=only_known)
         self._pins.learn(self._config, stored)
-        return all_specs(self._config, stored, preload=self._preload)
+        return all_specs(self._config, stored, preload=self._preload, calibrated=self._calibration.applied)
 
     def _tell_models(self) -> None:
         """Any thread. When it returns, requests meet the store's models as they are now."""

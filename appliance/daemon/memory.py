@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from appliance.hardware import memory
 from appliance.hardware.reclaim import reclaim
 from appliance.hardware.root import Root
 from appliance.planner.budget import reserve
+from appliance.planner.prices import PriceTable
 from appliance.supervisor.learned_sizes import LearnedSizes
 from appliance.supervisor.pressure import MemoryLook, MemoryWatch
 from appliance.supervisor.size_cache import SizeCache
@@ -29,7 +30,14 @@ _FLOOR_SHARE: Final = 0.5
 class BoardMemory:
     """Owned by the daemon's main thread; its `plans` are the supervisor's to ask."""
 
-    def __init__(self, config: Config, *, sysroot: Path) -> None:
+    def __init__(
+        self,
+        config: Config,
+        *,
+        sysroot: Path,
+        prices: Callable[[Sequence[str], PriceTable], PriceTable] = lambda _paths, common: common,
+    ) -> None:
+        """`prices`: what was measured of a model here, over the common ones."""
         self._root = Root(sysroot)
         directory = config.data.dir / _FOLDER
         self._sizer = Sizer(runner_policy(config), SizeCache(directory / "sizes"))
@@ -47,6 +55,7 @@ class BoardMemory:
             read_memory=lambda: memory.read(self._root),
             reclaim=lambda: reclaim(sysroot),
             learned=LearnedSizes(directory / "learned.json", board=platform.machine()),
+            prices=prices,
         )
         self._watch: MemoryWatch | None = None
 

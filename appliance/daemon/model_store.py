@@ -11,6 +11,7 @@ from typing import Final
 
 from appliance import log
 from appliance.config import Config
+from appliance.daemon.calibration_parts import BoardCalibration
 from appliance.daemon.placements import placed, placement
 from appliance.daemon.plans import budget_of
 from appliance.daemon.policies import runner_policy
@@ -26,6 +27,7 @@ from appliance.store.opening import open_store as open_plain
 from appliance.store.optimize import Optimizing
 from appliance.store.store import ModelStore
 from appliance.store.trials import Duel
+from appliance.store.verbs import Calibrating
 from appliance.supervisor import quantizer
 from appliance.supervisor.judge import JudgeChild, JudgeRequest
 from appliance.supervisor.probe import PROBE_PLACEMENT, Probe
@@ -146,6 +148,7 @@ def make_store(
     *,
     on_change: Callable[[], None] = lambda: None,
     in_use: Callable[[], Collection[str]] = frozenset,
+    calibrating: Calibrating | None = None,
     sysroot: Path = Path("/"),
 ) -> ModelStore:
     """`sysroot`: whose memory decides which variant is pulled. Raises StoreInUse, StoreFault."""
@@ -158,6 +161,7 @@ def make_store(
         on_change=on_change,
         in_use=in_use,
         optimizing=optimizing_of(config, children),
+        calibrating=calibrating,
     )
 
 
@@ -181,9 +185,11 @@ def open_store(config: Config) -> Iterator[ModelStore]:
     """For one command of a process that serves nothing: what goes wrong is its error, not its log."""
     log.configure(level="error", form=config.log.format)
     children = Children(config)
-    store = make_store(config, children)
+    calibration = BoardCalibration(config, stored=lambda: store.serve_specs(), standing=children.standing)
+    store = make_store(config, children, calibrating=calibration.calibrator)
     try:
         yield store
     finally:
         children.close()
+        calibration.close()
         store.close()

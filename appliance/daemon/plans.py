@@ -28,7 +28,7 @@ from appliance.planner.footprint import resident_after_load
 from appliance.planner.formulas import vocabulary_bytes
 from appliance.planner.header_sizes import Model
 from appliance.planner.ladder import resized
-from appliance.planner.prices import PriceTable
+from appliance.planner.prices import PriceTable, default_prices
 from appliance.supervisor.learned_sizes import LearnedSizes
 from appliance.supervisor.policy import ModelSpec
 from appliance.supervisor.sizer import ModelFiles, Sizing
@@ -79,13 +79,17 @@ class BoardPlans:
         read_memory: Callable[[], Memory],
         learned: LearnedSizes | None = None,
         reclaim: Callable[[], Reclaimed] | None = None,
+        prices: Callable[[Sequence[str], PriceTable], PriceTable] = lambda _paths, common: common,
     ) -> None:
-        """`reclaim`: how the kernel is asked to give memory back; None: it is not."""
+        """`reclaim`: how the kernel is asked to give memory back; None: it is not. `prices`: those of a
+        model, by its files, from the common ones: what was measured of it here.
+        """
         self._sizes = sizes
         self._policy = policy
         self._read_memory = read_memory
         self._learned = learned
         self._reclaim = reclaim
+        self._prices = prices
         self._features = read_features()
 
     def budget_bytes(self) -> int | None:
@@ -129,7 +133,9 @@ class BoardPlans:
             budget=self._budget() or _UNKNOWN,
             accelerator=gpu_plan(spec.device, policy.accelerator),
             cpu=self._features,
-            prices=policy.prices,
+            prices=self._prices(
+                spec.paths or (spec.path,), policy.prices or default_prices(policy.accelerator)
+            ),
         )
         fit_policy = Policy(
             min_ctx=policy.min_ctx, comfortable=policy.comfortable, parallel_share=policy.parallel_share
@@ -148,10 +154,14 @@ class BoardPlans:
         model = Model(
             header=replace(headers[0], tensors=tensors),
             vocabulary_bytes=vocabulary_bytes(headers[0]),
-            own_kernels=self._policy.own_kernels,
+            own_kernels=self._own_kernels(spec),
             speculation=spec.settings.speculation,
         )
         return Subject(name=spec.name, model=model, read_bytes=0, wish=spec.placement, origin="its header")
+
+    def _own_kernels(self, spec: ModelSpec) -> bool:
+        """A calibration may have found them slower for this model."""
+        return self._policy.own_kernels and spec.settings.own_kernels
 
     def _sized(self, spec: ModelSpec, rough: Ladder) -> Ladder:
         """With exact sizes where they are likely to be needed: at the rungs that would be taken with what is
@@ -202,7 +212,7 @@ class BoardPlans:
             own = [rung for rung in rungs if rung.variant == variant]
             if not own:
                 continue
-            files = _files_of(one, own_kernels=self._policy.own_kernels)
+            files = _files_of(one, own_kernels=self._own_kernels(one))
             try:
                 sizing = self._sizes.sizes(files, [rung.placement for rung in own])
             except (RunnerHung, RunnerStartFailed) as fault:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from appliance.access.keys import KeyRing, StoredKey
 from appliance.access.scopes import Scope
+from appliance.calibrating.values import Choice
 from appliance.config import Config, ModelSettings
 from appliance.daemon.placements import placement
 from appliance.daemon.upkeep import UpkeepPolicy
@@ -11,6 +12,7 @@ from appliance.supervisor.policy import Device, ModelSpec, QueuePolicy, Residenc
 from appliance.wire.messages import Adapter, EngineSettings
 
 _MAX_BACKOFF_S = 30.0
+_NOTHING_CHOSEN = Choice()
 
 
 def key_ring(config: Config) -> KeyRing:
@@ -58,31 +60,32 @@ def residency_policy(config: Config) -> ResidencyPolicy:
     )
 
 
-def model_specs(config: Config) -> list[ModelSpec]:
-    return [_spec(config, name, model) for name, model in config.models.items()]
-
-
-def _spec(config: Config, name: str, model: ModelSettings) -> ModelSpec:
+def model_spec(
+    config: Config, name: str, model: ModelSettings, *, chosen: Choice = _NOTHING_CHOSEN
+) -> ModelSpec:
+    """One of `[models]`. `chosen` by its calibration."""
     told = {"n_ctx_seq": model.n_ctx_seq, "pooling": model.pooling}
     return ModelSpec(
         name=name,
         path=str(model.path),
-        placement=placement(config, {key: value for key, value in told.items() if value is not None}),
-        settings=engine_settings(config),
         device=Device(model.device or config.engine.device),
+        placement=placement(
+            config, {key: value for key, value in told.items() if value is not None}, chosen=chosen
+        ),
+        settings=engine_settings(config, chosen=chosen),
         draft_path=None if model.draft is None else str(model.draft),
         adapters=tuple(Adapter(name=adapter, path=str(path)) for adapter, path in model.adapters.items()),
     )
 
 
-def engine_settings(config: Config) -> EngineSettings:
+def engine_settings(config: Config, *, chosen: Choice = _NOTHING_CHOSEN) -> EngineSettings:
     engine = config.engine
     return EngineSettings(
         step_bound_s=engine.step_bound_s,
         heartbeat_s=min(1.0, config.runner.heartbeat_timeout_s / 4),
         speculation=engine.speculation,
         prefix_reuse=engine.prefix_reuse,
-        own_kernels=engine.own_kernels,
+        own_kernels=engine.own_kernels and chosen.own_kernels is not False,
     )
 
 

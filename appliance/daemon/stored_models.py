@@ -5,19 +5,37 @@ same.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import NamedTuple
 
+from appliance.calibrating.values import Choice
 from appliance.config import COMMAND_LINE, Config
 from appliance.daemon.placements import placement
-from appliance.daemon.policies import engine_settings, model_specs
+from appliance.daemon.policies import engine_settings, model_spec
 from appliance.errors import ConfigError, InvalidReference
 from appliance.store.reference import parse_reference
 from appliance.store.serving import ServeSpec
 from appliance.supervisor.names import plain_key
 from appliance.supervisor.policy import Device, ModelDefaults, ModelSpec
 from appliance.wire.messages import Adapter, AdapterScale
+
+
+class Applied(NamedTuple):
+    """What a calibration says of a model."""
+
+    choice: Choice = Choice()
+    told: str | None = None
+    """In words, to show."""
+
+
+Calibrated = Callable[[Sequence[str]], Applied]
+"""Of the model in these files."""
+
+
+def _uncalibrated(_paths: Sequence[str]) -> Applied:
+    return Applied()
 
 
 def name_key(name: str) -> str:
@@ -54,13 +72,27 @@ class Pins:
         return key
 
 
-def all_specs(config: Config, stored: Sequence[ServeSpec], *, preload: Sequence[str] = ()) -> list[ModelSpec]:
+def all_specs(
+    config: Config,
+    stored: Sequence[ServeSpec],
+    *,
+    preload: Sequence[str] = (),
+    calibrated: Calibrated = _uncalibrated,
+) -> list[ModelSpec]:
     """Those of `[models]`, then those of the store whose names are not taken."""
-    configured = model_specs(config)
+    configured = [
+        _told(model_spec(config, name, model, chosen=applied.choice), applied)
+        for name, model in config.models.items()
+        for applied in (calibrated([str(model.path)]),)
+    ]
     taken = {name_key(spec.name) for spec in configured}
     specs = [
         *configured,
-        *(stored_spec(config, spec) for spec in stored if name_key(spec.name) not in taken),
+        *(
+            stored_spec(config, spec, calibrated=calibrated)
+            for spec in stored
+            if name_key(spec.name) not in taken
+        ),
     ]
     wanted = {name_key(name) for name in (*preload, *config.lifecycle.preload)}
     pinned = {name_key(name) for name in config.lifecycle.pin}
@@ -104,16 +136,17 @@ def require_known(preload: Sequence[str], specs: Sequence[ModelSpec]) -> None:
             )
 
 
-def stored_spec(config: Config, spec: ServeSpec) -> ModelSpec:
+def stored_spec(config: Config, spec: ServeSpec, *, calibrated: Calibrated = _uncalibrated) -> ModelSpec:
+    applied = calibrated([str(path) for path in spec.paths])
     names = [f"adapter-{number}" for number in range(1, len(spec.adapters) + 1)]
     template = spec.template.text if spec.template else None
     return ModelSpec(
         name=spec.name,
         path=str(spec.paths[0]) if spec.paths else "",
         paths=tuple(str(path) for path in spec.paths) if len(spec.paths) > 1 else (),
-        placement=placement(config, spec.parameters.placement),
-        settings=engine_settings(config),
         device=Device(config.engine.device),
+        placement=placement(config, spec.parameters.placement, chosen=applied.choice),
+        settings=engine_settings(config, chosen=applied.choice),
         chat_template=template,
         defaults=_defaults(spec, names),
         broken=spec.broken,
@@ -124,7 +157,12 @@ def stored_spec(config: Config, spec: ServeSpec) -> ModelSpec:
         ),
         optimized=spec.optimized,
         hint=spec.hint,
+        calibrated=applied.told,
     )
+
+
+def _told(spec: ModelSpec, applied: Applied) -> ModelSpec:
+    return replace(spec, calibrated=applied.told)
 
 
 def _defaults(spec: ServeSpec, adapters: Sequence[str]) -> ModelDefaults:

@@ -26,6 +26,7 @@ class ContextShape:
     """Logits rows of a pass; it sizes the compute buffer, and llama.cpp's copy of them."""
     type_k: str = "f16"
     type_v: str = "f16"
+    flash_attention: str = "auto"
     pooling: int | None = None
     """llama.cpp's pooling type; None: the model generates."""
 
@@ -43,6 +44,7 @@ def generator_shape(
         n_outputs=min(N_BATCH, n_slots + n_drafts),
         type_k=placement.type_k,
         type_v=placement.type_v,
+        flash_attention=placement.flash_attention,
     )
 
 
@@ -65,6 +67,7 @@ def pooled_shape(placement: Placement, *, n_ctx_train: int, pooling: int) -> Con
         n_batch=n_batch,
         n_ubatch=n_batch,
         n_outputs=n_batch,
+        flash_attention=placement.flash_attention,
         pooling=pooling,
     )
 

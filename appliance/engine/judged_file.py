@@ -107,6 +107,7 @@ def open_file(
             name=order.model,
             n_gpu_layers=placement.n_gpu_layers,
             use_mmap=placement.use_mmap,
+            repack=placement.repack,
             on_progress=on_progress,
             paths=paths if len(paths) > 1 else (),
         )

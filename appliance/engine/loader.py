@@ -102,6 +102,7 @@ def _open(
         name=load.model,
         n_gpu_layers=load.placement.n_gpu_layers,
         use_mmap=load.placement.use_mmap,
+        repack=load.placement.repack,
         on_progress=on_progress,
         paths=load.paths,
     )
@@ -210,6 +211,7 @@ def _load_draft(base: _Base, path: str) -> LlamaModel:
         name=name,
         n_gpu_layers=base.load.placement.n_gpu_layers,
         use_mmap=base.load.placement.use_mmap,
+        repack=base.load.placement.repack,
     )
     base.opened.callback(draft.close)
     _require_context(draft)

@@ -31,16 +31,16 @@ def measure(order: Measure, on_measured: Callable[[Measured], None]) -> None:
     """Tell of every placement. Raises ModelInvalid for a file that llama.cpp does not load."""
     initialise()
     kernels.enable(wanted=order.own_kernels)
-    by_layers: dict[int, list[int]] = {}
+    by_layout: dict[tuple[int, bool], list[int]] = {}
     for index, placement in enumerate(order.placements):
-        by_layers.setdefault(placement.n_gpu_layers, []).append(index)
-    for n_gpu_layers, indices in by_layers.items():
-        with_layers = _Models(order, n_gpu_layers)
+        by_layout.setdefault((placement.n_gpu_layers, placement.repack), []).append(index)
+    for (n_gpu_layers, repack), indices in by_layout.items():
+        laid_out = _Models(order, n_gpu_layers, repack=repack)
         try:
             for index in indices:
-                on_measured(with_layers.measured(index))
+                on_measured(laid_out.measured(index))
         finally:
-            with_layers.close()
+            laid_out.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +51,17 @@ class _Opened:
 
 
 class _Models:
-    """The model and its draft, opened once for all placements with as many layers on the device."""
+    """The model and its draft, opened once for all placements with as many layers on the device and weights
+    in the same layout.
+    """
 
-    def __init__(self, order: Measure, n_gpu_layers: int) -> None:
+    def __init__(self, order: Measure, n_gpu_layers: int, *, repack: bool) -> None:
         self._order = order
-        self._main = _opened(order.model, order.path, order.paths, n_gpu_layers)
+        self._main = _opened(order.model, order.path, order.paths, n_gpu_layers, repack=repack)
         self._draft: _Opened | None = None
         if order.draft_path is not None and self._speculates:
             name = f"{order.model} (its draft model)"
-            self._draft = _opened(name, order.draft_path, [], n_gpu_layers)
+            self._draft = _opened(name, order.draft_path, [], n_gpu_layers, repack=repack)
 
     @property
     def _speculates(self) -> bool:
@@ -123,14 +125,14 @@ class _Models:
                 opened.model.close()
 
 
-def _opened(name: str, path: str, paths: list[str], n_gpu_layers: int) -> _Opened:
+def _opened(name: str, path: str, paths: list[str], n_gpu_layers: int, *, repack: bool) -> _Opened:
     before = _anonymous_bytes()
-    model = LlamaModel(path, name=name, n_gpu_layers=n_gpu_layers, paths=paths, is_dry=True)
+    model = LlamaModel(path, name=name, n_gpu_layers=n_gpu_layers, repack=repack, paths=paths, is_dry=True)
     taken = max(0, _anonymous_bytes() - before)
     if model.n_vocab <= 0:
         model.close()
         raise ModelInvalid(model=name, reason="it has no vocabulary")
-    return _Opened(model, taken, is_mapped(paths or [path], n_gpu_layers=n_gpu_layers))
+    return _Opened(model, taken, is_mapped(paths or [path], n_gpu_layers=n_gpu_layers, repack=repack))
 
 
 def _output_bytes(model: LlamaModel, shape: ContextShape) -> int:

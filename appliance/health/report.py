@@ -84,6 +84,8 @@ class RunnerHealth:
     """Why it does not run where it was to run."""
     degraded: str | None = None
     """Why it is much slower than it usually is."""
+    calibrated: str | None = None
+    """What was measured of it on this board, or why that is not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +190,7 @@ def _runner(status: ModelStatus) -> RunnerHealth:
         variant=status.variant,
         alarm=status.alarm,
         degraded=status.degraded,
+        calibrated=status.calibrated,
     )
 
 

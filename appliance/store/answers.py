@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a list needs none of these
     from appliance.store.content import Progress
     from appliance.store.kept import Kept
     from appliance.store.show import ShownModel
-    from appliance.store.verbs import Collected
+    from appliance.store.verbs import Calibration, Collected
 
 _LISTED: Final = tuple(field.name for field in fields(ListedModel))
 
@@ -51,6 +51,7 @@ def shown_object(model: ShownModel) -> dict[str, Any]:
         "requires": model.requires,
         "notes": list(model.notes),
         "variant": model.variant,
+        "calibrated": model.calibrated,
         "optimization": None if model.optimization is None else record_object(model.optimization),
     }
 
@@ -59,6 +60,18 @@ def record_object(record: Record) -> dict[str, Any]:
     """What was measured and decided, as it is stored."""
     told: dict[str, Any] = msgspec.to_builtins(record, str_keys=True)
     return {**told, "sentence": record.sentence}
+
+
+def calibration_object(told: Calibration) -> dict[str, Any]:
+    """What was measured and chosen, as it is stored; of a dry run, what would be measured."""
+    record = None if told.record is None else msgspec.to_builtins(told.record, str_keys=True)
+    found: dict[str, Any] = {
+        "name": told.name,
+        "calibration": record,
+        "sentence": told.sentence,
+        "stale": told.stale,
+    }
+    return found if not told.plan else {**found, "plan": msgspec.to_builtins(list(told.plan))}
 
 
 def progress_object(progress: Progress) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from appliance.store.optimize import Optimizing
 from appliance.store.places import FOLDER
 from appliance.store.settings import policy_of
 from appliance.store.store import ModelStore
+from appliance.store.verbs import Calibrating
 
 
 def open_store(  # noqa: PLR0913 - the parts of a composition, all by name
@@ -25,6 +26,7 @@ def open_store(  # noqa: PLR0913 - the parts of a composition, all by name
     on_change: Callable[[], None] = lambda: None,
     in_use: Callable[[], Collection[str]] = frozenset,
     optimizing: Optimizing = Optimizing(),  # noqa: B008 - frozen
+    calibrating: Calibrating | None = None,
     files: Files = Files(),  # noqa: B008 - stateless
 ) -> ModelStore:
     """To be closed by the caller. Raises StoreInUse, StoreFault."""
@@ -37,5 +39,6 @@ def open_store(  # noqa: PLR0913 - the parts of a composition, all by name
         on_change=on_change,
         in_use=in_use,
         optimizing=optimizing,
+        calibrating=calibrating,
         files=files,
     )

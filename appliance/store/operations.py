@@ -13,10 +13,10 @@ from typing import Annotated, Any, Final, Union
 import msgspec
 
 from appliance.errors import InvalidRequest
-from appliance.store.answers import collected_object, record_object
+from appliance.store.answers import calibration_object, collected_object, record_object
 from appliance.store.content import Report
 from appliance.store.kept import PROTECTED_S
-from appliance.store.verbs import OptimizeWish, StoreVerbs
+from appliance.store.verbs import CalibrateWish, OptimizeWish, StoreVerbs
 
 MAX_MODELFILE_CHARS: Final = 1 << 20
 
@@ -99,7 +99,19 @@ class Optimize(_Operation, frozen=True, kw_only=True, tag="optimize"):
     """Serve the original again; the others say nothing then."""
 
 
-Operation = Union[Pull, Push, Create, Import, Export, Copy, Remove, Verify, Gc, Optimize]
+class Calibrate(_Operation, frozen=True, kw_only=True, tag="calibrate"):
+    name: Name
+    limit_s: Annotated[float, msgspec.Meta(ge=5, le=3600)] | None = None
+    """None: as the configuration says."""
+    power_modes: bool = False
+    dry_run: bool = False
+    show: bool = False
+    """Only what is stored; the others say nothing then."""
+    forget: bool = False
+    """Serve it by the defaults again; the others say nothing then."""
+
+
+Operation = Union[Pull, Push, Create, Import, Export, Copy, Remove, Verify, Gc, Optimize, Calibrate]
 
 
 def parse_operation(body: Mapping[str, object]) -> Operation:
@@ -164,6 +176,8 @@ def perform(verbs: StoreVerbs, operation: Operation, report: Report) -> Outcome:
             return _verify(verbs, operation, report)
         case Optimize():
             return _optimize(verbs, operation, report)
+        case Calibrate():
+            return _calibrate(verbs, operation, report)
         case Gc(dry_run=dry_run, grace_s=grace_s, arrivals=arrivals):
             collected = verbs.gc(dry_run=dry_run, grace_s=grace_s, arrivals=arrivals)
             return {**collected_object(collected), "dry_run": dry_run}
@@ -175,6 +189,16 @@ def _optimize(verbs: StoreVerbs, asked: Optimize, report: Report) -> Outcome:
     wish = OptimizeWish(max_kl=asked.max_kl, dry_run=asked.dry_run, kinds=asked.candidates)
     done = verbs.optimize(asked.name, report, wish=wish)
     return {"name": done.name, "dry_run": done.dry_run, "optimization": record_object(done.record)}
+
+
+def _calibrate(verbs: StoreVerbs, asked: Calibrate, report: Report) -> Outcome:
+    if asked.forget:
+        return {"name": asked.name, "forgotten": verbs.forget_calibration(asked.name)}
+    if asked.show:
+        return calibration_object(verbs.calibration(asked.name))
+    wish = CalibrateWish(limit_s=asked.limit_s, power_modes=asked.power_modes, dry_run=asked.dry_run)
+    done = verbs.calibrate(asked.name, report, wish=wish)
+    return {**calibration_object(done), "dry_run": asked.dry_run}
 
 
 def _verify(verbs: StoreVerbs, asked: Verify, report: Report) -> Outcome:

@@ -52,5 +52,7 @@ class ShownModel:
     """What falls short, a sentence each."""
     variant: str | None = None
     """Which of several variants was chosen, and why."""
+    calibrated: str | None = None
+    """How it is served on this board since it was measured, or why not so."""
     optimization: Record | None = None
     """What was measured of variants made here, and decided; `listed.optimized` says whether it holds."""

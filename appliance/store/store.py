@@ -13,12 +13,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import InvalidReference, ModelNotFound, OutboundRefused
+from appliance.errors import InvalidReference, ModelNotFound, OutboundRefused, OutpostError, Unsupported
 from appliance.modelfile import parse
 from appliance.store import gc, listing_rows, scrub
 from appliance.store.arrivals import named_where_full
@@ -47,7 +47,15 @@ from appliance.store.settings import StorePolicy
 from appliance.store.shelf import Shelf
 from appliance.store.show import ShownModel
 from appliance.store.shown import shown
-from appliance.store.verbs import Collected, Optimized, OptimizeWish, Verified
+from appliance.store.verbs import (
+    CalibrateWish,
+    Calibrating,
+    Calibration,
+    Collected,
+    Optimized,
+    OptimizeWish,
+    Verified,
+)
 from appliance.store.work import Work
 
 _CLOSE_S: Final = 10.0
@@ -72,6 +80,7 @@ class ModelStore:
         on_change: Callable[[], None] = _nothing,
         in_use: Callable[[], Collection[str]] = frozenset,
         optimizing: Optimizing = Optimizing(),  # noqa: B008 - frozen
+        calibrating: Calibrating | None = None,
         files: Files = Files(),  # noqa: B008 - stateless
     ) -> None:
         """`on_change` is called on the thread of the verb that changed which models there are, before the
@@ -97,6 +106,7 @@ class ModelStore:
         self._optimizer = Optimizer(
             self.layout, self._reader, self._derivations, given=optimizing, on_change=on_change
         )
+        self._calibrating = calibrating
         self._work = Work(self.layout.monotonic)
         self._scrubber: Scrubber | None = None
         self._scrub_lock = threading.Lock()
@@ -133,6 +143,7 @@ class ModelStore:
         key = reference.key
         listed = next((row for row in rows if parse_reference(row.name).key == key), rows[0])
         told = shown(self.layout, listed, self._reader.model(descriptor), descriptor)
+        told = replace(told, calibrated=self._calibrated(name))
         found = self._derivations.find(descriptor)
         return told if found is None else replace(told, optimization=found.record)
 
@@ -220,6 +231,30 @@ class ModelStore:
         """Of a model that may be faster and was not measured here yet; None: there is none."""
         with self._bringing(report) as guarded:
             return self._optimizer.next(guarded)
+
+    def calibrate(self, name: str, report: Report, *, wish: CalibrateWish) -> Calibration:
+        with self._work.one(report) as guarded:
+            return self._calibrator.calibrate(name, guarded, wish=wish)
+
+    def calibration(self, name: str) -> Calibration:
+        return self._calibrator.calibration(name)
+
+    def forget_calibration(self, name: str) -> bool:
+        return self._calibrator.forget(name)
+
+    def _calibrated(self, name: str) -> str | None:
+        """In words."""
+        if self._calibrating is None:
+            return None
+        with suppress(OutpostError):  # a model that cannot be served is shown all the same
+            return self._calibrating.calibration(name).sentence
+        return None
+
+    @property
+    def _calibrator(self) -> Calibrating:
+        if self._calibrating is None:
+            raise Unsupported(feature="calibrate", reason="this program measures nothing", param="verb")
+        return self._calibrating
 
     # ── names ───────────────────────────────────────────────────────────────────────────────────────
 

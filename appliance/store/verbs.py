@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from appliance.calibrating.outline import PlannedAxis
+from appliance.calibrating.record import Record as CalibrationRecord
 from appliance.optimizing.record import Record
 from appliance.store.content import Report
 from appliance.store.kept import NOTHING_KEPT, PROTECTED_S, Kept
@@ -49,6 +51,41 @@ class Optimized:
     name: str
     record: Record
     dry_run: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrateWish:
+    """What is asked for."""
+
+    limit_s: float | None = None
+    """None: as the configuration says."""
+    power_modes: bool = False
+    """Those of a Jetson, too; the mode that is set is set again afterwards."""
+    dry_run: bool = False
+    """Only tell what would be measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What was measured of a model on this board; None: nothing."""
+
+    name: str
+    record: CalibrationRecord | None = None
+    stale: str | None = None
+    """Why it is not used."""
+    sentence: str | None = None
+    plan: Sequence[PlannedAxis] = ()
+    """Of a dry run: what would be measured."""
+
+
+class Calibrating(Protocol):
+    """Who measures; the composition gives it to the store."""
+
+    def calibrate(self, name: str, report: Report, *, wish: CalibrateWish) -> Calibration: ...
+
+    def calibration(self, name: str) -> Calibration: ...
+
+    def forget(self, name: str) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +163,17 @@ class StoreVerbs(Protocol):
 
     def unoptimize(self, name: str) -> bool:
         """Serve the original again; whether something else was kept. Raises ModelNotFound."""
+
+    def calibrate(self, name: str, report: Report, *, wish: CalibrateWish) -> Calibration:
+        """Measure how it is best served on this board, and serve it so from then on. A minute. Raises
+        ModelNotFound, InvalidRequest, InsufficientMemory, MachineBusy, Overloaded (one is measured already).
+        """
+
+    def calibration(self, name: str) -> Calibration:
+        """What is stored of it. Raises ModelNotFound."""
+
+    def forget_calibration(self, name: str) -> bool:
+        """Serve it by the defaults again; whether something was stored. Raises ModelNotFound."""
 
     def copy(self, source: str, destination: str) -> None: ...
 

@@ -9,9 +9,6 @@ The child is made on the thread that asks, and so dies with it (PR_SET_PDEATHSIG
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import sys
 import threading
 import time
@@ -23,7 +20,6 @@ from typing import Final
 from appliance.errors import (
     ClientGone,
     EngineFault,
-    MachineBusy,
     ModelInvalid,
     OutpostError,
     RunnerHung,
@@ -34,6 +30,7 @@ from appliance.log import logger
 from appliance.supervisor.faults import believed
 from appliance.supervisor.policy import RunnerPolicy
 from appliance.supervisor.process import RunnerProcess, was_sent_away
+from appliance.supervisor.quiet import ASK_EVERY_S, Asked, Quiet
 from appliance.wire.channel import Channel, ProtocolError
 from appliance.wire.judge import Go, Judge, Judged, JudgeMessage, Step, daemon_end
 from appliance.wire.messages import LoadFailed, Loading, Placement
@@ -44,17 +41,12 @@ JUDGE_COMMAND: Final[tuple[str, ...]] = (sys.executable, "-I", "-m", "appliance.
 WIDTHS: Final = (1, 8, 32)
 """Sequences at once: one user, a few, many."""
 
-_ASK_EVERY_S: Final = 0.05
-"""So long a request shares the machine with us before we stand still."""
-_QUIET_S: Final = 1.0
-"""After the last answer, before we go on: its user may have a next question."""
 _SILENCE_S: Final = 900.0
 """Longest time for one piece: 128 tokens of a large model on a slow board, twice."""
 _REAP_S: Final = 1.0
 
 Report = Callable[[str, float], None]
 """Hears what is being done (loading, quality, speed, waiting), and the share of all that is done, 0 to 1."""
-Asked = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +87,11 @@ class JudgeChild:
         RunnerStartFailed, RunnerHung, ClientGone, ShuttingDown.
         """
         began_s = time.monotonic()
-        child = _Child(request, self._policy, self._command)
+        child = _Child(
+            request, self._policy, self._command, check_wanted=lambda: self._check_wanted(gone), busy=busy
+        )
         try:
-            judged = child.follow(report, gone=lambda: self._check_wanted(gone), busy=busy)
+            judged = child.follow(report)
         except (ClientGone, ShuttingDown):
             _log.info("judging_cancelled", model=request.model)
             raise
@@ -124,8 +118,17 @@ class JudgeChild:
 class _Child:
     """One judge, from its start to its end. Owned by the thread that asked."""
 
-    def __init__(self, request: JudgeRequest, policy: RunnerPolicy, command: Sequence[str]) -> None:
+    def __init__(
+        self,
+        request: JudgeRequest,
+        policy: RunnerPolicy,
+        command: Sequence[str],
+        *,
+        check_wanted: Callable[[], None],
+        busy: Asked,
+    ) -> None:
         self._request = request
+        self._check_wanted = check_wanted
         try:
             self._process = RunnerProcess(name=request.model, sandbox=policy.sandbox, command=command)
         except OSError as error:
@@ -133,19 +136,22 @@ class _Child:
         self._process.offer_to_kernel()
         self._channel: Channel[JudgeMessage] = daemon_end(self._process.socket)
         self._channel.set_send_timeout(policy.stop_timeout_s)
-        self._channel.set_receive_timeout(_ASK_EVERY_S)
+        self._channel.set_receive_timeout(ASK_EVERY_S)
+        self._quiet = Quiet(
+            self._process.pid, busy=busy, check_wanted=check_wanted, patience_s=request.patience_s
+        )
         self._is_disturbed = False
 
-    def follow(self, report: Report, *, gone: Callable[[], None], busy: Asked) -> Judged:
+    def follow(self, report: Report) -> Judged:
         try:
             self._channel.send(_order(self._request))
             while True:
-                match self._next(report, gone, busy):
+                match self._next(report):
                     case Loading(progress=share):
                         report("loading", share)
                     case Step(done=done, total=total, name=name):
                         report(name, done / max(1, total))
-                        self._wait_quiet(report, gone, busy)
+                        self._quiet.wait(lambda: report("waiting", 0.0))
                         again, self._is_disturbed = self._is_disturbed, False
                         self._channel.send(Go(again=again))
                     case Judged() as judged:
@@ -164,13 +170,13 @@ class _Child:
         self._process.reap(_REAP_S)
         self._channel.close()
 
-    def _next(self, report: Report, gone: Callable[[], None], busy: Asked) -> JudgeMessage | None:
+    def _next(self, report: Report) -> JudgeMessage | None:
         """None: it has ended."""
         waits_since_s = time.monotonic()
         while True:
-            gone()
-            if busy():
-                self._stand_still(report, gone, busy)
+            self._check_wanted()
+            if self._quiet.stand_still(lambda: report("waiting", 0.0)):
+                self._is_disturbed = True
                 waits_since_s = time.monotonic()
             try:
                 return self._channel.receive()
@@ -178,30 +184,6 @@ class _Child:
                 silent_s = time.monotonic() - waits_since_s
                 if silent_s > _SILENCE_S:
                     raise RunnerHung(model=self._request.model, silent_s=silent_s) from None
-
-    def _stand_still(self, report: Report, gone: Callable[[], None], busy: Asked) -> None:
-        self._is_disturbed = True
-        self._signal(signal.SIGSTOP)
-        self._wait_quiet(report, gone, busy)
-        self._signal(signal.SIGCONT)
-
-    def _wait_quiet(self, report: Report, gone: Callable[[], None], busy: Asked) -> None:
-        """At once where nobody is there, else when nobody has been for a moment. Raises MachineBusy."""
-        began_s = time.monotonic()
-        busy_s = began_s if busy() else None
-        while busy_s is not None and time.monotonic() - busy_s < _QUIET_S:
-            gone()
-            report("waiting", 0.0)
-            waited_s = time.monotonic() - began_s
-            if waited_s > self._request.patience_s:
-                raise MachineBusy(waited_s=waited_s)
-            time.sleep(_ASK_EVERY_S)
-            if busy():
-                busy_s = time.monotonic()
-
-    def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self._process.pid, number)
 
     def _died(self) -> OutpostError:
         """It ended without a word. By a signal: llama.cpp has no other answer to some hostile files."""

@@ -128,6 +128,8 @@ class ModelSpec:
     """Which variant of its weights these files are, or why they are none; to show."""
     hint: str | None = None
     """What there may be to gain by one; to show."""
+    calibrated: str | None = None
+    """What was measured of it on this board, or why that is not used; to show."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -149,5 +151,6 @@ class ModelSpec:
             smaller=self.smaller,
             optimized=self.optimized,
             hint=self.hint,
+            calibrated=self.calibrated,
         )
         return same == self

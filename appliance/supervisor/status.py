@@ -70,6 +70,8 @@ class ModelStatus:
     """Why it does not run where it was to run: on a GPU."""
     degraded: str | None = None
     """Why it is much slower than it usually is."""
+    calibrated: str | None = None
+    """What was measured of it on this board, or why that is not used."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +181,7 @@ class Published:
             variant=self.rung.variant if self.rung else None,
             alarm=loaded.alarm if loaded else None,
             degraded=loaded.degraded if loaded else None,
+            calibrated=self.spec.calibrated,
         )
 
 

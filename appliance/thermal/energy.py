@@ -62,7 +62,7 @@ class EnergyMeter:
         self._at_s, self._power, self._work = at_s, power, dict(work)
         if gap_s is None or before is None or not 0 < gap_s <= _MOST_GAP_S:
             return
-        joules = _joules(before, power, gap_s)
+        joules = joules_between(before, power, gap_s)
         total_s = sum(done.computing_s for done in worked.values())
         if joules is None or total_s <= 0:
             return
@@ -87,7 +87,8 @@ def _since(before: Work | None, now: Work) -> Work:
     return Work(computing_s=now.computing_s - before.computing_s, tokens=now.tokens - before.tokens)
 
 
-def _joules(before: PowerReading, now: PowerReading, gap_s: float) -> float | None:
+def joules_between(before: PowerReading, now: PowerReading, gap_s: float) -> float | None:
+    """What the board has used between two looks; None: nobody measures it."""
     if before.input_watts is not None and now.input_watts is not None:
         return (before.input_watts + now.input_watts) / 2 * gap_s
     if before.energy_joules is None or now.energy_joules is None:

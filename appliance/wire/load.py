@@ -24,6 +24,10 @@ class Placement(Struct):
     """Map the file if all weights can stay in it; what is copied is never mapped. False: never."""
     projector_on_cpu: bool = False
     """Where a projector is computed. Without effect until runners load one."""
+    flash_attention: str = "auto"
+    """auto | on | off. A quantised cache of values needs it, whatever is said here."""
+    repack: bool = True
+    """Lay weights out for fast kernels where there are such. False: as they are in the file."""
     pooling: str | None = None
     """none | mean | cls | last | rank; None: as the GGUF says. A model that pools serves embeddings and no
     text.

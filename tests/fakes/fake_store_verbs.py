@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from appliance.calibrating.record import Record as CalibrationRecord
+from appliance.calibrating.values import Axis, AxisFound, Choice, Findings, Row
 from appliance.errors import ModelNotFound
 from appliance.optimizing.record import Record, Tried
 from appliance.optimizing.verdict import Reason
@@ -17,7 +19,7 @@ from appliance.store.digest import digest_of
 from appliance.store.listing import ListedModel
 from appliance.store.reference import parse_reference
 from appliance.store.show import ShownModel, ShownTensor
-from appliance.store.verbs import Collected, Optimized, OptimizeWish, Verified
+from appliance.store.verbs import CalibrateWish, Calibration, Collected, Optimized, OptimizeWish, Verified
 from appliance.wire.judge import Divergence, Figures
 
 WEIGHTS = digest_of(b"weights")
@@ -92,6 +94,50 @@ RECORD = Record(
 )
 
 
+CALIBRATED = CalibrationRecord(
+    model="m",
+    name="tiny:latest",
+    board="pi5 Raspberry Pi 5",
+    chip="aarch64 Some Chip, 4 cores (asimd)",
+    build="llama.cpp 0123456789ab, no own kernels",
+    measured_at="2026-11-29T12:00:00+00:00",
+    limit_s=60.0,
+    findings=Findings(
+        axes=(
+            AxisFound(
+                axis=Axis.THREADS,
+                default="threads 3",
+                kept="threads 2",
+                rows=(
+                    Row(
+                        label="threads 2",
+                        per_s={"prefill": 110.0, "decode": 12.5, "decode_many": 40.0},
+                        spread=0.012,
+                        ratio=1.6,
+                        rounds=5,
+                        joules_per_token={"decode": 0.4},
+                        text="1.60x the default's speed in 5 rounds",
+                    ),
+                    Row(
+                        label="threads 3",
+                        per_s={"prefill": 60.0, "decode": 8.0, "decode_many": 25.0},
+                        spread=0.05,
+                        rounds=5,
+                        text="the default",
+                    ),
+                ),
+            ),
+            AxisFound(axis=Axis.LOAD, default="read", kept="read", text="its weights are copied"),
+        ),
+        choice=Choice(n_threads=2),
+        cache=None,
+        ubatch=(),
+        others_share=0.02,
+        spent_s=41.5,
+    ),
+)
+
+
 @dataclass
 class FakeStoreVerbs:
     """Owned by the test; its methods may be called from any thread."""
@@ -111,6 +157,7 @@ class FakeStoreVerbs:
     withheld: tuple[str, ...] = ()
     rebuilt: tuple[str, ...] | None = None
     record: Record = RECORD
+    calibrated: CalibrationRecord = CALIBRATED
 
     def list(self, prefix: str = "") -> Sequence[ListedModel]:
         self.calls.append(("list", prefix))
@@ -161,6 +208,19 @@ class FakeStoreVerbs:
 
     def unoptimize(self, name: str) -> bool:
         self.calls.append(("unoptimize", self._found(name).name))
+        return True
+
+    def calibrate(self, name: str, report: Report, *, wish: CalibrateWish) -> Calibration:
+        self._found(name)
+        done = self._work("calibrate", name, wish, report=report)
+        return Calibration(name=done, record=self.calibrated, sentence="calibrated 2026-11-29: threads 2")
+
+    def calibration(self, name: str) -> Calibration:
+        self.calls.append(("calibration", self._found(name).name))
+        return Calibration(name=name, record=self.calibrated, stale="it was measured on another board (pi4)")
+
+    def forget_calibration(self, name: str) -> bool:
+        self.calls.append(("forget_calibration", self._found(name).name))
         return True
 
     def copy(self, source: str, destination: str) -> None:

@@ -32,6 +32,13 @@ _POOLING = {
     bindings.LLAMA_POOLING_TYPE_RANK: "rank",
 }
 
+_FLASH_ATTENTION = {
+    "auto": bindings.LLAMA_FLASH_ATTN_TYPE_AUTO,
+    "on": bindings.LLAMA_FLASH_ATTN_TYPE_ENABLED,
+    "off": bindings.LLAMA_FLASH_ATTN_TYPE_DISABLED,
+}
+_PLAIN_VALUES = frozenset({"f16", "f32", "bf16"})
+
 _POOLING_BY_NAME = {name: value for value, name in _POOLING.items()}
 
 
@@ -107,6 +114,9 @@ def context_params(shape: ContextShape, *, n_threads: int) -> Any:
     params.n_threads = params.n_threads_batch = n_threads
     params.type_k = KV_TYPES[shape.type_k]
     params.type_v = KV_TYPES[shape.type_v]
+    # Without flash attention llama.cpp refuses values that are quantised.
+    flash_attention = shape.flash_attention if shape.type_v in _PLAIN_VALUES else "auto"
+    params.flash_attn_type = _FLASH_ATTENTION[flash_attention]
     # Layers with a sliding window keep the window and not the whole context (the default keeps all).
     params.swa_full = False
     # A pooled sequence must be computed in one pass; a batch over streams of unequal lengths is split.

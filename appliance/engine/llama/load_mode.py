@@ -24,18 +24,20 @@ from appliance.gguf.tensor_types import TENSOR_TYPES
 _SVE_BYTES = 32
 
 
-def load_mode(paths: Sequence[str], *, use_mmap: bool, n_gpu_layers: int) -> int:
+def load_mode(paths: Sequence[str], *, use_mmap: bool, n_gpu_layers: int, repack: bool = True) -> int:
     """llama.cpp's load mode for the parts of a model."""
-    maps = use_mmap and is_mapped(paths, n_gpu_layers=n_gpu_layers)
+    maps = use_mmap and is_mapped(paths, n_gpu_layers=n_gpu_layers, repack=repack)
     return int(bindings.LLAMA_LOAD_MODE_MMAP if maps else bindings.LLAMA_LOAD_MODE_NONE)
 
 
-def is_mapped(paths: Sequence[str], *, n_gpu_layers: int) -> bool:
+def is_mapped(paths: Sequence[str], *, n_gpu_layers: int, repack: bool = True) -> bool:
     """Whether all weights can stay in the mapped files. A file that cannot be read here will be named by the
     load itself.
     """
     if n_gpu_layers != 0 and bindings.llama_supports_gpu_offload():
         return False
+    if not repack:
+        return True
     cpu = cpu_features()
     interleaves = kernels.is_enabled and bool(kernels.name)
     kinds = set().union(*(_tensor_types(path) for path in paths))

@@ -30,6 +30,7 @@ class LlamaModel:
         name: str,
         n_gpu_layers: int = 0,
         use_mmap: bool = True,
+        repack: bool = True,
         on_progress: Callable[[float], None] | None = None,
         paths: Sequence[str] = (),
         is_dry: bool = False,
@@ -46,10 +47,11 @@ class LlamaModel:
             # Else it is opened all the same: memory for its context, and large batches computed there.
             params.devices = ctypes.addressof(no_devices)
         params.no_alloc = is_dry
+        params.use_extra_bufts = repack
         params.load_mode = (
             bindings.LLAMA_LOAD_MODE_NONE
             if is_dry
-            else load_mode(paths or [path], use_mmap=use_mmap, n_gpu_layers=n_gpu_layers)
+            else load_mode(paths or [path], use_mmap=use_mmap, n_gpu_layers=n_gpu_layers, repack=repack)
         )
         callback = bindings.llama_progress_callback(_progress(on_progress))
         params.progress_callback = callback

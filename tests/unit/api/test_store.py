@@ -13,7 +13,7 @@ from appliance.access.keys import KeyRing, StoredKey, generate
 from appliance.access.scopes import Scope
 from appliance.api.store import MAX_OPERATIONS
 from appliance.errors import DigestMismatch, InsufficientSpace, OutboundRefused
-from appliance.store.verbs import OptimizeWish
+from appliance.store.verbs import CalibrateWish, OptimizeWish
 from tests.fakes.fake_store_verbs import TINY, WEIGHTS, FakeStoreVerbs
 from tests.fakes.hostile_names import HOSTILE_NAMES
 from tests.unit.api.door import Door, refusal
@@ -89,6 +89,46 @@ def test_a_wrong_wish_is_refused_before_any_work(
     door: Door, store: FakeStoreVerbs, wrong: dict[str, object]
 ) -> None:
     refused = door.post(OPERATIONS, {"verb": "optimize", "name": "tiny", **wrong})
+    assert refusal(refused)[0] == 400
+    assert store.calls == []
+
+
+def test_a_model_is_calibrated_as_it_is_wished_and_the_record_is_the_answer(
+    door: Door, store: FakeStoreVerbs
+) -> None:
+    body = {"verb": "calibrate", "name": "tiny", "limit_s": 30, "power_modes": True}
+    last = lines_of(door.post(OPERATIONS, body))[-1]
+    assert store.calls == [("calibrate", "tiny", CalibrateWish(limit_s=30, power_modes=True))]
+    assert (last["status"], last["name"], last["dry_run"]) == ("success", "tiny:latest", False)
+    assert last["sentence"] == "calibrated 2026-11-29: threads 2"
+    assert last["calibration"]["findings"]["choice"]["n_threads"] == 2
+    assert last["calibration"]["findings"]["axes"][0]["rows"][0]["per_s"]["decode"] == 12.5
+
+
+def test_a_calibration_is_shown_and_forgotten_without_measuring(door: Door, store: FakeStoreVerbs) -> None:
+    shown = lines_of(door.post(OPERATIONS, {"verb": "calibrate", "name": "tiny", "show": True}))[-1]
+    assert shown["stale"] == "it was measured on another board (pi4)"
+    gone = lines_of(door.post(OPERATIONS, {"verb": "calibrate", "name": "tiny", "forget": True}))[-1]
+    assert gone == {"status": "success", "name": "tiny", "forgotten": True}
+    assert store.calls == [("calibration", "tiny:latest"), ("forget_calibration", "tiny:latest")]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"limit_s": 4},
+        {"limit_s": 3601},
+        {"limit_s": "60"},
+        {"limit_s": None, "name": None},
+        {"power_modes": 1},
+        {"show": "yes"},
+        {"threads": 4},
+    ],
+)
+def test_a_wrong_wish_to_calibrate_is_refused_before_any_work(
+    door: Door, store: FakeStoreVerbs, wrong: dict[str, object]
+) -> None:
+    refused = door.post(OPERATIONS, {"verb": "calibrate", "name": "tiny", **wrong})
     assert refusal(refused)[0] == 400
     assert store.calls == []
 
