@@ -23,7 +23,12 @@ stop: ## stop the daemon that `make run` started
 test: ## run all checks and all tests: unit, integration, end to end (TESTS=… for some of them)
 	@$(START) setup
 	@$(MAKE) --no-print-directory lint
+ifeq ($(TESTS),)
+	@$(BIN)/pytest --quiet --numprocesses=auto
+	@$(BIN)/pytest -m "integration or e2e or crash" --durations=25
+else
 	@$(BIN)/pytest -m "not bench" $(TESTS)
+endif
 
 unit: ## run the unit tests: no model, no compiler needed
 	@$(START) tools

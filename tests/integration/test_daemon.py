@@ -22,7 +22,8 @@ from appliance.daemon.stored_models import all_specs
 from tests.fakes.fake_engine import write_model
 from tests.integration.supervisor.conftest import eventually
 
-MAX_IDLE_RSS_BYTES = 60 * 1024 * 1024
+MAX_IDLE_RSS_BYTES = 64 * 1024 * 1024
+"""Of which some 3 MiB are rich: structlog imports it where the development environment has it."""
 MAX_IDLE_CORE = 0.003
 WATCHED_S = 10.0
 
@@ -119,8 +120,8 @@ def test_a_second_daemon_in_the_same_directory_is_refused(served: Served, tmp_pa
 
 def test_a_daemon_is_ready_for_a_model_that_waits_for_its_first_request(served: Served) -> None:
     told = served.get("/readyz")
-    assert "cooling" in told
-    assert {key: value for key, value in told.items() if key != "cooling"} == {
+    assert {"cooling", "degraded"} <= told.keys()
+    assert {key: value for key, value in told.items() if key not in {"cooling", "degraded"}} == {
         "status": "ready",
         "reasons": [],
         "models": [{"name": "m", "state": "stopped", "reason": None}],

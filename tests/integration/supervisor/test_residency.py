@@ -13,7 +13,7 @@ import pytest
 
 from appliance.errors import InsufficientMemory, ModelInvalid, OutpostError, RunnerStartFailed
 from appliance.planner.facts import Footprint, Ladder, Rung
-from appliance.supervisor.policy import ModelSpec
+from appliance.supervisor.policy import ModelSpec, QueuePolicy
 from appliance.supervisor.supervisor import Supervisor
 from tests.integration.supervisor.asking import Model, ask, deltas_of
 from tests.integration.supervisor.conftest import MakeSupervisor, eventually, spec
@@ -105,7 +105,8 @@ def test_two_hundred_first_requests_plan_and_start_one_runner(
     supervise: MakeSupervisor, model: Model
 ) -> None:
     plans = FakePlans(plan_s=0.1)
-    supervisor = supervise(spec(model(), name="a"), plans=plans)
+    policy = QueuePolicy(max_waiting=200, patience_s=30.0)
+    supervisor = supervise(spec(model(), name="a"), plans=plans, queue=policy)
     with ThreadPoolExecutor(200) as pool:
         texts = list(pool.map(lambda _: text(supervisor, "a", 2), range(200)))
     assert texts == ["0 1 "] * 200
