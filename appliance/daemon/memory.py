@@ -11,7 +11,8 @@ from appliance.config import Config
 from appliance.daemon.accelerators import accelerator_of, board_gpu, llama_libraries
 from appliance.daemon.plans import BoardPlans, PlanPolicy, whole_bytes
 from appliance.daemon.policies import runner_policy
-from appliance.hardware import memory
+from appliance.hardware import cgroup, meminfo, memory, pressure
+from appliance.hardware.cgroup import MemoryLimit
 from appliance.hardware.reclaim import reclaim
 from appliance.hardware.root import Root
 from appliance.planner.budget import reserve
@@ -23,6 +24,7 @@ from appliance.supervisor.sizer import Sizer
 
 _FOLDER: Final = "plans"
 """In the data directory: what was measured of models, and what loads took. May be removed at any time."""
+_LOOKS_PER_LIMIT: Final = 3
 _FLOOR_SHARE: Final = 0.5
 """Of the reserve: plans keep out of it, so when half of it is gone, others took it."""
 
@@ -58,6 +60,9 @@ class BoardMemory:
             prices=prices,
         )
         self._watch: MemoryWatch | None = None
+        self._looks = 0
+        self._limit: MemoryLimit | None = None
+        """As of one of the last looks; both are the watch's own."""
 
     def start(self, relieve: Callable[[], None]) -> None:
         """Begin to watch; `relieve` must not block."""
@@ -74,8 +79,16 @@ class BoardMemory:
         return int((self._config.memory.reserve_bytes or reserve(total_bytes)) * _FLOOR_SHARE)
 
     def _look(self) -> MemoryLook:
-        seen = memory.read(self._root)
-        pressure = seen.pressure
+        """PERF: some times a second for as long as the daemon runs: two small files, and the many of the
+        cgroups once a second.
+        """
+        if self._looks % _LOOKS_PER_LIMIT == 0:
+            self._limit = cgroup.read_memory_limit(self._root)
+        self._looks += 1
+        available_bytes = meminfo.read(self._root).available_bytes
+        rooms = [available_bytes, None if self._limit is None else self._limit.room_bytes]
+        seen = pressure.read(self._root)
         return MemoryLook(
-            room_bytes=seen.budget_bytes, stalled_s=None if pressure is None else pressure.some_total_s
+            room_bytes=min((room for room in rooms if room is not None), default=None),
+            stalled_s=seen.some_total_s if isinstance(seen, pressure.Pressure) else None,
         )

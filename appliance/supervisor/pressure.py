@@ -1,8 +1,7 @@
 """The thread that watches the machine's memory, and asks for an idle model to go when it runs short.
 
 MemAvailable falls below the floor, or tasks wait for memory (PSI): one idle model goes, and if that was not
-enough, the next one when the first is gone. Looked at four times a second, so that the first is told to go
-within half a second.
+enough, the next one when the first is gone. Looked at so often that the first is told to go within half a second.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from appliance.log import logger
 
 _log = logger("supervisor")
 
-EVERY_S: Final = 0.25
+EVERY_S: Final = 0.4
 _STALLED_SHARE: Final = 0.1
 """Of the time since the last look, in which some task waited for memory."""
 _JOIN_S: Final = 5.0

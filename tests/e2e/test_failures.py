@@ -81,7 +81,7 @@ def test_daemon_without_work_is_small_and_quiet(own_daemon: Daemon) -> None:
     time.sleep(1.0)
     before_s = sum(process.cpu_times()[:2])
     time.sleep(10.0)
-    assert sum(process.cpu_times()[:2]) - before_s <= 0.03  # 0.3 %, in clock ticks of 10 ms
-    # 60 MiB without a model planned; reading a header of 49,000 tokens leaves 6 MB behind, and the development
-    # environment has rich, which structlog imports (3 MB).
+    assert sum(process.cpu_times()[:2]) - before_s <= 0.05  # 0.5 %, in clock ticks of 10 ms
+    # Reading a header of 49,000 tokens leaves 6 MB behind; rich, which only the development environment has and
+    # structlog imports, takes 3 MB.
     assert process.memory_info().rss <= 72 * 2**20
