@@ -1,7 +1,8 @@
 """The thread that watches the machine's memory, and asks for an idle model to go when it runs short.
 
 MemAvailable falls below the floor, or tasks wait for memory (PSI): one idle model goes, and if that was not
-enough, the next one when the first is gone. Looked at so often that the first is told to go within half a second.
+enough, the next one when the first is gone. Looked at so often that the first is told to go within half a
+second.
 """
 
 from __future__ import annotations
