@@ -9,44 +9,22 @@ kills it; whoever needs the machine stops it (SIGSTOP) and lets it go on later.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import socket
 import sys
 from collections.abc import Sequence
 
-from appliance.errors import OutpostError, to_wire
-from appliance.runner import identity, sandbox
-from appliance.runner.entry import EX_SOFTWARE, leave, parse, progress
+from appliance.runner import sandbox
+from appliance.runner.child import progress_to, serve_order
+from appliance.runner.entry import leave
 from appliance.wire.channel import Channel, ProtocolError
 from appliance.wire.judge import Go, Judge, JudgeOrder, Step, judge_end
-from appliance.wire.messages import LoadFailed, Loading, WireError
 
 _NICENESS = 5
 """Requests that are served come first; what else runs on the board does not."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit code. 0: done, or not wanted any more."""
-    options = parse(argv, program="appliance.runner.judge")
-    identity.show_as(f"outpost-judge {options.name}")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not identity.die_with_parent(options.parent):
-        return 0
-    channel = judge_end(socket.socket(fileno=options.fd))
-    order = channel.receive()
-    if order is None:
-        return 0
-    if not isinstance(order, Judge):
-        raise ProtocolError(f"expected Judge, got {order!r:.200}")
-    try:
-        _work(order, options.sandbox, channel)
-    except OutpostError as error:
-        name, fields = to_wire(error)
-        channel.send(LoadFailed(error=WireError(name=name, fields=fields)))
-        return EX_SOFTWARE
-    return 0
+    return serve_order(argv, name="judge", end=judge_end, kind=Judge, work=_work)
 
 
 def _work(order: Judge, mode: str, channel: Channel[JudgeOrder]) -> None:
@@ -62,7 +40,7 @@ def _work(order: Judge, mode: str, channel: Channel[JudgeOrder]) -> None:
         judge(
             order,
             permit=lambda step: _permitted(channel, step),
-            on_progress=progress(lambda told: _send(channel, told)),
+            on_progress=progress_to(channel),
         )
     )
 
@@ -75,11 +53,6 @@ def _permitted(channel: Channel[JudgeOrder], step: Step) -> bool:
     if not isinstance(answer, Go):
         raise ProtocolError(f"expected Go, got {answer!r:.200}")
     return answer.again
-
-
-def _send(channel: Channel[JudgeOrder], told: Loading) -> None:
-    with contextlib.suppress(OSError):  # nobody listens any more: PDEATHSIG is on its way
-        channel.send(told)
 
 
 if __name__ == "__main__":

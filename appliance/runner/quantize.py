@@ -9,18 +9,14 @@ is no cancel: whoever wants no more kills it.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import socket
 import sys
 from collections.abc import Sequence
 
-from appliance.errors import OutpostError, to_wire
-from appliance.runner import identity, sandbox
-from appliance.runner.entry import EX_SOFTWARE, leave, parse, progress
+from appliance.runner import sandbox
+from appliance.runner.child import progress_to, serve_order
+from appliance.runner.entry import leave
 from appliance.wire.channel import Channel
-from appliance.wire.messages import LoadFailed, Loading, WireError
 from appliance.wire.quantize import Quantize, Quantized, quantizer_end
 
 _NICENESS = 10
@@ -28,23 +24,7 @@ _NICENESS = 10
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit code. 0: done, or not wanted any more."""
-    options = parse(argv, program="appliance.runner.quantize")
-    identity.show_as(f"outpost-quantize {options.name}")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not identity.die_with_parent(options.parent):
-        return 0
-    channel = quantizer_end(socket.socket(fileno=options.fd))
-    order = channel.receive()
-    if order is None:
-        return 0
-    try:
-        _work(order, options.sandbox, channel)
-    except OutpostError as error:
-        name, fields = to_wire(error)
-        channel.send(LoadFailed(error=WireError(name=name, fields=fields)))
-        return EX_SOFTWARE
-    return 0
+    return serve_order(argv, name="quantize", end=quantizer_end, kind=Quantize, work=_work)
 
 
 def _work(order: Quantize, mode: str, channel: Channel[Quantize]) -> None:
@@ -67,14 +47,9 @@ def _work(order: Quantize, mode: str, channel: Channel[Quantize]) -> None:
         kind=order.kind,
         allow_requantize=order.allow_requantize,
         n_threads=order.n_threads,
-        on_progress=progress(lambda told: _send(channel, told)),
+        on_progress=progress_to(channel),
     )
     channel.send(Quantized(size_bytes=os.fstat(order.output_fd).st_size))
-
-
-def _send(channel: Channel[Quantize], told: Loading) -> None:
-    with contextlib.suppress(OSError):  # nobody listens any more: PDEATHSIG is on its way
-        channel.send(told)
 
 
 if __name__ == "__main__":

@@ -8,37 +8,18 @@ In the same box as a runner. There is no cancel: whoever wants no more kills it.
 
 from __future__ import annotations
 
-import signal
-import socket
 import sys
 from collections.abc import Sequence
 
-from appliance.errors import OutpostError, to_wire
-from appliance.runner import identity, sandbox
-from appliance.runner.entry import EX_SOFTWARE, leave, parse
+from appliance.runner import sandbox
+from appliance.runner.child import serve_order
+from appliance.runner.entry import leave
 from appliance.wire.channel import Channel
-from appliance.wire.messages import LoadFailed, WireError
 from appliance.wire.sizes import DryRunChecked, DryRunUnavailable, Measure, Sized, sizer_end
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit code. 0: done, or not wanted any more."""
-    options = parse(argv, program="appliance.runner.sizes")
-    identity.show_as(f"outpost-sizer {options.name}")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if not identity.die_with_parent(options.parent):
-        return 0
-    channel = sizer_end(socket.socket(fileno=options.fd))
-    order = channel.receive()
-    if order is None:
-        return 0
-    try:
-        _work(order, options.sandbox, channel)
-    except OutpostError as error:
-        name, fields = to_wire(error)
-        channel.send(LoadFailed(error=WireError(name=name, fields=fields)))
-        return EX_SOFTWARE
-    return 0
+    return serve_order(argv, name="sizes", end=sizer_end, kind=Measure, work=_work)
 
 
 def _work(order: Measure, mode: str, channel: Channel[Measure]) -> None:
