@@ -56,10 +56,7 @@ class Calls:
             generation = self._inference.generate(
                 model,
                 request,
-                owner=exchange.owner,
-                turn=exchange.turn,
-                gone=exchange.gone,
-                keep_alive_s=exchange.keep_alive_s,
+                asker=exchange.asker(),
             )
         exchange.mark_accepted(generation.accepted)
         self._note_placement(exchange, model)
@@ -73,10 +70,7 @@ class Calls:
             pending = self._inference.begin(
                 model,
                 request,
-                owner=exchange.owner,
-                turn=exchange.turn,
-                gone=exchange.gone,
-                keep_alive_s=exchange.keep_alive_s,
+                asker=exchange.asker(),
             )
             awaited = Awaited(pending, exchange)
         if awaited.is_accepted:
@@ -87,9 +81,7 @@ class Calls:
         """Blocks until the model is ready."""
         self.find(exchange, model)
         with exchange.waiting():
-            return self._inference.load(
-                model, owner=exchange.owner, gone=exchange.gone, keep_alive_s=exchange.keep_alive_s
-            )
+            return self._inference.load(model, asker=exchange.asker())
 
     def _stand_in(self, exchange: Exchange, model: str) -> str:
         """While it is too hot for a model, its smaller sibling, where the operator allows one; and it is
@@ -108,10 +100,7 @@ class Calls:
             result = self._inference.call(
                 model,
                 request,
-                owner=exchange.owner,
-                turn=exchange.turn,
-                gone=exchange.gone,
-                keep_alive_s=exchange.keep_alive_s,
+                asker=exchange.asker(),
             )
         self._note_placement(exchange, model)
         return result

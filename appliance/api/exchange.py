@@ -18,7 +18,7 @@ import falcon
 
 from appliance import log
 from appliance.api.caller import Caller
-from appliance.supervisor.turn import Priority, Turn
+from appliance.supervisor.turn import Asker, Priority, Turn
 from appliance.wire.messages import Accepted, Usage
 
 _log = log.logger("api")
@@ -117,6 +117,10 @@ class Exchange:
 
     def age_s(self) -> float:
         return time.perf_counter() - self._started_s
+
+    def asker(self) -> Asker:
+        """Its request, before a model."""
+        return Asker(owner=self.owner, turn=self.turn, gone=self.gone, keep_alive_s=self.keep_alive_s)
 
     def mark_accepted(self, accepted: Accepted) -> None:
         self.accepted = accepted

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from appliance.errors import DeadlineExceeded, ModelLoading, ModelNotFound, OutpostError, Overloaded
 from appliance.supervisor.client import Runner
@@ -15,7 +15,7 @@ from appliance.supervisor.pending import First, Pending
 from appliance.supervisor.policy import QueuePolicy
 from appliance.supervisor.states import RunnerState
 from appliance.supervisor.ticket import Ticket
-from appliance.supervisor.turn import Turn, Waiting
+from appliance.supervisor.turn import Asker, Waiting
 from appliance.supervisor.waiting_room import WaitingRoom
 from appliance.wire.messages import Request
 
@@ -48,13 +48,6 @@ class Loop(Protocol):
     def key_of(self, model: str) -> str: ...
 
 
-class Caller(NamedTuple):
-    owner: str
-    turn: Turn | None
-    gone: Callable[[], bool] | None
-    keep_alive_s: float | None = None
-
-
 class Entrance:
     """Implements `pending.Queue`. Stateless; any thread."""
 
@@ -64,14 +57,14 @@ class Entrance:
         self._loop = loop
         self._policy = policy
 
-    def join(self, model: str, request: Request, first: type[First], *, caller: Caller) -> Pending[First]:
+    def join(self, model: str, request: Request, first: type[First], *, asker: Asker) -> Pending[First]:
         """Get in line. `first`: what the runner answers first when all is well."""
-        ticket, patience = self._line_up(model, caller)
+        ticket, patience = self._line_up(model, asker)
         return Pending(ticket, request, first, queue=self, patience=patience)
 
-    def load(self, model: str, *, caller: Caller) -> None:
+    def load(self, model: str, *, asker: Asker) -> None:
         """Wait until its turn comes, and ask nothing."""
-        ticket, patience = self._line_up(model, caller)
+        ticket, patience = self._line_up(model, asker)
         try:
             answer = patience.wait(ticket.wait)
         finally:
@@ -81,18 +74,18 @@ class Entrance:
         if isinstance(answer, OutpostError):
             raise fresh(answer)
 
-    def _line_up(self, model: str, caller: Caller) -> tuple[Ticket, Patience]:
+    def _line_up(self, model: str, asker: Asker) -> tuple[Ticket, Patience]:
         ticket = Ticket(
             model=self._loop.key_of(model),
-            owner=caller.owner,
-            turn=caller.turn,
-            keep_alive_s=caller.keep_alive_s,
+            owner=asker.owner,
+            turn=asker.turn,
+            keep_alive_s=asker.keep_alive_s,
         )
         limit_s = ticket.turn.deadline_s
         patience_s = self._policy.patience_s if limit_s is None else limit_s + GRACE_S
         asked = model[:_MAX_NAME]
         self._loop.post(lambda now_s: self._loop.admit(ticket, asked, now_s))
-        return ticket, Patience(patience_s, caller.gone)
+        return ticket, Patience(patience_s, asker.gone)
 
     def release(self, ticket: Ticket, *, succeeded: bool) -> None:
         self._loop.post(

@@ -5,13 +5,13 @@ Flow 1 (chat), the part between middleware and frames. The tests' fake is one mo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Union
 
 from appliance.planner.facts import Conceded
 from appliance.supervisor.policy import ModelDefaults
-from appliance.supervisor.turn import Standing, Turn, Waiting
+from appliance.supervisor.turn import Asker, Standing, Waiting
 from appliance.wire.messages import (
     Accepted,
     ApplyTemplate,
@@ -103,61 +103,22 @@ class Inference(Protocol):
     def stand_in(self, model: str) -> str | None:
         """The model that answers instead while it is too hot; None: no other."""
 
-    def generate(
-        self,
-        model: str,
-        request: Generate,
-        *,
-        owner: str,
-        turn: Turn | None = None,
-        gone: Callable[[], bool] | None = None,
-        keep_alive_s: float | None = None,
-    ) -> Generation:
+    def generate(self, model: str, request: Generate, *, asker: Asker) -> Generation:
         """Queue fairly among owners, load if needed, send, and wait for `Accepted`. `request.id` is set by
         the supervisor.
 
-        Blocks up to the configured patience, or to the deadline of `turn`, which also hears how long it
-        took. Raises every fault known before work starts as its type: ModelNotFound, Overloaded (at once
-        when the queue is full), ModelLoading, DeadlineExceeded, ContextLengthExceeded, InvalidRequest,
-        RunnerDied …
-
-        `gone` is cheap and is asked at least every 0.25 s during the wait; once it is true the request leaves
-        the queue (or is cancelled in the runner) and ClientGone is raised. `keep_alive_s`: how long the model
-        stays in memory after this request (infinite: until memory is needed); None: as long as configured.
+        Blocks up to the configured patience, or to the deadline of its turn. Raises every fault known before
+        work starts as its type: ModelNotFound, Overloaded (at once when the queue is full), ModelLoading,
+        DeadlineExceeded, ContextLengthExceeded, InvalidRequest, ClientGone, RunnerDied …
         """
 
-    def begin(
-        self,
-        model: str,
-        request: Generate,
-        *,
-        owner: str,
-        turn: Turn | None = None,
-        gone: Callable[[], bool] | None = None,
-        keep_alive_s: float | None = None,
-    ) -> Pending:
+    def begin(self, model: str, request: Generate, *, asker: Asker) -> Pending:
         """`generate`, for who has something to say while it waits. Does not block."""
 
-    def call(
-        self,
-        model: str,
-        request: Call,
-        *,
-        owner: str,
-        turn: Turn | None = None,
-        gone: Callable[[], bool] | None = None,
-        keep_alive_s: float | None = None,
-    ) -> Result:
+    def call(self, model: str, request: Call, *, asker: Asker) -> Result:
         """The same for everything that is not a generation; returns its one Result."""
 
-    def load(
-        self,
-        model: str,
-        *,
-        owner: str,
-        gone: Callable[[], bool] | None = None,
-        keep_alive_s: float | None = None,
-    ) -> ModelCard:
+    def load(self, model: str, *, asker: Asker) -> ModelCard:
         """Bring it into memory and ask it nothing. Queues, blocks and raises as `generate`."""
 
     def unload(self, model: str) -> ModelCard:

@@ -34,7 +34,7 @@ from appliance.supervisor.client import Runner
 from appliance.supervisor.cooling import CoolingDesk, CoolingOrder
 from appliance.supervisor.desk import Desk
 from appliance.supervisor.effects import Waiter
-from appliance.supervisor.entrance import Caller, Entrance
+from appliance.supervisor.entrance import Entrance
 from appliance.supervisor.generation import RunningGeneration
 from appliance.supervisor.history import FileStamp
 from appliance.supervisor.inference import Call, ModelCard
@@ -47,7 +47,7 @@ from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.starting import Starting
 from appliance.supervisor.status import ModelStatus, Published
 from appliance.supervisor.ticket import Ticket
-from appliance.supervisor.turn import QueueCounts, Turn, Waiting
+from appliance.supervisor.turn import Asker, QueueCounts, Waiting
 from appliance.supervisor.waiting_room import WaitingRoom
 from appliance.wire.messages import Accepted, Generate, Result
 
@@ -145,59 +145,21 @@ class Supervisor:
         now = time.monotonic()
         return [published.status(now) for published in self._published.values()]
 
-    def begin(
-        self,
-        model: str,
-        request: Generate,
-        *,
-        owner: str,
-        turn: Turn | None = None,
-        gone: Callable[[], bool] | None = None,
-        keep_alive_s: float | None = None,
-    ) -> PendingGeneration:
-        pending = self._entrance.join(
-            model, request, Accepted, caller=Caller(owner, turn, gone, keep_alive_s)
-        )
+    def begin(self, model: str, request: Generate, *, asker: Asker) -> PendingGeneration:
+        pending = self._entrance.join(model, request, Accepted, asker=asker)
         return PendingGeneration(pending)
 
-    def generate(
-        self,
-        model: str,
-        request: Generate,
-        *,
-        owner: str,
-        turn: Turn | None = None,
-        gone: Callable[[], bool] | None = None,
-        keep_alive_s: float | None = None,
-    ) -> RunningGeneration:
-        return self.begin(
-            model, request, owner=owner, turn=turn, gone=gone, keep_alive_s=keep_alive_s
-        ).result()
+    def generate(self, model: str, request: Generate, *, asker: Asker) -> RunningGeneration:
+        return self.begin(model, request, asker=asker).result()
 
-    def call(
-        self,
-        model: str,
-        request: Call,
-        *,
-        owner: str,
-        turn: Turn | None = None,
-        gone: Callable[[], bool] | None = None,
-        keep_alive_s: float | None = None,
-    ) -> Result:
-        pending = self._entrance.join(model, request, Result, caller=Caller(owner, turn, gone, keep_alive_s))
+    def call(self, model: str, request: Call, *, asker: Asker) -> Result:
+        pending = self._entrance.join(model, request, Result, asker=asker)
         result = pending.result()
         pending.release(succeeded=True)
         return result
 
-    def load(
-        self,
-        model: str,
-        *,
-        owner: str,
-        gone: Callable[[], bool] | None = None,
-        keep_alive_s: float | None = None,
-    ) -> ModelCard:
-        self._entrance.load(model, caller=Caller(owner, None, gone, keep_alive_s))
+    def load(self, model: str, *, asker: Asker) -> ModelCard:
+        self._entrance.load(model, asker=asker)
         return self.find(model)
 
     def unload(self, model: str) -> ModelCard:

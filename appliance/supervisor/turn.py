@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -44,6 +45,24 @@ class Turn:
         """For one more part of the same request, so long after it came."""
         left_s = None if self.deadline_s is None else max(0.0, self.deadline_s - after_s)
         return Turn(priority=self.priority, deadline_s=left_s, request_id=self.request_id)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asker:
+    """Who asks a model, and what he wishes beside the answer."""
+
+    owner: str
+    """Among whom the queue is fair."""
+    turn: Turn | None = None
+    """None: as anybody's; it also hears how long it took."""
+    gone: Callable[[], bool] | None = None
+    """Cheap, and asked at least every 0.25 s while he waits; once it is true the request leaves the queue (or
+    is cancelled in the runner) and ClientGone is raised.
+    """
+    keep_alive_s: float | None = None
+    """How long the model stays in memory after this request (infinite: until memory is needed); None: as long
+    as configured.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

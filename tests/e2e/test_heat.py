@@ -23,6 +23,7 @@ from appliance.hardware.root import Root
 from appliance.supervisor.policy import ModelSpec, RunnerPolicy
 from appliance.supervisor.process import RUNNER_COMMAND
 from appliance.supervisor.supervisor import Supervisor
+from appliance.supervisor.turn import Asker
 from appliance.thermal.loop import Clock, ThermalLoop
 from appliance.thermal.values import Cooling
 from appliance.wire.messages import Delta, EngineSettings, Generate, Placement, SamplingParams, TextPrompt
@@ -77,7 +78,7 @@ class Load:
         while not self._is_over.is_set():
             try:
                 request = Generate(id=0, prompt=prompt, max_tokens=400, sampling=_GREEDY)
-                generation = self._supervisor.generate("m", request, owner=str(number))
+                generation = self._supervisor.generate("m", request, asker=Asker(owner=str(number)))
             except Throttled:
                 self.refusals[number] += 1
                 self._is_over.wait(0.1)

@@ -19,6 +19,7 @@ from appliance.runner import landlock
 from appliance.supervisor.policy import ModelSpec, RunnerPolicy
 from appliance.supervisor.process import RUNNER_COMMAND
 from appliance.supervisor.supervisor import Supervisor
+from appliance.supervisor.turn import Asker
 from appliance.wire.messages import (
     ChatPrompt,
     Delta,
@@ -79,7 +80,7 @@ class Stream:
     """One generation and all that came of it."""
 
     def __init__(self, supervisor: Supervisor, request: Generate) -> None:
-        self.generation = supervisor.generate("m", request, owner="a")
+        self.generation = supervisor.generate("m", request, asker=Asker(owner="a"))
         self.deltas: list[Delta] = []
 
     def begin(self) -> Stream:
@@ -127,7 +128,9 @@ def test_from_nothing_to_an_answer(start: Start, tiny: Path) -> None:
     assert usage is not None
     assert usage.completion_tokens == 8
     assert usage.prompt_tokens == len(
-        supervisor.call("m", Tokenize(id=0, text="Hello world", add_special=True), owner="a").tokens
+        supervisor.call(
+            "m", Tokenize(id=0, text="Hello world", add_special=True), asker=Asker(owner="a")
+        ).tokens
     )
     status = supervisor.status()[0]
     assert status.sandbox is not None
@@ -178,7 +181,7 @@ def test_a_file_that_is_damaged_is_a_clear_error_and_harms_nobody(
     supervisor = start(spec(tiny), spec(path, name="damaged"))
     running = begun(supervisor, 100)
     with pytest.raises(ModelInvalid, match="model 'damaged' does not load: "):
-        supervisor.generate("damaged", ask(1), owner="b")
+        supervisor.generate("damaged", ask(1), asker=Asker(owner="b"))
     assert supervisor.models()[1].state == "failed"
     assert supervisor.models()[1].reason
     assert running.finish()[-1].finish_reason is FinishReason.LENGTH

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from appliance.errors import ClientGone, ModelNotFound, Overloaded
 from appliance.supervisor.inference import Call, Generation, ModelCard
 from appliance.supervisor.policy import ModelDefaults
-from appliance.supervisor.turn import Standing, Turn, Waiting
+from appliance.supervisor.turn import Asker, Standing, Turn, Waiting
 from appliance.wire.messages import (
     Accepted,
     ApplyTemplate,
@@ -210,40 +210,22 @@ class FakeInference:
         self._check_name(model)
         return self.models()[0]
 
-    def begin(
-        self,
-        model: str,
-        request: Generate,
-        *,
-        owner: str,
-        turn: Turn | None = None,
-        gone: Callable[[], bool] | None = None,
-        keep_alive_s: float | None = None,
-    ) -> FakePending:
+    def begin(self, model: str, request: Generate, *, asker: Asker) -> FakePending:
         """In line until `queue` is set; then as `generate`."""
         self._check(model)
         return FakePending(
             self,
-            lambda: self.generate(
-                model, request, owner=owner, turn=turn, gone=gone, keep_alive_s=keep_alive_s
-            ),
+            lambda: self.generate(model, request, asker=asker),
         )
 
     def waiting(self, *, owner: str | None = None) -> Sequence[Waiting]:
         return [shown for shown in self.line if owner in {None, shown.owner}]
 
-    def load(
-        self,
-        model: str,
-        *,
-        owner: str,
-        gone: Callable[[], bool] | None = None,
-        keep_alive_s: float | None = None,
-    ) -> ModelCard:
+    def load(self, model: str, *, asker: Asker) -> ModelCard:
         self._check(model)
         with self._lock:
-            self.owners.append(owner)
-            self.keep_alives.append(keep_alive_s)
+            self.owners.append(asker.owner)
+            self.keep_alives.append(asker.keep_alive_s)
         return self.find(model)
 
     def unload(self, model: str) -> ModelCard:
@@ -252,27 +234,18 @@ class FakeInference:
             self.unloaded += 1
         return self.find(model)
 
-    def generate(
-        self,
-        model: str,
-        request: Generate,
-        *,
-        owner: str,
-        turn: Turn | None = None,
-        gone: Callable[[], bool] | None = None,
-        keep_alive_s: float | None = None,
-    ) -> Generation:
+    def generate(self, model: str, request: Generate, *, asker: Asker) -> Generation:
         self._check(model)
-        self._note(turn)
+        self._note(asker.turn)
         with self._lock:
-            self.keep_alives.append(keep_alive_s)
+            self.keep_alives.append(asker.keep_alive_s)
             self.requests.append(request)
-            self.owners.append(owner)
+            self.owners.append(asker.owner)
             if self.capacity is not None and self._running >= self.capacity:
                 raise Overloaded(waiting=self._running, limit=self.capacity, retry_after_s=2.0)
             self._running += 1
         while not self.queue.wait(0.05):
-            if gone is not None and gone():
+            if asker.gone is not None and asker.gone():
                 with self._lock:
                     self._running -= 1
                     self.gone += 1
@@ -282,20 +255,11 @@ class FakeInference:
             self.generations.append(generation)
         return generation
 
-    def call(
-        self,
-        model: str,
-        request: Call,
-        *,
-        owner: str,
-        turn: Turn | None = None,
-        gone: Callable[[], bool] | None = None,
-        keep_alive_s: float | None = None,
-    ) -> Result:
+    def call(self, model: str, request: Call, *, asker: Asker) -> Result:
         self._check(model)
-        self._note(turn)
+        self._note(asker.turn)
         with self._lock:
-            self.keep_alives.append(keep_alive_s)
+            self.keep_alives.append(asker.keep_alive_s)
             self.calls.append(request)
         match request:
             case Embed():

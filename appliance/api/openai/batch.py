@@ -10,6 +10,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -137,7 +138,7 @@ class Batch:
     def _read_one(self, position: int, request: Generate) -> None:
         turn = self._exchange.turn.another(after_s=self._exchange.age_s())
         generation = self._calls.inference.generate(
-            self._model, request, owner=self._exchange.owner, turn=turn, gone=self._is_over
+            self._model, request, asker=replace(self._exchange.asker(), turn=turn, gone=self._is_over)
         )
         self._turns.put(turn)
         try:

@@ -15,6 +15,7 @@ import pytest
 from appliance.errors import RunnerStartFailed
 from appliance.runner import landlock
 from appliance.supervisor.policy import RunnerPolicy
+from appliance.supervisor.turn import Asker
 from appliance.wire.messages import ApplyTemplate, ChatPrompt, Generate, Sandbox, TextPrompt
 from tests.fakes.fake_engine import write_model
 from tests.fakes.fake_probes import set_up_io_uring
@@ -90,7 +91,7 @@ def probe(other: int, supervise: MakeSupervisor, tmp_path: Path) -> Probe:
             write_model(path, outside=str(outside), model=str(path), other_pid=other, port=port)
             supervisor = supervise(spec(path), runners=runners, command=command)
             request = ApplyTemplate(id=0, prompt=ChatPrompt(messages=[]))
-            found = json.loads(supervisor.call("m", request, owner="a").text)
+            found = json.loads(supervisor.call("m", request, asker=Asker(owner="a")).text)
         assert isinstance(found, dict)
         return found
 
@@ -145,7 +146,7 @@ def test_the_level_reached_is_reported_and_the_runner_still_generates(
     assert sandbox.non_dumpable
     assert sandbox.rlimits
     generation = supervisor.generate(
-        "m", Generate(id=0, prompt=TextPrompt(text="x"), max_tokens=1), owner="a"
+        "m", Generate(id=0, prompt=TextPrompt(text="x"), max_tokens=1), asker=Asker(owner="a")
     )
     assert generation.next(5.0)
     generation.close()
@@ -157,7 +158,7 @@ def test_strict_takes_all_of_it_or_refuses_to_run(
     strict, ask = replace(QUICK, sandbox="strict"), Generate(id=0, prompt=TextPrompt(text="x"))
     bare = supervise(spec(model()), runners=strict, command=WITHOUT_LANDLOCK)
     with pytest.raises(RunnerStartFailed, match="sandbox is strict, and this is missing: landlock"):
-        bare.generate("m", ask, owner="a")
+        bare.generate("m", ask, asker=Asker(owner="a"))
     here = supervise(spec(model(), preload=True), runners=strict)
     settled = "ready" if landlock.abi() else "failed"
     eventually(lambda: here.models()[0].state == settled)
@@ -168,7 +169,7 @@ def test_a_boxed_runner_that_aborts_still_shows_sigabrt(
 ) -> None:
     supervisor = supervise(spec(model(load_crash="abort")), runners=BOXED)
     with pytest.raises(RunnerStartFailed, match="SIGABRT; last words: about to abort"):
-        supervisor.generate("m", Generate(id=0, prompt=TextPrompt(text="x")), owner="a")
+        supervisor.generate("m", Generate(id=0, prompt=TextPrompt(text="x")), asker=Asker(owner="a"))
 
 
 def test_off_is_reported_as_none(supervise: MakeSupervisor, model: Callable[..., Path]) -> None:

@@ -10,6 +10,7 @@ import pytest
 from appliance.errors import OutpostError
 from appliance.supervisor.inference import Generation
 from appliance.supervisor.supervisor import Supervisor
+from appliance.supervisor.turn import Asker
 from appliance.wire.messages import Delta, Generate, TextPrompt
 
 Model = Callable[..., Path]
@@ -28,7 +29,9 @@ def deltas_of(generation: Generation) -> list[Delta]:
 
 
 def text_of(supervisor: Supervisor, tokens: int = 16, *, owner: str = "a") -> str:
-    return "".join(delta.text for delta in deltas_of(supervisor.generate("m", ask(tokens), owner=owner)))
+    return "".join(
+        delta.text for delta in deltas_of(supervisor.generate("m", ask(tokens), asker=Asker(owner=owner)))
+    )
 
 
 def pid_of(supervisor: Supervisor) -> int:
@@ -39,5 +42,5 @@ def pid_of(supervisor: Supervisor) -> int:
 
 def error_of(supervisor: Supervisor) -> OutpostError:
     with pytest.raises(OutpostError) as caught:
-        supervisor.generate("m", ask(), owner="a")
+        supervisor.generate("m", ask(), asker=Asker(owner="a"))
     return caught.value

@@ -12,6 +12,7 @@ import pytest
 from appliance.errors import ModelBroken, ModelNotFound
 from appliance.supervisor.inference import Generation
 from appliance.supervisor.supervisor import Supervisor
+from appliance.supervisor.turn import Asker
 from appliance.wire.messages import Delta, Generate, TextPrompt
 from tests.integration.supervisor.conftest import MakeSupervisor, eventually, spec
 
@@ -20,7 +21,7 @@ Model = Callable[..., Path]
 
 def begin(supervisor: Supervisor, name: str = "m", tokens: int = 8) -> Generation:
     request = Generate(id=0, prompt=TextPrompt(text="hello"), max_tokens=tokens)
-    return supervisor.generate(name, request, owner="a")
+    return supervisor.generate(name, request, asker=Asker(owner="a"))
 
 
 def text_of(generation: Generation) -> str:

@@ -11,6 +11,7 @@ from appliance.errors import Throttled
 from appliance.supervisor.cooling import CoolingOrder
 from appliance.supervisor.policy import RunnerPolicy
 from appliance.supervisor.supervisor import Supervisor
+from appliance.supervisor.turn import Asker
 from appliance.wire.messages import Delta, SetLimits
 from tests.integration.supervisor.asking import Model, ask, deltas_of, text_of
 from tests.integration.supervisor.conftest import QUICK, MakeSupervisor, eventually, spec
@@ -50,10 +51,10 @@ def test_a_request_that_runs_goes_on_while_new_ones_are_refused(
     supervise: MakeSupervisor, model: Model
 ) -> None:
     supervisor = supervise(spec(model(step_s=STEP_S)))
-    running = supervisor.generate("m", ask(20), owner="a")
+    running = supervisor.generate("m", ask(20), asker=Asker(owner="a"))
     cool(supervisor, CLOSED)
     with pytest.raises(Throttled, match=r"cpu is 0\.2 K below its limit; retry in 42 s") as refusal:
-        supervisor.generate("m", ask(), owner="b")
+        supervisor.generate("m", ask(), asker=Asker(owner="b"))
     assert refusal.value.retry_after_s == 42.0
     assert "".join(delta.text for delta in deltas_of(running)).startswith("0 1 2 ")
     cool(supervisor, CoolingOrder())
@@ -64,7 +65,7 @@ def test_a_cancel_during_a_long_pause_acts_at_once(supervise: MakeSupervisor, mo
     supervisor = supervise(spec(model(step_s=0.2)))
     text_of(supervisor, 1)
     cool(supervisor, CoolingOrder(limits=SetLimits(duty=0.02)))  # 0.2 s of work, 9.8 s of sleep
-    generation = supervisor.generate("m", ask(10), owner="a")
+    generation = supervisor.generate("m", ask(10), asker=Asker(owner="a"))
     while not any(isinstance(item, Delta) for item in generation.next(5.0) or []):
         pass
     generation.close()

@@ -14,7 +14,7 @@ from appliance.supervisor.cooling import CoolingOrder
 from appliance.supervisor.inference import Generation
 from appliance.supervisor.policy import QueuePolicy
 from appliance.supervisor.supervisor import Supervisor
-from appliance.supervisor.turn import Priority, Turn
+from appliance.supervisor.turn import Asker, Priority, Turn
 from appliance.wire.messages import Tokenize
 from tests.integration.supervisor.asking import Model, ask, deltas_of
 from tests.integration.supervisor.conftest import MakeSupervisor, eventually, spec
@@ -48,7 +48,7 @@ class Line:
         turn.request_id = name
 
         def work() -> None:
-            generation = self._supervisor.generate(model, ask(1), owner=owner, turn=turn)
+            generation = self._supervisor.generate(model, ask(1), asker=Asker(owner=owner, turn=turn))
             self.served.append(name)
             deltas_of(generation)
 
@@ -63,7 +63,7 @@ class Line:
 @contextmanager
 def line(supervisor: Supervisor) -> Iterator[Line]:
     with ThreadPoolExecutor(16) as pool:
-        first = supervisor.generate("m", ask(LONG), owner="first")
+        first = supervisor.generate("m", ask(LONG), asker=Asker(owner="first"))
         try:
             yield Line(supervisor, pool, first)
         finally:
@@ -145,11 +145,13 @@ def test_a_request_may_wait_for_longer_than_the_patience_when_its_deadline_says_
 ) -> None:
     policy = QueuePolicy(max_running=1, patience_s=0.2)
     supervisor = supervise(spec(model(step_s=0.01)), queue=policy)
-    supervisor.call("m", Tokenize(id=0, text="load"), owner="a", turn=Turn(deadline_s=10.0))
-    first = supervisor.generate("m", ask(LONG), owner="first")
+    supervisor.call("m", Tokenize(id=0, text="load"), asker=Asker(owner="a", turn=Turn(deadline_s=10.0)))
+    first = supervisor.generate("m", ask(LONG), asker=Asker(owner="first"))
     with ThreadPoolExecutor(1) as pool:
         patient = pool.submit(
-            lambda: supervisor.generate("m", ask(1), owner="a", turn=Turn(deadline_s=10.0)).close()
+            lambda: supervisor.generate(
+                "m", ask(1), asker=Asker(owner="a", turn=Turn(deadline_s=10.0))
+            ).close()
         )
         eventually(lambda: waiting(supervisor) == 1)
         time.sleep(0.4)
@@ -162,7 +164,7 @@ def test_places_are_counted_over_all_models_and_a_key_with_few_takes_one_of_a_ke
     supervise: MakeSupervisor, model: Model
 ) -> None:
     supervisor = supervise(spec(model(step_s=0.005)), spec(model(step_s=0.005), name="n"), queue=ONE)
-    other = supervisor.generate("n", ask(LONG), owner="first")
+    other = supervisor.generate("n", ask(LONG), asker=Asker(owner="first"))
     with line(supervisor) as queue:
         many = [queue.join(f"a{number}") for number in range(4)]
         refused = queue.join("a-elsewhere", model="n", owner="b")
@@ -171,7 +173,7 @@ def test_places_are_counted_over_all_models_and_a_key_with_few_takes_one_of_a_ke
         assert displaced.value.fields["is_displaced"] is True
         assert not refused.done()
         with pytest.raises(Overloaded, match="4 of 4"):
-            supervisor.generate("m", ask(), owner="a")
+            supervisor.generate("m", ask(), asker=Asker(owner="a"))
         assert supervisor.queue_counts().displaced[Priority.REALTIME] == 1
         queue.let_go()
         other.close()
@@ -182,13 +184,15 @@ def test_held_background_waits_beside_free_leases_and_begins_when_it_is_let_go(
     supervise: MakeSupervisor, model: Model
 ) -> None:
     supervisor = supervise(spec(model()))
-    supervisor.call("m", Tokenize(id=0, text="load"), owner="a")
+    supervisor.call("m", Tokenize(id=0, text="load"), asker=Asker(owner="a"))
     supervisor.cool(CoolingOrder(hold_background=True))
     with ThreadPoolExecutor(1) as pool:
         turn = Turn(priority=Priority.BACKGROUND)
-        held = pool.submit(lambda: supervisor.generate("m", ask(1), owner="a", turn=turn).close())
+        held = pool.submit(
+            lambda: supervisor.generate("m", ask(1), asker=Asker(owner="a", turn=turn)).close()
+        )
         eventually(lambda: waiting(supervisor) == 1)
-        supervisor.generate("m", ask(1), owner="b").close()
+        supervisor.generate("m", ask(1), asker=Asker(owner="b")).close()
         assert supervisor.queue_counts().is_background_held
         assert not held.done()
         assert supervisor.waiting()[0].standing.eta_s is None
@@ -202,7 +206,7 @@ def test_one_who_begins_hears_where_he_stands_until_he_is_accepted(
     supervisor = supervise(spec(model(step_s=0.005)), queue=ONE)
     with line(supervisor) as queue:
         queue.join("before")
-        pending = supervisor.begin("m", ask(1), owner="b")
+        pending = supervisor.begin("m", ask(1), asker=Asker(owner="b"))
         eventually(lambda: pending.next(0.01) is None and pending.standing() is not None)
         standing = pending.standing()
         assert standing is not None
@@ -218,7 +222,7 @@ def test_one_who_begins_hears_where_he_stands_until_he_is_accepted(
 def test_one_who_begins_and_leaves_is_out_of_the_line(supervise: MakeSupervisor, model: Model) -> None:
     supervisor = supervise(spec(model(step_s=0.005)), queue=ONE)
     with line(supervisor):
-        pending = supervisor.begin("m", ask(1), owner="b")
+        pending = supervisor.begin("m", ask(1), asker=Asker(owner="b"))
         eventually(lambda: waiting(supervisor) == 1)
         pending.close()
         pending.close()
@@ -228,14 +232,14 @@ def test_one_who_begins_and_leaves_is_out_of_the_line(supervise: MakeSupervisor,
 def test_in_a_full_room_every_refusal_comes_within_50_ms(supervise: MakeSupervisor, model: Model) -> None:
     policy = QueuePolicy(max_running=1, max_waiting=100, patience_s=20.0)
     supervisor = supervise(spec(model(step_s=0.005)), queue=policy)
-    first = supervisor.generate("m", ask(LONG), owner="first")
-    pending = [supervisor.begin("m", ask(1), owner="a") for _ in range(100)]
+    first = supervisor.generate("m", ask(LONG), asker=Asker(owner="first"))
+    pending = [supervisor.begin("m", ask(1), asker=Asker(owner="a")) for _ in range(100)]
     eventually(lambda: waiting(supervisor) == 100)
     took_s = []
     for _ in range(50):
         asked_s = time.monotonic()
         with pytest.raises(Overloaded, match="100 of 100") as refusal:
-            supervisor.generate("m", ask(), owner="a")
+            supervisor.generate("m", ask(), asker=Asker(owner="a"))
         took_s.append(time.monotonic() - asked_s)
         assert refusal.value.retry_after_s > 1.0
     for one in pending:

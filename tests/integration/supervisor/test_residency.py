@@ -15,6 +15,7 @@ from appliance.errors import InsufficientMemory, ModelInvalid, OutpostError, Run
 from appliance.planner.facts import Footprint, Ladder, Rung
 from appliance.supervisor.policy import ModelSpec, QueuePolicy
 from appliance.supervisor.supervisor import Supervisor
+from appliance.supervisor.turn import Asker
 from tests.integration.supervisor.asking import Model, ask, deltas_of
 from tests.integration.supervisor.conftest import MakeSupervisor, eventually, spec
 
@@ -60,7 +61,7 @@ class FakePlans:
 
 
 def text(supervisor: Supervisor, name: str, tokens: int = 4, *, keep_alive_s: float | None = None) -> str:
-    generation = supervisor.generate(name, ask(tokens), owner="a", keep_alive_s=keep_alive_s)
+    generation = supervisor.generate(name, ask(tokens), asker=Asker(owner="a", keep_alive_s=keep_alive_s))
     return "".join(delta.text for delta in deltas_of(generation))
 
 
@@ -133,8 +134,8 @@ def test_a_model_can_be_loaded_beforehand_and_put_out_while_it_answers(
     supervise: MakeSupervisor, model: Model
 ) -> None:
     supervisor = supervise(spec(model(step_s=0.02), name="a"), plans=FakePlans())
-    assert supervisor.load("a", owner="a").state == "ready"
-    generation = supervisor.generate("a", ask(20), owner="a")
+    assert supervisor.load("a", asker=Asker(owner="a")).state == "ready"
+    generation = supervisor.generate("a", ask(20), asker=Asker(owner="a"))
     assert supervisor.unload("a").name == "a"
     assert states(supervisor) == {"a": "ready"}
     assert len("".join(delta.text for delta in deltas_of(generation)).split()) == 20
@@ -148,7 +149,7 @@ def test_pressure_puts_out_an_idle_model_within_half_a_second_and_never_one_that
         spec(model(), name="idle"), spec(model(step_s=0.05), name="busy"), plans=FakePlans(gib=4.0)
     )
     text(supervisor, "idle")
-    generation = supervisor.generate("busy", ask(40), owner="a")
+    generation = supervisor.generate("busy", ask(40), asker=Asker(owner="a"))
     supervisor.relieve()
     began = time.monotonic()
     eventually(lambda: states(supervisor)["idle"] == "stopped", within_s=2.0)
@@ -199,7 +200,7 @@ def test_a_stop_while_a_model_is_planned_and_others_wait_for_memory_answers_all(
 ) -> None:
     plans = FakePlans()
     supervisor = supervise(spec(model(step_s=0.05), name="a"), spec(model(), name="b"), plans=plans)
-    generation = supervisor.generate("a", ask(100), owner="a")
+    generation = supervisor.generate("a", ask(100), asker=Asker(owner="a"))
     faults: list[str] = []
 
     def waiting() -> None:

@@ -21,6 +21,7 @@ from appliance.errors import (
     ShuttingDown,
 )
 from appliance.supervisor.policy import QueuePolicy
+from appliance.supervisor.turn import Asker
 from appliance.wire.messages import Tokenize
 from tests.integration.supervisor.asking import Model, ask, deltas_of, pid_of, text_of
 from tests.integration.supervisor.conftest import MakeSupervisor, eventually, spec
@@ -54,13 +55,17 @@ def test_fifty_streams_at_once_lose_double_and_reorder_nothing(
 
 def test_a_result_comes_back_to_its_caller(supervise: MakeSupervisor, model: Model) -> None:
     supervisor = supervise(spec(model()))
-    assert supervisor.call("m", Tokenize(id=0, text="one two three"), owner="a").tokens == [3, 3, 5]
+    assert supervisor.call("m", Tokenize(id=0, text="one two three"), asker=Asker(owner="a")).tokens == [
+        3,
+        3,
+        5,
+    ]
 
 
 def test_an_unknown_model_is_told_with_the_known_ones(supervise: MakeSupervisor, model: Model) -> None:
     supervisor = supervise(spec(model()))
     with pytest.raises(ModelNotFound, match="available: m"):
-        supervisor.generate("x", ask(), owner="a")
+        supervisor.generate("x", ask(), asker=Asker(owner="a"))
 
 
 def test_a_refusal_and_a_bug_in_prepare_leave_the_runner_alive(
@@ -68,9 +73,9 @@ def test_a_refusal_and_a_bug_in_prepare_leave_the_runner_alive(
 ) -> None:
     supervisor = supervise(spec(model()))
     with pytest.raises(InvalidRequest, match="you asked for it"):
-        supervisor.generate("m", ask(text="refuse me"), owner="a")
+        supervisor.generate("m", ask(text="refuse me"), asker=Asker(owner="a"))
     with pytest.raises(EngineFault, match="a bug in prepare"):
-        supervisor.generate("m", ask(text="a bug"), owner="a")
+        supervisor.generate("m", ask(text="a bug"), asker=Asker(owner="a"))
     assert text_of(supervisor, 2) == "0 1 "
     assert supervisor.status()[0].starts == 1
 
@@ -95,7 +100,7 @@ def test_one_more_than_the_queue_holds_is_refused_within_50_ms(
         eventually(lambda: (status := supervisor.status()[0]).running == 1 and status.waiting == 2)
         asked_s = time.monotonic()
         with pytest.raises(Overloaded, match="2 of 2") as refusal:
-            supervisor.generate("m", ask(), owner="a")
+            supervisor.generate("m", ask(), asker=Asker(owner="a"))
         assert time.monotonic() - asked_s < 0.05
         assert refusal.value.retry_after_s >= 1.0
         assert all(future.result().startswith("0 1 2 ") for future in running)
@@ -104,20 +109,20 @@ def test_one_more_than_the_queue_holds_is_refused_within_50_ms(
 def test_an_impatient_request_leaves_the_queue(supervise: MakeSupervisor, model: Model) -> None:
     supervisor = supervise(spec(model(load_s=1.0)), queue=QueuePolicy(patience_s=0.2))
     with pytest.raises(ModelLoading):
-        supervisor.generate("m", ask(), owner="a")
+        supervisor.generate("m", ask(), asker=Asker(owner="a"))
     eventually(lambda: supervisor.status()[0].waiting == 0)
 
 
 def test_a_request_whose_client_is_gone_leaves_the_queue(supervise: MakeSupervisor, model: Model) -> None:
     supervisor = supervise(spec(model(load_s=1.0)))
     with pytest.raises(ClientGone):
-        supervisor.generate("m", ask(), owner="a", gone=lambda: True)
+        supervisor.generate("m", ask(), asker=Asker(owner="a", gone=lambda: True))
     eventually(lambda: supervisor.status()[0].waiting == 0)
 
 
 def test_closing_a_stream_cancels_it_in_the_runner(supervise: MakeSupervisor, model: Model) -> None:
     supervisor = supervise(spec(model(step_s=0.005)))
-    generation = supervisor.generate("m", ask(100_000), owner="a")
+    generation = supervisor.generate("m", ask(100_000), asker=Asker(owner="a"))
     generation.next(1.0)
     generation.close()
     generation.close()
@@ -131,11 +136,13 @@ def test_a_cancel_that_overtakes_its_own_request_still_ends_it(
     supervisor = supervise(
         spec(model(prepare_s=0.5, step_s=0.005)), queue=QueuePolicy(patience_s=10.0, max_running=1)
     )
-    supervisor.call("m", Tokenize(id=0, text="load"), owner="a")
+    supervisor.call("m", Tokenize(id=0, text="load"), asker=Asker(owner="a"))
     asked_s = time.monotonic()
     with pytest.raises(ClientGone):
-        supervisor.generate("m", ask(100_000), owner="a", gone=lambda: time.monotonic() - asked_s > 0.1)
-    assert supervisor.call("m", Tokenize(id=0, text="still here"), owner="a").tokens == [5, 4]
+        supervisor.generate(
+            "m", ask(100_000), asker=Asker(owner="a", gone=lambda: time.monotonic() - asked_s > 0.1)
+        )
+    assert supervisor.call("m", Tokenize(id=0, text="still here"), asker=Asker(owner="a")).tokens == [5, 4]
     eventually(lambda: (stats := supervisor.status()[0].stats) is not None and stats.steps == 0)
     assert supervisor.status()[0].starts == 1
 
@@ -144,12 +151,12 @@ def test_draining_lets_running_streams_finish_and_refuses_new_ones(
     supervise: MakeSupervisor, model: Model
 ) -> None:
     supervisor = supervise(spec(model(step_s=0.01)))
-    generation = supervisor.generate("m", ask(30), owner="a")
+    generation = supervisor.generate("m", ask(30), asker=Asker(owner="a"))
     drain = threading.Thread(target=supervisor.drain, args=(5.0,))
     drain.start()
     eventually(lambda: supervisor.models()[0].state == "draining")
     with pytest.raises(ShuttingDown):
-        supervisor.generate("m", ask(), owner="a")
+        supervisor.generate("m", ask(), asker=Asker(owner="a"))
     assert len(deltas_of(generation)) == 30
     drain.join()
     assert supervisor.models()[0].state == "stopped"
@@ -157,7 +164,7 @@ def test_draining_lets_running_streams_finish_and_refuses_new_ones(
 
 def test_a_drain_past_its_deadline_ends_what_still_runs(supervise: MakeSupervisor, model: Model) -> None:
     supervisor = supervise(spec(model(step_s=0.01)))
-    generation = supervisor.generate("m", ask(100_000), owner="a")
+    generation = supervisor.generate("m", ask(100_000), asker=Asker(owner="a"))
     assert supervisor.drain(0.2)
     with pytest.raises(ShuttingDown):
         deltas_of(generation)

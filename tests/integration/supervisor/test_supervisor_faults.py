@@ -20,6 +20,7 @@ from appliance.errors import (
     RunnerHung,
     RunnerStartFailed,
 )
+from appliance.supervisor.turn import Asker
 from tests.integration.supervisor.asking import Model, ask, deltas_of, error_of, pid_of, text_of
 from tests.integration.supervisor.conftest import QUICK, MakeSupervisor, eventually, spec
 
@@ -39,7 +40,7 @@ def test_a_runner_that_dies_in_mid_stream_fails_its_requests_and_the_next_one_wo
 ) -> None:
     path = model(then=how, after_tokens=3, step_s=0.005)
     supervisor = supervise(spec(path))
-    generation = supervisor.generate("m", ask(), owner="a")
+    generation = supervisor.generate("m", ask(), asker=Asker(owner="a"))
     with pytest.raises(RunnerDied, match=cause):
         deltas_of(generation)
     generation.close()
@@ -51,7 +52,7 @@ def test_kill_9_from_outside_is_a_typed_error_within_a_second(
     supervise: MakeSupervisor, model: Model
 ) -> None:
     supervisor = supervise(spec(model(step_s=0.01)))
-    generation = supervisor.generate("m", ask(500), owner="a")
+    generation = supervisor.generate("m", ask(500), asker=Asker(owner="a"))
     generation.next(1.0)
     pid = pid_of(supervisor)
     os.kill(pid, signal.SIGKILL)
@@ -68,7 +69,7 @@ def test_a_hung_runner_is_killed_when_its_heartbeat_is_overdue(
     supervise: MakeSupervisor, model: Model, how: str
 ) -> None:
     supervisor = supervise(spec(model(then=how, after_tokens=2, step_s=0.01)))
-    generation = supervisor.generate("m", ask(), owner="a")
+    generation = supervisor.generate("m", ask(), asker=Asker(owner="a"))
     pid = pid_of(supervisor)
     hung_s = time.monotonic()
     assert not supervisor.status()[0].is_hung
@@ -86,9 +87,9 @@ def test_three_crashes_in_a_row_quarantine_the_model_and_a_new_file_ends_it(
     supervisor = supervise(spec(path))
     for _ in range(3):
         with pytest.raises(RunnerDied):
-            deltas_of(supervisor.generate("m", ask(), owner="a"))
+            deltas_of(supervisor.generate("m", ask(), asker=Asker(owner="a")))
     with pytest.raises(ModelQuarantined, match="3 crashes in a row"):
-        supervisor.generate("m", ask(), owner="a")
+        supervisor.generate("m", ask(), asker=Asker(owner="a"))
     assert supervisor.status()[0].is_quarantined
     assert "SIGSEGV" in (supervisor.models()[0].reason or "")
     path.write_bytes(model(step_s=0.0).read_bytes())
@@ -100,7 +101,7 @@ def test_a_quarantine_that_has_passed_is_none(supervise: MakeSupervisor, model: 
     runners = replace(QUICK, max_crashes=1, quarantine_s=0.5)
     supervisor = supervise(spec(model(then="exit")), runners=runners)
     with pytest.raises(RunnerDied):
-        deltas_of(supervisor.generate("m", ask(), owner="a"))
+        deltas_of(supervisor.generate("m", ask(), asker=Asker(owner="a")))
     eventually(lambda: supervisor.status()[0].is_quarantined, within_s=0.4)
     eventually(lambda: not supervisor.status()[0].is_quarantined, within_s=1.0)
 
@@ -110,7 +111,7 @@ def test_a_runner_at_work_tells_its_speed_its_age_and_its_last_word(
 ) -> None:
     supervisor = supervise(spec(model(step_s=0.01)))
     assert supervisor.status()[0].tokens_per_s is None
-    generation = supervisor.generate("m", ask(100_000), owner="a")
+    generation = supervisor.generate("m", ask(100_000), asker=Asker(owner="a"))
     eventually(lambda: 20 < (supervisor.status()[0].tokens_per_s or 0) < 110)
     status = supervisor.status()[0]
     assert status.uptime_s is not None
@@ -145,7 +146,7 @@ def test_a_model_that_does_not_load_is_told_to_all_at_once_and_not_tried_again_b
     supervisor = supervise(spec(model(load_error="no tokenizer")), runners=runners)
     for _ in range(3):
         with pytest.raises(ModelInvalid, match="no tokenizer"):
-            supervisor.generate("m", ask(), owner="a")
+            supervisor.generate("m", ask(), asker=Asker(owner="a"))
     assert supervisor.status()[0].starts == 1
 
 
@@ -157,7 +158,7 @@ def test_a_file_that_is_no_gguf_is_refused_before_a_runner_is_spawned(
     path.write_bytes(content)
     supervisor = supervise(spec(path))
     with pytest.raises(ModelInvalid):
-        supervisor.generate("m", ask(), owner="a")
+        supervisor.generate("m", ask(), asker=Asker(owner="a"))
     assert supervisor.status()[0].runner_pid is None
 
 
@@ -180,7 +181,7 @@ def test_a_runner_that_breaks_the_protocol_is_killed_and_the_daemon_lives(
 ) -> None:
     path = model(frames=frames, step_s=0.05)
     supervisor = supervise(spec(path))
-    generation = supervisor.generate("m", ask(400), owner="a")
+    generation = supervisor.generate("m", ask(400), asker=Asker(owner="a"))
     pid = pid_of(supervisor)
     with pytest.raises((RunnerDied, RunnerHung)):
         deltas_of(generation)
@@ -194,4 +195,4 @@ def test_an_error_with_misfit_fields_from_a_runner_becomes_an_engine_fault(
 ) -> None:
     supervisor = supervise(spec(model(frames="wrong_error", step_s=0.05)))
     with pytest.raises(EngineFault, match="unexpected fields"):
-        deltas_of(supervisor.generate("m", ask(400), owner="a"))
+        deltas_of(supervisor.generate("m", ask(400), asker=Asker(owner="a")))

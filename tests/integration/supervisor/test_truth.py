@@ -16,6 +16,7 @@ from appliance.supervisor.inference import Generation
 from appliance.supervisor.policy import Device, ModelSpec
 from appliance.supervisor.states import RunnerState
 from appliance.supervisor.supervisor import Supervisor
+from appliance.supervisor.turn import Asker
 from appliance.wire.messages import Placement
 from tests.integration.supervisor.asking import Model, ask, error_of, pid_of, text_of
 from tests.integration.supervisor.conftest import PLACEMENT, QUICK, MakeSupervisor, eventually, spec
@@ -55,7 +56,7 @@ def test_a_runner_that_accepts_and_never_answers_is_killed_and_replaced(
     """It beats all the while. Readiness tells it before, and the next request meets another process."""
     path = model(mute_after=0)
     supervisor = supervise(spec(path), runners=STALL)
-    generation = supervisor.generate("m", ask(), owner="a")
+    generation = supervisor.generate("m", ask(), asker=Asker(owner="a"))
     stuck = pid_of(supervisor)
     eventually(lambda: any("computed nothing" in one for one in reasons(supervisor).reasons), within_s=5.0)
     began = time.monotonic()
@@ -64,14 +65,14 @@ def test_a_runner_that_accepts_and_never_answers_is_killed_and_replaced(
     assert caught.value.fields["beats"] is True
     assert time.monotonic() - began < 10.0
     eventually(lambda: supervisor.status()[0].state is RunnerState.FAILED)
-    model_again = supervisor.generate("m", ask(), owner="a")
+    model_again = supervisor.generate("m", ask(), asker=Asker(owner="a"))
     assert pid_of(supervisor) != stuck
     model_again.close()
 
 
 def test_a_runner_that_stalls_in_mid_answer_is_found_too(supervise: MakeSupervisor, model: Model) -> None:
     supervisor = supervise(spec(model(mute_after=5)), runners=STALL)
-    generation = supervisor.generate("m", ask(16), owner="a")
+    generation = supervisor.generate("m", ask(16), asker=Asker(owner="a"))
     with pytest.raises(RunnerHung):
         exhausted(generation, 15.0)
 

@@ -34,6 +34,13 @@ def test_every_route_that_asks_a_model_hands_it_on(route: str, value: object, se
     assert "X-Outpost-Warning" not in answer.headers
 
 
+def test_each_of_several_prompts_hands_it_on() -> None:
+    door = Door()
+    body = {"model": MODEL, "prompt": ["a", "b", "c"], "keep_alive": "10m"}
+    assert door.post("/v1/completions", body).status_code == 200
+    assert door.inference.keep_alives == [600.0] * 3
+
+
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("value", ["soon", "", True, [], {}, "5 m", "9" * 65])
 def test_what_is_no_duration_is_refused_by_name(route: str, value: object) -> None:
