@@ -65,31 +65,38 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     )
     error_responses.install(app)
 
-    def add(route: str, resource: object) -> None:
-        require_complete(route, resource)
-        app.add_route(route, resource)
-
-    calls, fingerprint = Calls(inference), f"fp_outpost_{__version__}"
-    add("/v1/chat/completions", ChatCompletions(calls, limits, fingerprint=fingerprint))
-    add("/v1/completions", Completions(calls, limits, fingerprint=fingerprint))
-    add("/v1/embeddings", Embeddings(calls, limits))
-    add("/v1/rerank", Reranks(calls, limits))
-    add("/v1/queue", Queue(inference, ring))
-    add("/v1/models", Models(inference))
-    add("/v1/models/{model:path}", Model(inference))
-    add("/outpost/v1/load", Load(calls, limits))
-    add("/outpost/v1/unload", Unload(calls, limits))
-    add("/tokenize", TokenizeText(calls, limits))
-    add("/detokenize", DetokenizeTokens(calls, limits))
-    add("/healthz", health.Health(report))
-    add("/readyz", health.Readiness(report))
+    _add_models(app, inference, limits, ring)
+    _add(app, "/healthz", health.Health(report))
+    _add(app, "/readyz", health.Readiness(report))
     if render_metrics is not None:
-        add("/metrics", health.Metrics(render_metrics))
+        _add(app, "/metrics", health.Metrics(render_metrics))
     if store is not None:
-        add("/outpost/v1/models", StoredModels(store))
-        add("/outpost/v1/models/{name:path}", StoredModel(store))
-        add("/outpost/v1/operations", StoreOperations(store, limits))
+        _add(app, "/outpost/v1/models", StoredModels(store))
+        _add(app, "/outpost/v1/models/{name:path}", StoredModel(store))
+        _add(app, "/outpost/v1/operations", StoreOperations(store, limits))
     if layout is not None:
-        add("/v2/", RegistryRoot())
-        add("/v2/{rest:path}", Registry(layout))
+        _add(app, "/v2/", RegistryRoot())
+        _add(app, "/v2/{rest:path}", Registry(layout))
     return app
+
+
+def _add_models(app: App, inference: Inference, limits: Limits, keys: KeyRing) -> None:
+    """All that asks a model, or about those who ask."""
+    calls, fingerprint = Calls(inference), f"fp_outpost_{__version__}"
+    _add(app, "/v1/chat/completions", ChatCompletions(calls, limits, fingerprint=fingerprint))
+    _add(app, "/v1/completions", Completions(calls, limits, fingerprint=fingerprint))
+    _add(app, "/v1/embeddings", Embeddings(calls, limits))
+    _add(app, "/v1/rerank", Reranks(calls, limits))
+    _add(app, "/v1/queue", Queue(inference, keys))
+    _add(app, "/v1/models", Models(inference))
+    _add(app, "/v1/models/{model:path}", Model(inference))
+    _add(app, "/outpost/v1/load", Load(calls, limits))
+    _add(app, "/outpost/v1/unload", Unload(calls, limits))
+    _add(app, "/tokenize", TokenizeText(calls, limits))
+    _add(app, "/detokenize", DetokenizeTokens(calls, limits))
+
+
+def _add(app: App, route: str, resource: object) -> None:
+    """Raises ValueError for a route without a rule who may ask it."""
+    require_complete(route, resource)
+    app.add_route(route, resource)

@@ -8,6 +8,8 @@ a daemon, raises itself is mapped by its type (`own_errors.py`).
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Final
 
@@ -63,6 +65,17 @@ class Failure(Exception):
         self.message = message
         self.code = code
         self.retry_after_s = retry_after_s
+
+
+@contextmanager
+def adding(hint: str, *, to: str) -> Iterator[None]:
+    """A failure with the code `to` has one more next step, which only this command knows."""
+    try:
+        yield
+    except Failure as failure:
+        if failure.code != to:
+            raise
+        raise Failure(failure.exit_code, f"{failure.message}; {hint}", code=failure.code) from failure
 
 
 _BY_CODE: Final[dict[str, Exit]] = {

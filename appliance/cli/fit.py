@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance.cli import fit_text
-from appliance.cli.exits import Exit, Failure
+from appliance.cli.exits import Exit, Failure, adding
 from appliance.cli.fit_model import Wish, subject_of
 from appliance.cli.local_failures import failures
 from appliance.cli.terminal import printable
@@ -26,6 +26,7 @@ from appliance.planner.fit import Fit, Machine, Policy, Subject, fit
 from appliance.supervisor.policy import Device
 
 DOES_NOT_FIT: Final = Exit.UNAVAILABLE
+_BY_ITS_FILE: Final = "one that a daemon was given as a file (--model NAME=FILE) goes by its file here"
 CODE: Final = "insufficient_memory"
 
 
@@ -36,7 +37,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise Failure(Exit.NO_INPUT, f"--config {arguments.config}: no such file", code="no_such_file")
     config = load(arguments.config)
     configured_s = time.perf_counter() - began
-    with failures():
+    with adding(_BY_ITS_FILE, to="model_not_found"), failures():
         machine = machine_of(arguments.board, config)
         wish = Wish(n_ctx=arguments.ctx, n_parallel=arguments.parallel)
         subject = subject_of(arguments.model, data=arguments.data, config=config, wish=wish)

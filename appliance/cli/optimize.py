@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from appliance.cli.exits import Exit, Failure
+from appliance.cli.exits import Exit, Failure, adding
 from appliance.cli.store_door import performed
 from appliance.cli.terminal import printable, size, table
 from appliance.store.operations import Optimize
@@ -13,6 +13,7 @@ from appliance.store.operations import Optimize
 Json = dict[str, Any]
 
 _NOTHING: Final = "-"
+_OF_THE_STORE: Final = "only models of the store have variants: import one that is served from a file"
 _NOISY_SHARE: Final = 0.2
 
 
@@ -31,7 +32,8 @@ def main(arguments: argparse.Namespace) -> int:
         candidates=tuple(arguments.candidates),
         undo=arguments.undo,
     )
-    outcome = performed(arguments, asked)
+    with adding(_OF_THE_STORE, to="model_not_found"):
+        outcome = performed(arguments, asked)
     if not arguments.json:
         print(_undone(outcome) if arguments.undo else told(outcome))
     return Exit.OK

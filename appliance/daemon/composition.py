@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from appliance import __version__, log, systemd
-from appliance.api.app import create_app
+from appliance.api.app import App, create_app
 from appliance.api.calls import Limits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
@@ -126,6 +126,11 @@ class Daemon:
             optimize=self._optimize_next if config.optimize.policy == "auto" else None,
         )
         self._heat = Heat(config, self._supervisor, sysroot=sysroot)
+        self._app = self._make_app(Root(sysroot))
+
+    def _make_app(self, root: Root) -> App:
+        """The door, with all that it shows and asks."""
+        config = self._config
         prometheus = Prometheus(
             self._supervisor,
             sources=[
@@ -133,10 +138,10 @@ class Daemon:
                 lambda: queue_samples(self._supervisor.queue_counts()),
                 lambda: store_samples(store_health(self._store)),
                 lambda: heat_samples(self._heat.health()),
-                lambda: hardware_samples(sample(Root(sysroot))),
+                lambda: hardware_samples(sample(root)),
             ],
         )
-        self._app = create_app(
+        return create_app(
             inference=self._supervisor,
             report=self.health,
             limits=door_limits(config),

@@ -7,12 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.bench.memory_plan import FAST, measure, row
-from tests.daemon import STARTER
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
 
-@pytest.mark.skipif(not STARTER.exists(), reason="the starter model is not there; `make run` fetches it")
 def test_a_runner_takes_what_was_predicted_and_no_more(tmp_path: Path) -> None:
     outcomes = list(measure(FAST, tmp_path))
     assert len(outcomes) == 4
