@@ -19,6 +19,7 @@ from appliance.engine.llama.model import LlamaModel
 from appliance.engine.slots import choose_slots
 from appliance.errors import ModelInvalid, OutpostError
 from appliance.gguf.shape import MAX_LAYERS
+from appliance.hardware import process_memory
 from appliance.wire.messages import Placement
 from appliance.wire.sizes import ContextSize, Measure, Measured
 
@@ -149,7 +150,4 @@ def _widest(model: LlamaModel) -> int:
 
 
 def _anonymous_bytes() -> int:
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    return 0
+    return process_memory.parse(Path("/proc/self/status").read_text(encoding="ascii")) or 0

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from appliance.hardware.root import Root
 
 _KIB = 1024
 _OWN = ("RssAnon:", "RssShmem:")
 
 
-def anonymous_bytes(pid: int, procfs: Path = Path("/proc")) -> int | None:
+def anonymous_bytes(pid: int, root: Root) -> int | None:
     """Its own resident pages, without those of mapped files, which the kernel can drop. None: no such
     process. Buffers of drivers (NvMap) are in no process's count.
     """
-    try:
-        text = (procfs / str(pid) / "status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    return parse(text)
+    text = root.text(f"proc/{pid}/status")
+    return parse(text) if isinstance(text, str) else None
 
 
 def parse(text: str) -> int | None:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from pathlib import Path
+from typing import Final, Protocol
 
 from appliance.errors import OutpostError
 from appliance.hardware.process_memory import anonymous_bytes
+from appliance.hardware.root import Root
 from appliance.log import logger
 from appliance.planner.facts import Ladder, Rung
 from appliance.supervisor.client import Runner
@@ -24,6 +26,9 @@ from appliance.supervisor.states import RunnerState
 from appliance.wire.messages import Ready
 
 _log = logger("supervisor")
+
+_PROCESSES: Final = Root(Path("/"))
+"""Runners are real, on whatever board they are planned for."""
 
 
 class Plans(Protocol):
@@ -128,7 +133,7 @@ class Placing:
         ready = runner.ready
         if ready is not None and ready.facts.device != "cpu":
             return None
-        return anonymous_bytes(runner.pid) or 0
+        return anonymous_bytes(runner.pid, _PROCESSES) or 0
 
     def launch(self, desk: Desk[Runner], rung: Rung) -> None:
         spec = placed(desk.spec, rung)

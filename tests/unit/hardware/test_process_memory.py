@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from appliance.hardware.process_memory import anonymous_bytes, parse
+from appliance.hardware.root import Root
 
 STATUS = """Name:\tpython3
 VmRSS:\t  204800 kB
@@ -30,7 +31,7 @@ def test_a_process_that_has_ended_or_words_that_are_none_are_unknown(text: str) 
 
 
 def test_it_is_read_from_the_tree_that_is_given(tmp_path: Path) -> None:
-    (tmp_path / "42").mkdir()
-    (tmp_path / "42" / "status").write_text(STATUS)
-    assert anonymous_bytes(42, tmp_path) == 103424 * 1024
-    assert anonymous_bytes(43, tmp_path) is None
+    (tmp_path / "proc/42").mkdir(parents=True)
+    (tmp_path / "proc/42/status").write_text(STATUS)
+    assert anonymous_bytes(42, Root(tmp_path)) == 103424 * 1024
+    assert anonymous_bytes(43, Root(tmp_path)) is None
