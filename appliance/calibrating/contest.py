@@ -95,7 +95,8 @@ def contest(asked: Contest, *, spent_s: float) -> Generator[Order, Told, Measure
         spent.each_s = whole_s / max(1, len(order))
         if len(alive) > 1:
             alive = survivors(asked.default, alive, rounds)
-    return Measured(found=_found(asked, samples, rounds), rounds=tuple(rounds))
+    is_decided = len(alive) < 2
+    return Measured(found=_found(asked, samples, rounds, is_decided=is_decided), rounds=tuple(rounds))
 
 
 def _round(
@@ -131,7 +132,11 @@ def _add_energy(samples: _Samples, test: str, told: Told) -> None:
 
 
 def _found(
-    asked: Contest, samples: Mapping[str, _Samples], rounds: Sequence[Mapping[str, Speeds]]
+    asked: Contest,
+    samples: Mapping[str, _Samples],
+    rounds: Sequence[Mapping[str, Speeds]],
+    *,
+    is_decided: bool,
 ) -> AxisFound:
     judged = {one.label: one for one in verdicts(asked.default, rounds)}
     winner = next((label for label, one in judged.items() if one.reason is Reason.KEPT), asked.default)
@@ -149,8 +154,9 @@ def _found(
         )
         for label in asked.setups
     )
-    short = f"the time was over with {len(rounds)} of {MIN_ROUNDS} rounds" if len(rounds) < MIN_ROUNDS else ""
-    return AxisFound(axis=asked.axis, default=asked.default, kept=winner, rows=rows, text=short)
+    is_short = len(rounds) < MIN_ROUNDS and not is_decided
+    text = f"the time was over with {len(rounds)} of {MIN_ROUNDS} rounds" if is_short else ""
+    return AxisFound(axis=asked.axis, default=asked.default, kept=winner, rows=rows, text=text)
 
 
 def _text(asked: Contest, label: str, judged: Verdict | None, rounds: int) -> str:

@@ -4,7 +4,7 @@ Default and candidates are measured in turn, so each round compares them under t
 a round is the weighted geometric mean of its figures' ratios (a half counts as much against a candidate as a
 double counts for it). Of the rounds' ratios the median counts, and their spread says what of it is noise.
 
-    1. Fewer than three rounds: the default stays.
+    1. Fewer than three rounds: the default stays. Hopeless after a single one: it is not measured again.
     2. The median gain is under 5 %: the default stays.
     3. The gain less twice its standard error is none, or a round in four was lost: the default stays.
     4. A single figure is under 90 % of the default's: the default stays.
@@ -42,6 +42,7 @@ class Reason(StrEnum):
 
     KEPT = "kept"
     NOT_BEST = "not_best"
+    HOPELESS = "hopeless"
     TOO_FEW_ROUNDS = "too_few_rounds"
     NOT_FASTER = "not_faster"
     NOISE = "noise"
@@ -85,6 +86,8 @@ class Verdict:
                 return f"{gain} the default's speed in {found.rounds} rounds"
             case Reason.NOT_BEST:
                 return f"{gain} the default's speed; another is faster"
+            case Reason.HOPELESS:
+                return f"{gain} the default's speed: far behind after {found.rounds} of {MIN_ROUNDS} rounds"
             case Reason.TOO_FEW_ROUNDS:
                 return f"too few rounds: {found.rounds}, {MIN_ROUNDS} are the least"
             case Reason.NOT_FASTER:
@@ -164,7 +167,7 @@ def _alone(label: str, found: Comparison) -> Verdict:
 
 def _reason(found: Comparison) -> Reason:
     if found.rounds < MIN_ROUNDS:  # 1
-        return Reason.TOO_FEW_ROUNDS
+        return Reason.HOPELESS if found.rounds and found.ratio < _HOPELESS else Reason.TOO_FEW_ROUNDS
     if not found.ratio >= MIN_GAIN:  # 2
         return Reason.NOT_FASTER
     if not found.low > 1.0 or found.lost > _LOST_SHARE * found.rounds:  # 3

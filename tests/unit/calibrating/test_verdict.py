@@ -37,6 +37,8 @@ def test_what_is_faster_in_every_round_takes_the_defaults_place() -> None:
     ("default", "candidate", "expected"),
     [
         ([100, 100], [200, 200], Reason.TOO_FEW_ROUNDS),
+        ([100], [59], Reason.HOPELESS),
+        ([100], [61], Reason.TOO_FEW_ROUNDS),
         ([100, 100, 100], [104, 104, 104], Reason.NOT_FASTER),
         ([100, 100, 100], [50, 50, 50], Reason.NOT_FASTER),
         ([100, 100, 100], [90, 108, 108], Reason.NOISE),
