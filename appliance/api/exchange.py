@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 import falcon
 
 from appliance import log
+from appliance.access.grants import Grant
 from appliance.api.caller import Caller
 from appliance.supervisor.turn import Asker, Priority, Turn
 from appliance.wire.messages import Accepted, Usage
@@ -48,6 +49,7 @@ class Exchange:
         "error_code",
         "finish_reason",
         "gone",
+        "grant",
         "is_stream",
         "keep_alive_s",
         "method",
@@ -76,6 +78,8 @@ class Exchange:
         self.caller = Caller(address="")
         self.owner = ""
         """Whom the queue is fair to: the key's id, or the caller's address."""
+        self.grant: Grant | None = None
+        """Of its key; None: no key is needed here."""
         self.scope = ""
         """Within which prefixes are reused."""
         self.model: str | None = None
