@@ -1,4 +1,4 @@
-"""What a verified key may do, and how much of it. The key store answers with it, the exchange carries it. Pure."""
+"""What a verified key may do, and how much: the key store answers with it, the exchange carries it. Pure."""
 
 from __future__ import annotations
 

@@ -80,22 +80,22 @@ class Verdict:
     def text(self) -> str:
         """In words, with its numbers."""
         found = self.comparison
-        gain = f"{found.ratio:.2f}x"
         match self.reason:
             case Reason.KEPT:
-                return f"{gain} the default's speed in {found.rounds} rounds"
+                tail = f" in {found.rounds} rounds"
             case Reason.NOT_BEST:
-                return f"{gain} the default's speed; another is faster"
+                tail = "; another is faster"
             case Reason.HOPELESS:
-                return f"{gain} the default's speed: far behind after {found.rounds} of {MIN_ROUNDS} rounds"
+                tail = f": far behind after {found.rounds} of {MIN_ROUNDS} rounds"
+            case Reason.NOT_FASTER:
+                tail = f", {MIN_GAIN:g}x is the least"
+            case Reason.NOISE:
+                tail = f", {self._noise()}"
+            case Reason.SLOWER_SOMEWHERE:
+                tail = f", but {self._slowest()} has {found.least:.2f}x"
             case Reason.TOO_FEW_ROUNDS:
                 return f"too few rounds: {found.rounds}, {MIN_ROUNDS} are the least"
-            case Reason.NOT_FASTER:
-                return f"{gain} the default's speed, {MIN_GAIN:g}x is the least"
-            case Reason.NOISE:
-                return f"{gain} the default's speed, {self._noise()}"
-            case Reason.SLOWER_SOMEWHERE:
-                return f"{gain} the default's speed, but {self._slowest()} has {found.least:.2f}x"
+        return f"{found.ratio:.2f}x the default's speed{tail}"
 
     def _noise(self) -> str:
         found = self.comparison
