@@ -93,7 +93,7 @@ class Verdict:
                 tail = f", {self._noise()}"
             case Reason.SLOWER_SOMEWHERE:
                 tail = f", but {self._slowest()} has {found.least:.2f}x"
-            case Reason.TOO_FEW_ROUNDS:
+            case _:
                 return f"too few rounds: {found.rounds}, {MIN_ROUNDS} are the least"
         return f"{found.ratio:.2f}x the default's speed{tail}"
 
