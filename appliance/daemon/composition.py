@@ -35,6 +35,7 @@ from appliance.daemon.hibernation import Den, hibernation_policy
 from appliance.daemon.memory import BoardMemory
 from appliance.daemon.model_store import Children, make_store
 from appliance.daemon.policies import key_ring, queue_policy, residency_policy, runner_policy, upkeep_policy
+from appliance.daemon.speeds import BoardSpeeds
 from appliance.daemon.store_health import store_health
 from appliance.daemon.stored_models import Pins, all_specs, require_known
 from appliance.daemon.upkeep import Upkeep
@@ -108,6 +109,7 @@ class Daemon:
         self._telling = threading.Lock()
         self._pins = Pins()
         self._memory = BoardMemory(config, sysroot=sysroot, prices=self._calibration.prices)
+        self._speeds = BoardSpeeds(config, standing=self._children.standing, sysroot=sysroot)
         self._supervisor = Supervisor(
             self._first_specs(),
             queue=queue_policy(config),
@@ -117,6 +119,7 @@ class Daemon:
             on_released=lambda: self._upkeep.released(),
             plans=self._memory.plans,
             residency=residency_policy(config),
+            speeds=self._speeds.watch,
         )
         self._upkeep = Upkeep(
             self._store,
@@ -124,6 +127,7 @@ class Daemon:
             begin=self._tell_models,
             on_broken=self._tell_models,
             optimize=self._optimize_next if config.optimize.policy == "auto" else None,
+            settle=self._speeds.keep,
         )
         self._heat = Heat(config, self._supervisor, sysroot=sysroot)
         self._app = self._make_app(Root(sysroot))
@@ -209,6 +213,7 @@ class Daemon:
         server.close(grace_s=1.0)
         self._heat.stop()
         self._upkeep.stop()
+        self._speeds.keep()
         self._den.stop()
         self._store.close()
         self._record.unlink(missing_ok=True)

@@ -22,7 +22,7 @@ from appliance.supervisor.pressure import MemoryLook, MemoryWatch
 from appliance.supervisor.size_cache import SizeCache
 from appliance.supervisor.sizer import Sizer
 
-_FOLDER: Final = "plans"
+PLANS_FOLDER: Final = "plans"
 """In the data directory: what was measured of models, and what loads took. May be removed at any time."""
 _LOOKS_PER_LIMIT: Final = 3
 _FLOOR_SHARE: Final = 0.5
@@ -41,7 +41,7 @@ class BoardMemory:
     ) -> None:
         """`prices`: what was measured of a model here, over the common ones."""
         self._root = Root(sysroot)
-        directory = config.data.dir / _FOLDER
+        directory = config.data.dir / PLANS_FOLDER
         self._sizer = Sizer(runner_policy(config), SizeCache(directory / "sizes"))
         self._config = config
         self.plans = BoardPlans(

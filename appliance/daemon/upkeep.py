@@ -105,17 +105,19 @@ class Upkeep:
         begin: Callable[[], None],
         on_broken: Callable[[], None],
         optimize: Callable[[], bool] | None = None,
+        settle: Callable[[], None] = lambda: None,
         clock: Clock = Clock(),  # noqa: B008 - stateless
     ) -> None:
         """`begin` and `on_broken` are called on the thread and may raise OutpostError. `begin`: once, before
         all else. `optimize`: make one model faster, which takes minutes; whether there was one. None: it
-        is not wanted.
+        is not wanted. `settle`: keep what others have learned; as `Kept.settle`.
         """
         self._kept = kept
         self._policy = policy
         self._begin = begin
         self._on_broken = on_broken
         self._optimize = optimize
+        self._settle = settle
         self._clock = clock
         self._is_stopping = False
         self._is_released = False
@@ -182,6 +184,7 @@ class Upkeep:
         if agenda.optimize_at_s is not None and now_s >= agenda.optimize_at_s:
             return replace(agenda, optimize_at_s=self._optimized())
         if now_s >= agenda.settle_at_s:
+            self._settle()
             self._kept.settle()
             return replace(agenda, settle_at_s=now_s + SETTLE_S)
         return agenda

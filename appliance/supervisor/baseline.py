@@ -13,9 +13,11 @@ sequences and a like depth of context (each in buckets of powers of two), since 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from statistics import median
+from types import MappingProxyType
 from typing import Final
 
 LEARNED: Final = 5
@@ -45,6 +47,12 @@ class Observation:
     """Heat asked for pauses meanwhile."""
 
 
+Bucket = tuple[int, int]
+"""Powers of two: of the batch, and of the depth."""
+Usual = Mapping[Bucket, float]
+"""Steps per second, where they are known."""
+
+
 class Change(StrEnum):
     DEGRADED = "degraded"
     RECOVERED = "recovered"
@@ -67,13 +75,19 @@ class _Bucket:
 class Baseline:
     """Of one model under one placement. Owned by whoever made it."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Usual = MappingProxyType({})) -> None:
+        """`known`: what was usual before."""
         self.is_degraded = False
         self.reason: str | None = None
         """With the figures of the last slow request; None: it is as fast as usual, as far as is known."""
-        self._buckets: dict[tuple[int, int], _Bucket] = {}
+        kept = list(known.items())[:_MOST_BUCKETS]
+        self._buckets = {key: _Bucket(usual=rate) for key, rate in kept}
         self._slow = 0
         self._well = 0
+
+    def known(self) -> Usual:
+        """By bucket; those that are not known yet are left out."""
+        return {key: bucket.usual for key, bucket in self._buckets.items() if bucket.usual is not None}
 
     def usual(self, observation: Observation) -> float | None:
         """Steps per second that are usual there; None: not known yet."""
@@ -113,6 +127,6 @@ class Baseline:
         return None
 
 
-def _key(seen: Observation) -> tuple[int, int]:
-    """Powers of two: of the batch, and of the depth from `_LEAST_DEPTH` on."""
+def _key(seen: Observation) -> Bucket:
+    """Depths below `_LEAST_DEPTH` are alike."""
     return round(max(1.0, seen.batch)).bit_length(), max(seen.depth_tokens, _LEAST_DEPTH).bit_length()

@@ -48,6 +48,7 @@ class Starting:
         command: Sequence[str],
         post: Post,
         greet: Callable[[Runner], None],
+        speeds: SpeedWatch,
     ) -> None:
         """`greet`: called on the loop thread with a runner that is ready, before anybody is granted it."""
         self._spawner = spawner
@@ -55,7 +56,7 @@ class Starting:
         self._command = tuple(command)
         self._post = post
         self._greet = greet
-        self._speeds = SpeedWatch()
+        self._speeds = speeds
 
     def submit(
         self,

@@ -44,6 +44,7 @@ from appliance.supervisor.placing import Placing, Plans
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, ResidencyPolicy, RunnerPolicy
 from appliance.supervisor.process import RUNNER_COMMAND
 from appliance.supervisor.spawner import Spawner
+from appliance.supervisor.speed_watch import SpeedWatch
 from appliance.supervisor.starting import Starting
 from appliance.supervisor.status import ModelStatus, Published
 from appliance.supervisor.ticket import Ticket
@@ -76,11 +77,13 @@ class Supervisor:
         on_released: Callable[[], None] = lambda: None,
         plans: Plans | None = None,
         residency: ResidencyPolicy = ResidencyPolicy(),  # noqa: B008 - frozen
+        speeds: SpeedWatch | None = None,
     ) -> None:
         """`resolve`: how names in requests are compared with those of the models. `on_released` is called on
         the loop thread, and must not block, when a runner has ended whose files no model has any more: from
         then on `paths_in_use` is without them. `plans`: how much memory models take and there is; None:
-        every one is started as its spec says, whatever that takes.
+        every one is started as its spec says, whatever that takes. `speeds`: how fast models usually are;
+        None: that is learned anew.
         """
         self._queue = queue
         self._policy = runners
@@ -98,6 +101,7 @@ class Supervisor:
             command=command,
             post=self.post,
             greet=self.cooling.greet,
+            speeds=speeds or SpeedWatch(),
         )
         self._placing = (
             None
