@@ -8,7 +8,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 TESTS ?=
 
-.PHONY: help run stop test unit lint check crash hil fix bench bench-store bench-memory soak docs lock clean
+.PHONY: help run stop test unit lint check crash hil fix bench bench-store bench-memory bench-door soak docs lock clean
 
 help: ## print this help
 	@echo "Outpost: language models on this machine, with no internet. Targets:"
@@ -69,6 +69,11 @@ soak: ## 200 loads and evictions in memory for one model, then ten minutes of lo
 	@$(START) setup
 	@$(BIN)/python -m tests.bench.cycles
 	@$(BIN)/python -m tests.bench.soak $(ARGS)
+
+bench-door: ## 50 streams for ten minutes, and ten times too many requests for one, against a fake runner
+	@$(START) setup
+	@$(BIN)/python -m tests.bench.door streams --seconds 600
+	@$(BIN)/python -m tests.bench.door overload --seconds 60
 
 bench-memory: ## predicted against measured peaks of memory, on 20 loads
 	@$(START) setup

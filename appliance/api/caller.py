@@ -1,6 +1,7 @@
 """Who is at the other end: the address on whose behalf a request waits, and whether it is this machine's own.
 
     peer is…                        the caller is                               on this machine?
+    the Unix socket                 as of a trusted proxy                       never
     a trusted proxy                 whom its X-Forwarded-For names, from the    never
                                     right, other trusted proxies left out
     anyone, with a header that      the peer: whoever can reach us can write    never
@@ -22,6 +23,8 @@ from typing import Any, Final
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+PROXY_SOCKET: Final = "unix"
+"""The peer's address of a request that came by the Unix socket: no address, so nobody can claim it."""
 _FORWARDED_FOR: Final = "HTTP_X_FORWARDED_FOR"
 _MARKS: Final = ("HTTP_FORWARDED", "HTTP_VIA", "HTTP_X_REAL_IP")
 _MARK_PREFIX: Final = "HTTP_X_FORWARDED_"
@@ -42,6 +45,9 @@ class Callers:
 
     def caller_of(self, environ: Mapping[str, Any]) -> Caller:
         told = str(environ.get("REMOTE_ADDR", ""))
+        if told == PROXY_SOCKET:
+            named = self._named(str(environ.get(_FORWARDED_FOR, "")))
+            return Caller(address=str(named or told))
         peer = address_of(told)
         if peer is None:
             return Caller(address=told)

@@ -39,6 +39,13 @@ def load(path: Path | None = None, *, overrides: Mapping[str, object] | None = N
 
 def require_keys_for_public_bind(config: Config, *, source: str = COMMAND_LINE) -> None:
     """Raise ConfigError when others than this machine could reach the door and no key guards it."""
+    if config.server.proxy_socket and not config.access.keys:
+        raise ConfigError(
+            source=source,
+            key="server.proxy_socket",
+            value=config.server.proxy_socket,
+            expected="none as long as [access] has no keys: others reach this machine through a proxy",
+        )
     if not is_loopback(config.server.host) and not config.access.keys:
         raise ConfigError(
             source=source,
@@ -66,6 +73,10 @@ def _anchor(table: dict[str, Any], base: Path) -> None:
     data = table.get("data")
     if isinstance(data, dict) and "dir" in data:
         data["dir"] = _anchored(data["dir"], base)
+    server = table.get("server")
+    if isinstance(server, dict) and "proxy_socket" in server:
+        anchored = _anchored(server["proxy_socket"], base)
+        server["proxy_socket"] = str(anchored) if isinstance(anchored, Path) else anchored
     models = table.get("models")
     if not isinstance(models, dict):
         return

@@ -47,6 +47,7 @@ from appliance.config.values import (
     RemoteHost,
     SandboxWish,
     Sha256,
+    SocketPath,
     Token,
     entry_from_path,
     frozen,
@@ -60,6 +61,11 @@ class ServerSettings(Section):
 
     listen: Listen = setting(
         "127.0.0.1:11434", "Address and port. Anything but loopback needs [access] keys."
+    )
+    proxy_socket: SocketPath = setting(
+        "",
+        "Empty, or the path of a Unix socket beside it, for a proxy of this machine (configs/haproxy.cfg) "
+        "that others reach. Needs [access] keys.",
     )
     max_body_bytes: int = setting(16 * MIB, "Largest request body.", unit="bytes", ge=1024, le=1024 * MIB)
     heartbeat_s: float = setting(
@@ -82,6 +88,11 @@ class ServerSettings(Section):
         "Addresses or networks of proxies whose X-Forwarded-For is believed; what comes from them is never "
         "taken for this machine's own, so that nobody names its files through them.",
     )
+
+    @property
+    def proxy_path(self) -> Path | None:
+        """Of the Unix socket, where one is wanted."""
+        return Path(self.proxy_socket) if self.proxy_socket else None
 
     @property
     def host(self) -> str:

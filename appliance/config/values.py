@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
@@ -24,6 +25,8 @@ _REMOTE: Final = re.compile(
 _BASE_URL: Final = re.compile(r"https?://(?P<host>[^/?#@\s\\]{1,300})(/[A-Za-z0-9._~/-]*)?")
 _TOKEN: Final = re.compile(r"[!-~]{0,4096}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_MOST_SOCKET_BYTES: Final = 107
+"""Of `sun_path` (unix(7)), without its last NUL."""
 
 FlashAttention = Literal["auto", "on", "off"]
 CacheType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
@@ -165,7 +168,14 @@ def _sha256(text: str) -> str:
     return text
 
 
+def _socket_path(text: str) -> str:
+    if "\0" in text or len(os.fsencode(text)) > _MOST_SOCKET_BYTES:
+        raise ValueError(f"a path of at most {_MOST_SOCKET_BYTES} bytes: longer ones are no sockets")
+    return text
+
+
 FilePath = Annotated[Path, BeforeValidator(_path)]
+SocketPath = Annotated[str, AfterValidator(_socket_path)]
 Listen = Annotated[str, AfterValidator(_checked_listen)]
 ModelName = Annotated[str, AfterValidator(_model_name)]
 HostName = Annotated[str, AfterValidator(_host_name)]

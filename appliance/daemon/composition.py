@@ -186,6 +186,7 @@ class Daemon:
                 self._app,
                 listen=(self._config.server.host, self._config.server.port),
                 limits=self._server_limits,
+                proxy_socket=self._config.server.proxy_path,
             )
         except BaseException:
             self._stop_supervisor(drain_s=0.0)

@@ -64,6 +64,7 @@ TO_TEST: Final = (
         met=_programs("qemu-storage-daemon"),
     ),
     Need(package="docker-registry", reason="a registry to pull from", met=_programs("docker-registry")),
+    Need(package="haproxy", reason="stands before the door", met=_programs("haproxy")),
     Need(package="skopeo", reason="a stranger's OCI tool", met=_programs("skopeo")),
 )
 

@@ -39,7 +39,11 @@ _WARM_UP_S = 3.0
 _RUNNER = (sys.executable, "-I", str(Path(__file__).parents[1] / "fakes" / "fake_runner.py"))
 
 
-def serve_until_eof(steps_per_s: float, directory: Path) -> None:
+def serve_until_eof(
+    steps_per_s: float,
+    directory: Path,
+    queue: QueuePolicy = QueuePolicy(max_running=256),  # noqa: B008 - frozen
+) -> None:
     """The daemon's process: says its port, then the tokens so far for each line it reads."""
     log.configure(level="error", form="json")
     spec = ModelSpec(
@@ -50,9 +54,7 @@ def serve_until_eof(steps_per_s: float, directory: Path) -> None:
         preload=True,
     )
     spawner = Spawner()
-    supervisor = Supervisor(
-        [spec], queue=QueuePolicy(max_running=256), runners=RunnerPolicy(), spawner=spawner, command=_RUNNER
-    )
+    supervisor = Supervisor([spec], queue=queue, runners=RunnerPolicy(), spawner=spawner, command=_RUNNER)
     supervisor.start()
     metrics = Prometheus(supervisor)
     app = create_app(
