@@ -9,6 +9,7 @@ from typing import Final
 
 from provision.bootstrap import (
     background,
+    clients,
     debian,
     environment,
     examples,
@@ -64,6 +65,7 @@ def _run(wanted: str | None, data: Path) -> None:
 def _setup() -> None:
     debian.ensure(debian.TO_TEST)
     _prepare("dev")
+    clients.ensure()
     starter_model.ensure()
 
 

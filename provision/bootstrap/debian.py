@@ -64,6 +64,8 @@ TO_TEST: Final = (
         met=_programs("qemu-storage-daemon"),
     ),
     Need(package="docker-registry", reason="a registry to pull from", met=_programs("docker-registry")),
+    Need(package="nodejs", reason="runs strangers' clients", met=_programs("node")),
+    Need(package="npm", reason="gets them", met=_programs("npm")),
     Need(package="haproxy", reason="stands before the door", met=_programs("haproxy")),
     Need(package="skopeo", reason="a stranger's OCI tool", met=_programs("skopeo")),
 )

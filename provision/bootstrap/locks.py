@@ -29,7 +29,9 @@ _PYPROJECT: Final = str(places.ROOT / "pyproject.toml")
 
 
 def write() -> None:
-    """Write the three locks. requirements-dev.lock holds all; the other two are cut from its versions."""
+    """Write the locks. requirements-dev.lock holds all of ours, two are cut from its versions; strangers'
+    clients have one of their own.
+    """
     tool = places.ROOT / ".cache/uv"
     with step("getting uv"):
         venv.create(tool, with_pip=True)
@@ -41,6 +43,7 @@ def write() -> None:
         ("requirements-dev.lock", [_PYPROJECT, "--group=dev"]),
         ("requirements.lock", [_PYPROJECT, f"--constraints={everything}"]),
         ("requirements-tools.lock", [f"--group={_PYPROJECT}:tools", f"--constraints={everything}"]),
+        ("tests/clients/requirements.lock", [f"--group={_PYPROJECT}:clients"]),
     ):
         with step(f"locking {name}"):
             run([*compile_lock, *source, f"--output-file={places.ROOT / name}"], hint=_HINT)

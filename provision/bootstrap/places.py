@@ -5,6 +5,7 @@
     CACHE/wheels/KEY/       one built wheel of llama-cpp-python, with build.json and build.log
     CACHE/headers/, kernels/  for our kernels and what they are compiled against
     CACHE/models/           the starter model
+    CACHE/clients/KEY/      strangers' clients for the tests: a Python environment and node_modules
 
 CACHE is $XDG_CACHE_HOME/outpost, by default ~/.cache/outpost. Files arrive there by rename only.
 """
