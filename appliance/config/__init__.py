@@ -8,7 +8,14 @@ Reload is restart.
 
 from appliance.config.board_settings import HeatSettings, MemorySettings
 from appliance.config.reading import COMMAND_LINE, DEFAULT_PATH, load, require_keys_for_public_bind
-from appliance.config.section import LEAST_UBATCH, MOST_CONTEXT, MOST_THREADS, MOST_UBATCH, Section
+from appliance.config.section import (
+    LEAST_UBATCH,
+    MOST_CONTEXT,
+    MOST_PARALLEL,
+    MOST_THREADS,
+    MOST_UBATCH,
+    Section,
+)
 from appliance.config.settings import (
     AccessSettings,
     Config,
@@ -30,6 +37,7 @@ __all__ = [
     "DEFAULT_PATH",
     "LEAST_UBATCH",
     "MOST_CONTEXT",
+    "MOST_PARALLEL",
     "MOST_THREADS",
     "MOST_UBATCH",
     "AccessSettings",

@@ -21,6 +21,7 @@ from appliance.config.section import (
     LEAST_UBATCH,
     MIB,
     MOST_CONTEXT,
+    MOST_PARALLEL,
     MOST_THREADS,
     MOST_UBATCH,
     Section,
@@ -204,7 +205,7 @@ class EngineSettings(Section):
         ge=0,
         le=MOST_CONTEXT,
     )
-    n_seq_max: int = setting(64, "Sequences that run at once.", unit="sequences", ge=1, le=256)
+    n_seq_max: int = setting(64, "Sequences that run at once.", unit="sequences", ge=1, le=MOST_PARALLEL)
     kv_cells: int = setting(
         0, "Tokens that the KV cache holds over all sequences; 0: chosen.", unit="tokens", ge=0, le=1 << 26
     )

@@ -180,7 +180,8 @@ def test_a_smaller_model_is_the_last_rung_and_is_told(spec: ModelSpec, tmp_path:
 )
 def test_the_budget_is_what_is_available_here_less_the_reserve(seen: Memory, budget_mib: int | None) -> None:
     expected = None if budget_mib is None else budget_mib * MIB
-    assert plans(FakeSizer(), seen).budget_bytes() == expected
+    found = plans(FakeSizer(), seen).budget()
+    assert (None if found is None else found.bytes) == expected
 
 
 def test_the_board_is_as_large_as_our_cgroup_lets_it_be() -> None:

@@ -7,30 +7,20 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from appliance.errors import InsufficientMemory
-from appliance.planner.facts import Footprint, Ladder, Rung
+from appliance.planner.budget import Budget
+from appliance.planner.facts import Ladder, Rung
 from appliance.supervisor.desk import Desk
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, ResidencyPolicy, RunnerPolicy
 from appliance.supervisor.residency import Residency
 from appliance.supervisor.states import RunnerState
-from appliance.wire.messages import Placement
+from tests.fakes.plain_budget import plain_budget, rung_of
 from tests.unit.supervisor.desk_scene import FACTS, FakeEffects, FakeTicket
 
 GIB = 1 << 30
 
 
 def rung(gib: float, *, n_ctx_seq: int = 4096) -> Rung:
-    footprint = Footprint(
-        weights_bytes=int(gib * GIB),
-        mapped_bytes=0,
-        cache_bytes=0,
-        compute_bytes=0,
-        output_bytes=0,
-        process_bytes=0,
-    )
-    return Rung(
-        placement=Placement(n_ctx_seq=n_ctx_seq, n_seq_max=1, kv_cells=0),
-        footprint=footprint,
-    )
+    return rung_of(int(gib * GIB), n_ctx_seq=n_ctx_seq)
 
 
 @dataclass
@@ -45,8 +35,8 @@ class FakeMemory:
     """They touch nothing yet."""
     is_known: bool = True
 
-    def budget_bytes(self) -> int | None:
-        return int((self.free_gib - sum(self.touched.values())) * GIB) if self.is_known else None
+    def budget(self) -> Budget | None:
+        return plain_budget((self.free_gib - sum(self.touched.values())) * GIB) if self.is_known else None
 
     def touched_bytes(self, runner: str) -> int | None:
         return int(self.touched.get(runner, 0.0) * GIB)
