@@ -17,7 +17,6 @@ from appliance.api.exchange import exchange_of
 from appliance.api.openai.endpoint import Endpoint, reply
 from appliance.api.openai.fields import Body, ModelBody, ModelName
 from appliance.config import MOST_CONTEXT, MOST_PARALLEL
-from appliance.errors import InsufficientMemory
 from appliance.planner.fit_answer import fit_object
 from appliance.supervisor.fit_wish import FitWish
 from appliance.supervisor.inference import ModelCard
@@ -66,8 +65,7 @@ class Fit(Endpoint):
         body = self._body(FitBody, req, exchange)
         wish = FitWish(n_ctx_seq=body.n_ctx_seq, n_seq_max=body.n_parallel, min_ctx=body.min_ctx)
         answer = self._calls.fit(exchange, body.model, wish)
-        refusal = answer.outcome if isinstance(answer.outcome, InsufficientMemory) else None
-        error = None if refusal is None else error_object(refusal)["error"]
+        error = None if answer.refusal is None else error_object(answer.refusal)["error"]
         reply(resp, fit_object(answer, error, took_s=exchange.age_s()))
 
 

@@ -14,6 +14,7 @@ from typing import Final
 from appliance.cli import header_facts
 from appliance.cli.address import DEFAULT_DATA
 from appliance.cli.exits import Exit, Failure
+from appliance.cli.named_file import is_file
 from appliance.config import Config
 from appliance.daemon.placements import placement
 from appliance.errors import ManifestInvalid, ModelNotFound
@@ -39,8 +40,8 @@ class Wish:
 
 def subject_of(name: str, *, data: Path | None, config: Config, wish: Wish) -> Subject:
     """Raises Failure, and what reading a model raises."""
-    path = _file(name)
-    if path is not None:
+    if is_file(name):
+        path = Path(name).expanduser()
         return _of_manifest(path, config, wish) if path.suffix == ".json" else _of_file(path, config, wish)
     if name.endswith((".gguf", ".json")):
         raise Failure(Exit.NO_INPUT, f"{name}: no such file", code="no_such_file")
@@ -50,14 +51,6 @@ def subject_of(name: str, *, data: Path | None, config: Config, wish: Wish) -> S
         notes = (_DRAFT,) if configured.draft is not None else ()
         return _of_headers(name, [configured.path], config, wish, overrides=own, notes=notes)
     return _of_store(name, data, config, wish)
-
-
-def _file(name: str) -> Path | None:
-    try:
-        path = Path(name).expanduser()
-        return path if path.is_file() else None
-    except (OSError, RuntimeError):  # too long for a file, or the home of nobody
-        return None
 
 
 def _of_file(path: Path, config: Config, wish: Wish) -> Subject:

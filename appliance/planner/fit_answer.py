@@ -63,9 +63,18 @@ class FitAnswer:
         return None if isinstance(self.outcome, InsufficientMemory) else self.outcome.rung
 
     @property
+    def refusal(self) -> InsufficientMemory | None:
+        return self.outcome if isinstance(self.outcome, InsufficientMemory) else None
+
+    @property
+    def least(self) -> Rung:
+        """The smallest that the caller takes, to tell what is missing."""
+        return min(self.ladder.rungs, key=lambda one: one.footprint.total_bytes)
+
+    @property
     def shown(self) -> Rung:
         """The one whose size is told: of a refusal the least."""
-        return self.rung or least_of(self.ladder)
+        return self.rung or self.least
 
     @property
     def verdict(self) -> FitVerdict:
@@ -94,21 +103,15 @@ def fit_object(answer: FitAnswer, error: dict[str, Any] | None, *, took_s: float
         "min_ctx": answer.ladder.min_ctx,
         "budget": None if answer.budget is None else _budget(answer.budget, answer),
         "plan": None if answer.rung is None else rung_object(answer.rung),
-        "least": rung_object(least_of(answer.ladder)),
+        "least": rung_object(answer.least),
         "read_bytes": answer.read_bytes or None,
         "bandwidth_bytes_per_s": answer.bandwidth_bytes_per_s,
         "tokens_per_s_bound": answer.tokens_per_s,
         "notes": list(answer.notes),
         "took_s": round(took_s, 4),
     }
-    if not isinstance(outcome, InsufficientMemory):
-        return told
-    return told | {"error": (error or {}) | outcome.fields}
-
-
-def least_of(ladder: Ladder) -> Rung:
-    """The smallest that the caller takes, to tell what is missing."""
-    return min(ladder.rungs, key=lambda one: one.footprint.total_bytes)
+    refusal = answer.refusal
+    return told if refusal is None else told | {"error": (error or {}) | refusal.fields}
 
 
 def rung_object(rung: Rung) -> dict[str, Any]:
@@ -126,4 +129,9 @@ def _in_memory(there: InMemory) -> dict[str, Any]:
 
 
 def _budget(budget: Budget, answer: FitAnswer) -> dict[str, Any]:
-    return asdict(budget) | {"owed_bytes": answer.owed_bytes, "freed_bytes": answer.freed_bytes}
+    free_bytes = max(0, budget.available_bytes + answer.freed_bytes - budget.reserve_bytes)
+    return asdict(budget) | {
+        "owed_bytes": answer.owed_bytes,
+        "freed_bytes": answer.freed_bytes,
+        "usable_bytes": max(0, free_bytes - answer.owed_bytes),
+    }

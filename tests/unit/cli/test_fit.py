@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from appliance.cli import fit, fit_model, header_facts
+from appliance.cli import fit_model, header_facts, own_fit
 from appliance.cli.exits import Exit, Failure
-from appliance.cli.fit import machine_of, main
+from appliance.cli.fit import main
+from appliance.cli.own_fit import machine_of
 from appliance.cli.parser import parse
 from appliance.config import Config, MemorySettings
 from appliance.errors import InvalidRequest
@@ -282,9 +283,9 @@ def test_a_machine_that_does_not_tell_its_memory_asks_for_a_board(tmp_path: Path
 
 def test_the_policy_is_that_of_the_configuration() -> None:
     memory = MemorySettings(min_ctx=512, comfortable_slots=2, parallel_share=0.25)
-    policy = fit.policy_of(Config(memory=memory))
+    policy = own_fit.policy_of(Config(memory=memory))
     assert (policy.min_ctx, policy.comfortable, policy.parallel_share) == (512, 2, 0.25)
-    default = fit.policy_of(Config())
+    default = own_fit.policy_of(Config())
     assert (default.min_ctx, default.comfortable, default.parallel_share) == (2048, 4, 0.5)
 
 
