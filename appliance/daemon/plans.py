@@ -15,8 +15,8 @@ from typing import Final, Protocol
 
 from appliance import log
 from appliance.daemon.accelerators import gpu_plan
+from appliance.daemon.known_headers import KnownHeaders
 from appliance.errors import InsufficientMemory, RunnerHung, RunnerStartFailed
-from appliance.gguf.header import read_header
 from appliance.hardware.features import read_features
 from appliance.hardware.memory import Memory
 from appliance.hardware.reclaim import BY_HAND, Reclaimed
@@ -25,7 +25,6 @@ from appliance.planner.choice import choose
 from appliance.planner.facts import Accelerator, Footprint, Ladder, Rung
 from appliance.planner.fit import Machine, Policy, Subject, ladder_of
 from appliance.planner.footprint import resident_after_load
-from appliance.planner.formulas import vocabulary_bytes
 from appliance.planner.header_sizes import Model
 from appliance.planner.ladder import resized
 from appliance.planner.prices import PriceTable, default_prices
@@ -91,6 +90,8 @@ class BoardPlans:
         self._reclaim = reclaim
         self._prices = prices
         self._features = read_features()
+        self._headers = KnownHeaders()
+        """The planning thread's."""
 
     def budget(self) -> Budget | None:
         return budget_of(self._read_memory(), reserve_bytes=self._policy.reserve_bytes)
@@ -145,11 +146,10 @@ class BoardPlans:
         )
 
     def _subject(self, spec: ModelSpec) -> Subject:
-        headers = [read_header(Path(path), model=spec.name) for path in spec.paths or (spec.path,)]
-        tensors = tuple(tensor for header in headers for tensor in header.tensors)
+        known = self._headers.of(spec.paths or (spec.path,), model=spec.name)
         model = Model(
-            header=replace(headers[0], tensors=tensors),
-            vocabulary_bytes=vocabulary_bytes(headers[0]),
+            header=known.header,
+            vocabulary_bytes=known.vocabulary_bytes,
             own_kernels=self._own_kernels(spec),
             speculation=spec.settings.speculation,
         )
