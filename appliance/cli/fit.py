@@ -83,6 +83,9 @@ def _asked(arguments: argparse.Namespace, target: Target) -> Json | None:
         is_a_guess = target.url == DEFAULT_URL and arguments.host is None and not os.environ.get(_HOST)
         if is_a_guess and (failure.code == "not_running" or failure.exit_code is Exit.PROTOCOL):
             return None
+        if failure.code == "unknown_url":
+            told = f"{target.url} ({target.source}) cannot tell what would fit: another version of Outpost?"
+            raise Failure(Exit.PROTOCOL, told, code="unknown_url") from failure
         raise
 
 

@@ -97,6 +97,7 @@ class Placing:
             desk.spec,
             lambda planned: self._post(lambda now_s: self._planned(desk, planned, now_s)),
             first=first,
+            budgets=self._residency.budgets_bytes(desk),
         )
 
     def tick(self, now_s: float) -> None:

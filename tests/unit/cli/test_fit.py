@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from appliance.cli import fit_model, header_facts, own_fit
+from appliance.cli import fit, fit_model, header_facts, own_fit
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.fit import main
 from appliance.cli.own_fit import machine_of
@@ -292,6 +292,28 @@ def test_the_policy_is_that_of_the_configuration() -> None:
 def test_a_configuration_that_is_not_there_is_no_input(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="no such file"):
         main(asked("x", "--config", str(tmp_path / "none.toml")))
+
+
+# ── who answers ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("argv", "is_ours"),
+    [
+        (["tiny"], False),
+        (["tiny", "--data", "d"], False),
+        (["tiny", "--board", "pi-5-8gb"], True),
+        (["tiny", "--config", "c.toml"], True),
+        (["nothing.gguf"], True),
+        (["nothing.json"], True),
+        ([str(generator())], True),
+        (["a\0b"], False),
+        (["x" * 5000], False),
+        (["~nobody-at-all/x"], False),
+    ],
+)
+def test_what_no_daemon_knows_is_answered_here(argv: list[str], is_ours: bool) -> None:
+    assert fit._is_ours(asked(*argv)) is is_ours
 
 
 # ── what is kept of a header ────────────────────────────────────────────────────────────────────────────────
