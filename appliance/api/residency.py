@@ -16,10 +16,10 @@ from appliance.api.error_responses import error_object
 from appliance.api.exchange import exchange_of
 from appliance.api.openai.endpoint import Endpoint, reply
 from appliance.api.openai.fields import Body, ModelBody, ModelName
-from appliance.config import MOST_CONTEXT, MOST_PARALLEL
 from appliance.planner.fit_answer import fit_object
 from appliance.supervisor.fit_wish import FitWish
 from appliance.supervisor.inference import ModelCard
+from appliance.units import MOST_CONTEXT, MOST_PARALLEL
 
 
 class LoadBody(ModelBody):

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from appliance.cli.exits import Exit, Failure, adding
 from appliance.cli.fit_model import Wish, subject_of
+from appliance.cli.fit_settings import FitSettings, fit_settings
 from appliance.cli.local_failures import failures
-from appliance.config import Config, load
 from appliance.daemon.accelerators import accelerator_of, board_gpu, gpu_plan, llama_libraries
 from appliance.errors import InvalidRequest
 from appliance.hardware import memory
@@ -20,9 +20,8 @@ from appliance.hardware.features import read_features
 from appliance.hardware.root import Root
 from appliance.planner import boards
 from appliance.planner.budget import Reading, budget
-from appliance.planner.fit import Machine, Policy, fit
+from appliance.planner.fit import Machine, fit
 from appliance.planner.fit_answer import FitAnswer, fit_object
-from appliance.supervisor.policy import Device
 
 CODE: Final = "insufficient_memory"
 _BY_ITS_FILE: Final = "one that a daemon was given as a file (--model NAME=FILE) goes by its file here"
@@ -33,13 +32,13 @@ def own_fit(arguments: argparse.Namespace) -> dict[str, Any]:
     began = time.perf_counter()
     if arguments.config is not None and not arguments.config.exists():
         raise Failure(Exit.NO_INPUT, f"--config {arguments.config}: no such file", code="no_such_file")
-    config = load(arguments.config)
+    settings = fit_settings(arguments.config)
     configured_s = time.perf_counter() - began
     with adding(_BY_ITS_FILE, to="model_not_found"), failures():
-        machine = machine_of(arguments.board, config)
+        machine = machine_of(arguments.board, settings)
         wish = Wish(n_ctx=arguments.ctx, n_parallel=arguments.parallel)
-        subject = subject_of(arguments.model, data=arguments.data, config=config, wish=wish)
-        answer = fit(subject, machine, policy=policy_of(config), min_ctx=arguments.min_ctx)
+        subject = subject_of(arguments.model, data=arguments.data, settings=settings, wish=wish)
+        answer = fit(subject, machine, policy=settings.policy, min_ctx=arguments.min_ctx)
     return fit_object(answer, _error(answer), took_s=time.perf_counter() - began - configured_s)
 
 
@@ -51,16 +50,9 @@ def _error(answer: FitAnswer) -> dict[str, Any] | None:
     return {"message": refusal.message, "type": "server_error", "param": refusal.param, "code": CODE}
 
 
-def policy_of(config: Config) -> Policy:
-    told = config.memory
-    return Policy(
-        min_ctx=told.min_ctx, comfortable=told.comfortable_slots, parallel_share=told.parallel_share
-    )
-
-
-def machine_of(board: str | None, config: Config, sysroot: Path = Path("/")) -> Machine:
+def machine_of(board: str | None, settings: FitSettings, sysroot: Path = Path("/")) -> Machine:
     """Raises InvalidRequest."""
-    reserve = config.memory.reserve_bytes
+    reserve = settings.reserve_bytes
     if board is not None:
         facts = boards.find(board)
         return Machine(
@@ -84,6 +76,6 @@ def machine_of(board: str | None, config: Config, sysroot: Path = Path("/")) -> 
     return Machine(
         name=None,
         budget=budget(reading, reserve_bytes=reserve),
-        accelerator=gpu_plan(Device(config.engine.device), known),
+        accelerator=gpu_plan(settings.device, known),
         cpu=read_features(sysroot),
     )

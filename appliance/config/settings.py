@@ -17,16 +17,7 @@ from appliance.config.board_settings import (
     MemorySettings,
     OptimizeSettings,
 )
-from appliance.config.section import (
-    LEAST_UBATCH,
-    MIB,
-    MOST_CONTEXT,
-    MOST_PARALLEL,
-    MOST_THREADS,
-    MOST_UBATCH,
-    Section,
-    setting,
-)
+from appliance.config.section import MIB, Section, setting
 from appliance.config.values import (
     BaseUrl,
     CacheType,
@@ -55,6 +46,7 @@ from appliance.config.values import (
     key_from_sha256,
     parse_listen,
 )
+from appliance.units import LEAST_UBATCH, MOST_CONTEXT, MOST_PARALLEL, MOST_THREADS, MOST_UBATCH
 
 
 class ServerSettings(Section):
