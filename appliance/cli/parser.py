@@ -191,8 +191,8 @@ def _fit(commands: Any) -> None:
         "tell whether a model fits into memory, without loading it",
         usage="outpost fit MODEL [--ctx N] [--parallel N] [--min-ctx N] [--board BOARD] [options]",
         more="Ends with 0 when it fits, perhaps with fewer requests at once, a shorter context, a smaller KV "
-        "cache or ubatch than wished for: what is given up is told. Ends with 69 when not even the least "
-        "that is asked for fits, with the numbers.\n\n"
+        "cache or ubatch than wished for, or once others have gone: all of it is told. Ends with 69 when not "
+        "even the least that is asked for fits, with the numbers.\n\n"
         "The daemon answers where one runs: it knows who is in memory and who would have to go, and it "
         "loads and evicts nothing for it. With --board or --config, and for a file, this command answers by "
         "itself; models that a daemon has in memory then count as memory that is taken.",
