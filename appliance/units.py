@@ -1,4 +1,4 @@
-"""Quantities as people write them. Pure."""
+"""Quantities as people write them, and how far they may go. Pure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ import re
 from typing import Final
 
 FOR_EVER: Final = math.inf
+
+MOST_CONTEXT: Final = 1 << 24
+LEAST_UBATCH: Final = 32
+MOST_UBATCH: Final = 8192
+MOST_PARALLEL: Final = 256
+MOST_THREADS: Final = 512
+"""What llama.cpp's thread pool takes (GGML_MAX_N_THREADS)."""
 
 _SECONDS: Final = {
     "ns": 1e-9,

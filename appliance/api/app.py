@@ -21,7 +21,7 @@ from appliance.api.openai.tokens import DetokenizeTokens, TokenizeText
 from appliance.api.places import PlacesMiddleware
 from appliance.api.queue import Queue
 from appliance.api.registry import ReadableLayout, Registry, RegistryRoot
-from appliance.api.residency import Load, Unload
+from appliance.api.residency import Fit, Load, Unload
 from appliance.api.route_scopes import require_complete
 from appliance.api.store import StoredModel, StoredModels, StoreOperations
 from appliance.store.verbs import StoreVerbs
@@ -92,6 +92,7 @@ def _add_models(app: App, inference: Inference, limits: Limits, keys: KeyRing) -
     _add(app, "/v1/models/{model:path}", Model(inference))
     _add(app, "/outpost/v1/load", Load(calls, limits))
     _add(app, "/outpost/v1/unload", Unload(calls, limits))
+    _add(app, "/outpost/v1/fit", Fit(calls, limits))
     _add(app, "/tokenize", TokenizeText(calls, limits))
     _add(app, "/detokenize", DetokenizeTokens(calls, limits))
 

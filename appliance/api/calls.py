@@ -11,6 +11,8 @@ from appliance.api.awaited import Awaited
 from appliance.api.exchange import Exchange
 from appliance.api.placement import placement_of
 from appliance.errors import ModelNotFound
+from appliance.planner.fit_answer import FitAnswer
+from appliance.supervisor.fit_wish import FitWish
 from appliance.supervisor.inference import Call, Generation, Inference, ModelCard
 from appliance.wire.messages import Generate, Result
 
@@ -82,6 +84,10 @@ class Calls:
         self.find(exchange, model)
         with exchange.waiting():
             return self._inference.load(model, asker=exchange.asker())
+
+    def fit(self, exchange: Exchange, model: str, wish: FitWish) -> FitAnswer:
+        self.find(exchange, model)
+        return self._inference.fit(model, wish, asker=exchange.asker())
 
     def _stand_in(self, exchange: Exchange, model: str) -> str:
         """While it is too hot for a model, its smaller sibling, where the operator allows one; and it is

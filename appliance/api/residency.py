@@ -1,18 +1,25 @@
-"""What is in memory, as an operator's wish: `POST /outpost/v1/load` and `/outpost/v1/unload`.
+"""What is in memory, as an operator's wish (`POST /outpost/v1/load` and `/outpost/v1/unload`), and what could
+be (`POST /outpost/v1/fit`).
 
-Both take {"model": NAME}; `load` also `keep_alive`, as every request to a model does.
+All take {"model": NAME}; `load` also `keep_alive`, as every request to a model does, and `fit` how the model
+is wished to be loaded.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import falcon
+from pydantic import Field
 
+from appliance.api.error_responses import error_object
 from appliance.api.exchange import exchange_of
 from appliance.api.openai.endpoint import Endpoint, reply
 from appliance.api.openai.fields import Body, ModelBody, ModelName
+from appliance.planner.fit_answer import fit_object
+from appliance.supervisor.fit_wish import FitWish
 from appliance.supervisor.inference import ModelCard
+from appliance.units import MOST_CONTEXT, MOST_PARALLEL
 
 
 class LoadBody(ModelBody):
@@ -21,6 +28,14 @@ class LoadBody(ModelBody):
 
 class UnloadBody(Body):
     model: ModelName
+
+
+class FitBody(Body):
+    model: ModelName
+    n_ctx_seq: Annotated[int, Field(ge=0, le=MOST_CONTEXT)] | None = None
+    """Tokens per request; 0: the model's own."""
+    n_parallel: Annotated[int, Field(ge=1, le=MOST_PARALLEL)] | None = None
+    min_ctx: Annotated[int, Field(ge=1, le=MOST_CONTEXT)] | None = None
 
 
 class Load(Endpoint):
@@ -40,6 +55,18 @@ class Unload(Endpoint):
         body = self._body(UnloadBody, req, exchange)
         self._calls.find(exchange, body.model)
         reply(resp, _object(self._calls.inference.unload(body.model)))
+
+
+class Fit(Endpoint):
+    """Stateless; any thread. A refusal is an answer too: 200, with the error inside."""
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        exchange = exchange_of(req)
+        body = self._body(FitBody, req, exchange)
+        wish = FitWish(n_ctx_seq=body.n_ctx_seq, n_seq_max=body.n_parallel, min_ctx=body.min_ctx)
+        answer = self._calls.fit(exchange, body.model, wish)
+        error = None if answer.refusal is None else error_object(answer.refusal)["error"]
+        reply(resp, fit_object(answer, error, took_s=exchange.age_s()))
 
 
 def _object(card: ModelCard) -> dict[str, Any]:

@@ -28,6 +28,8 @@ _QUEUE: Final[Needed] = frozenset({Scope.INFERENCE, Scope.ADMIN})
 """Who may ask a model sees what he asked; `queue.py` shows everything to `admin` only."""
 _MEMORY: Final[Needed] = frozenset({Scope.MODELS_WRITE, Scope.INFERENCE})
 """Who may ask a model can load it by asking, and put it out by a `keep_alive` of 0."""
+_PLAN: Final[Needed] = frozenset({Scope.MODELS_READ, Scope.MODELS_WRITE, Scope.INFERENCE})
+"""What a model would take is a fact of it; who may load it may ask beforehand, too."""
 _METRICS: Final[Needed] = frozenset({Scope.METRICS, Scope.INFERENCE})
 """Who may ask a model can measure how busy it is anyway; who counts need not be able to ask."""
 
@@ -47,6 +49,7 @@ TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/outpost/v1/models": {"GET": _READ},
     "/outpost/v1/models/{name:path}": {"GET": _READ},
     "/outpost/v1/operations": {"POST": _WRITE},
+    "/outpost/v1/fit": {"POST": _PLAN},
     "/outpost/v1/load": {"POST": _MEMORY},
     "/outpost/v1/unload": {"POST": _MEMORY},
     "/v2/": {"GET": _READ},

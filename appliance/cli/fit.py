@@ -1,114 +1,99 @@
-"""`outpost fit`: whether a model fits into a board's memory, and what it would give up; nothing is loaded."""
+"""`outpost fit`: whether a model fits into memory, and what it would give up; nothing is loaded.
+
+The daemon answers where there is one: it knows who is in memory, and exact sizes. Else, and for another
+board, for a file or with a configuration of its own, this process does (`own_fit`).
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
-import time
-from pathlib import Path
 from typing import Any, Final
 
 from appliance.cli import fit_text
-from appliance.cli.exits import Exit, Failure, adding
-from appliance.cli.fit_model import Wish, subject_of
-from appliance.cli.local_failures import failures
+from appliance.cli.address import (
+    DEFAULT_URL,
+    Target,
+    discover_store,
+    is_this_machine,
+    process_alive,
+    read_key,
+)
+from appliance.cli.exits import Exit, Failure
+from appliance.cli.named_file import is_file
 from appliance.cli.terminal import printable
-from appliance.config import Config, load
-from appliance.daemon.accelerators import accelerator_of, board_gpu, gpu_plan, llama_libraries
-from appliance.errors import InsufficientMemory, InvalidRequest
-from appliance.hardware import memory
-from appliance.hardware.features import read_features
-from appliance.hardware.root import Root
-from appliance.planner import boards
-from appliance.planner.budget import Reading, budget
-from appliance.planner.fit import Fit, Machine, Policy, Subject, fit
-from appliance.supervisor.policy import Device
 
 DOES_NOT_FIT: Final = Exit.UNAVAILABLE
-_BY_ITS_FILE: Final = "one that a daemon was given as a file (--model NAME=FILE) goes by its file here"
-CODE: Final = "insufficient_memory"
+_HOST: Final = "OUTPOST_HOST"
+
+Json = dict[str, Any]
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """0: it fits, perhaps with concessions; 69: it does not."""
-    began = time.perf_counter()
-    if arguments.config is not None and not arguments.config.exists():
-        raise Failure(Exit.NO_INPUT, f"--config {arguments.config}: no such file", code="no_such_file")
-    config = load(arguments.config)
-    configured_s = time.perf_counter() - began
-    with adding(_BY_ITS_FILE, to="model_not_found"), failures():
-        machine = machine_of(arguments.board, config)
-        wish = Wish(n_ctx=arguments.ctx, n_parallel=arguments.parallel)
-        subject = subject_of(arguments.model, data=arguments.data, config=config, wish=wish)
-        answer = fit(subject, machine, policy=policy_of(config), min_ctx=arguments.min_ctx)
-    took_s = time.perf_counter() - began - configured_s
-    if arguments.json:
-        print(json.dumps(as_json(subject, machine, answer, took_s=took_s), ensure_ascii=False))
+    """0: it fits, perhaps with concessions, or once others have gone; 69: it does not."""
+    target = None if _is_ours(arguments) else _daemon(arguments)
+    told = None if target is None else _asked(arguments, target)
+    if target is None or told is None:
+        from appliance.cli.own_fit import own_fit  # noqa: PLC0415 - the planner's parts, only where needed
+
+        told, where = own_fit(arguments), "here"
     else:
-        print(printable(fit_text.shown(subject, machine, answer, took_s=took_s)))
-    if answer.refusal is None:
+        where = "here" if is_this_machine(target.url) else f"at {target.url}"
+    text = _text(told, where)
+    error = told.get("error")
+    if isinstance(error, dict):
+        error["exit"] = int(DOES_NOT_FIT)
+    print(json.dumps(told, ensure_ascii=False) if arguments.json else printable(text))
+    if not isinstance(error, dict):
         return Exit.OK
     sys.stdout.flush()
-    print(f"outpost: {printable(answer.refusal.message)}", file=sys.stderr)
+    print(f"outpost: {printable(str(error.get('message')))}", file=sys.stderr)
     return DOES_NOT_FIT
 
 
-def policy_of(config: Config) -> Policy:
-    told = config.memory
-    return Policy(
-        min_ctx=told.min_ctx, comfortable=told.comfortable_slots, parallel_share=told.parallel_share
-    )
+def _is_ours(arguments: argparse.Namespace) -> bool:
+    """No daemon knows this board, this file, or this configuration."""
+    if arguments.board is not None or arguments.config is not None:
+        return True
+    return arguments.model.endswith((".gguf", ".json")) or is_file(arguments.model)
 
 
-def machine_of(board: str | None, config: Config, sysroot: Path = Path("/")) -> Machine:
-    """Raises InvalidRequest."""
-    reserve = config.memory.reserve_bytes
-    if board is not None:
-        facts = boards.find(board)
-        return Machine(
-            name=facts.name,
-            budget=budget(facts.reading, reserve_bytes=reserve),
-            accelerator=facts.accelerator,
-            cpu=facts.cpu_features,
-            bandwidth_bytes_per_s=facts.bandwidth_bytes_per_s,
-        )
-    seen = memory.read(Root(sysroot))
-    if seen.total_bytes is None or seen.available_bytes is None:
-        raise InvalidRequest(reason="this machine does not tell its memory; name one", param="--board")
-    limit = seen.limit
-    reading = Reading(
-        total_bytes=seen.total_bytes,
-        available_bytes=seen.available_bytes,
-        cgroup_limit_bytes=None if limit is None else limit.limit_bytes,
-        cgroup_usage_bytes=None if limit is None else limit.limit_bytes - limit.room_bytes,
-    )
-    known = accelerator_of(board_gpu(Root(sysroot)), llama_libraries())
-    return Machine(
-        name=None,
-        budget=budget(reading, reserve_bytes=reserve),
-        accelerator=gpu_plan(Device(config.engine.device), known),
-        cpu=read_features(sysroot),
-    )
+def _daemon(arguments: argparse.Namespace) -> Target | None:
+    """Raises Failure."""
+    found = discover_store(host=arguments.host, data=arguments.data, environ=os.environ, alive=process_alive)
+    return found if isinstance(found, Target) else None
 
 
-def as_json(subject: Subject, machine: Machine, answer: Fit, *, took_s: float) -> dict[str, Any]:
-    told = {
-        "model": subject.name,
-        "board": machine.name,
-        "fits": answer.rung is not None,
-        "origin": subject.origin,
-        "is_guess": subject.is_guess,
-        "min_ctx": answer.ladder.min_ctx,
-        "budget": fit_text.plain(machine.budget),
-        "plan": None if answer.rung is None else fit_text.rung_object(answer.rung),
-        "least": fit_text.rung_object(answer.least),
-        "tokens_per_s_bound": answer.tokens_per_s,
-        "notes": list(subject.notes),
-        "took_s": round(took_s, 4),
+def _asked(arguments: argparse.Namespace, target: Target) -> Json | None:
+    """Its answer; None: nobody named a daemon, and none is there. Raises Failure."""
+    from appliance.cli.client import Client  # noqa: PLC0415 - HTTP, only where a daemon is asked
+
+    wishes = {
+        "n_ctx_seq": arguments.ctx,
+        "n_parallel": arguments.parallel,
+        "min_ctx": arguments.min_ctx,
     }
-    return told if answer.refusal is None else told | {"error": _error(answer.refusal)}
+    body = {"model": arguments.model} | {name: wish for name, wish in wishes.items() if wish is not None}
+    client = Client(target, key=read_key(arguments.key_file, os.environ), timeout_s=arguments.timeout)
+    try:
+        return client.post("/outpost/v1/fit", body).body
+    except Failure as failure:
+        is_a_guess = target.url == DEFAULT_URL and arguments.host is None and not os.environ.get(_HOST)
+        if is_a_guess and (failure.code == "not_running" or failure.exit_code is Exit.PROTOCOL):
+            return None
+        if failure.code == "unknown_url":
+            told = f"{target.url} ({target.source}) cannot tell what would fit: another version of Outpost?"
+            raise Failure(Exit.PROTOCOL, told, code="unknown_url") from failure
+        raise
 
 
-def _error(refusal: InsufficientMemory) -> dict[str, Any]:
-    return {"message": refusal.message, "code": CODE, "exit": int(DOES_NOT_FIT), **refusal.fields}
+def _text(told: Json, where: str) -> str:
+    """Raises Failure for what no Outpost answers."""
+    try:
+        return fit_text.shown(told, where=where)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise Failure(
+            Exit.PROTOCOL, f"its answer is none that this version understands ({where}): {error!r:.200}"
+        ) from error

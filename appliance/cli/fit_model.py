@@ -14,8 +14,9 @@ from typing import Final
 from appliance.cli import header_facts
 from appliance.cli.address import DEFAULT_DATA
 from appliance.cli.exits import Exit, Failure
-from appliance.config import Config
-from appliance.daemon.placements import placement
+from appliance.cli.fit_settings import FitSettings
+from appliance.cli.named_file import is_file
+from appliance.daemon.own_wishes import placed
 from appliance.errors import ManifestInvalid, ModelNotFound
 from appliance.planner.fit import Subject
 from appliance.planner.guess import VOCABULARY_BYTES, guessed_header, parameters_of
@@ -37,37 +38,31 @@ class Wish:
     n_parallel: int | None = None
 
 
-def subject_of(name: str, *, data: Path | None, config: Config, wish: Wish) -> Subject:
+def subject_of(name: str, *, data: Path | None, settings: FitSettings, wish: Wish) -> Subject:
     """Raises Failure, and what reading a model raises."""
-    path = _file(name)
-    if path is not None:
-        return _of_manifest(path, config, wish) if path.suffix == ".json" else _of_file(path, config, wish)
+    if is_file(name):
+        path = Path(name).expanduser()
+        return (
+            _of_manifest(path, settings, wish) if path.suffix == ".json" else _of_file(path, settings, wish)
+        )
     if name.endswith((".gguf", ".json")):
         raise Failure(Exit.NO_INPUT, f"{name}: no such file", code="no_such_file")
-    configured = config.models.get(name)
+    configured = settings.models.get(name)
     if configured is not None:
         own = {} if configured.n_ctx_seq is None else {"n_ctx_seq": configured.n_ctx_seq}
-        notes = (_DRAFT,) if configured.draft is not None else ()
-        return _of_headers(name, [configured.path], config, wish, overrides=own, notes=notes)
-    return _of_store(name, data, config, wish)
+        notes = (_DRAFT,) if configured.has_draft else ()
+        return _of_headers(name, [configured.path], settings, wish, overrides=own, notes=notes)
+    return _of_store(name, data, settings, wish)
 
 
-def _file(name: str) -> Path | None:
-    try:
-        path = Path(name).expanduser()
-        return path if path.is_file() else None
-    except (OSError, RuntimeError):  # too long for a file, or the home of nobody
-        return None
-
-
-def _of_file(path: Path, config: Config, wish: Wish) -> Subject:
-    return _of_headers(path.name, [path], config, wish)
+def _of_file(path: Path, settings: FitSettings, wish: Wish) -> Subject:
+    return _of_headers(path.name, [path], settings, wish)
 
 
 def _of_headers(
     name: str,
     paths: Sequence[Path],
-    config: Config,
+    settings: FitSettings,
     wish: Wish,
     *,
     overrides: Mapping[str, object] | None = None,
@@ -80,17 +75,17 @@ def _of_headers(
         model=Model(
             header=facts.header(),
             vocabulary_bytes=facts.vocabulary_bytes,
-            own_kernels=config.engine.own_kernels,
-            speculation=config.engine.speculation,
+            own_kernels=settings.own_kernels,
+            speculation=settings.speculation,
         ),
         read_bytes=facts.read_bytes,
-        wish=placement(config, {**(overrides or {}), **_said(wish)}),
+        wish=placed(settings.placement, {**(overrides or {}), **_said(wish)}),
         origin="the GGUF's header",
         notes=notes,
     )
 
 
-def _of_manifest(path: Path, config: Config, wish: Wish) -> Subject:
+def _of_manifest(path: Path, settings: FitSettings, wish: Wish) -> Subject:
     from appliance.store.descriptor import Manifest  # noqa: PLC0415 - the store's parts, only where needed
     from appliance.store.manifest import parse_manifest  # noqa: PLC0415
     from appliance.store.model_layers import Part, in_order, parts_of  # noqa: PLC0415
@@ -105,11 +100,11 @@ def _of_manifest(path: Path, config: Config, wish: Wish) -> Subject:
     notes = (_PROJECTOR,) if parts[Part.PROJECTOR] else ()
     size = sum(blob.size for blob in weights)
     return _guessed(
-        path.name, size, placement(config, _said(wish)), parameters=None, trained=None, notes=notes
+        path.name, size, placed(settings.placement, _said(wish)), parameters=None, trained=None, notes=notes
     )
 
 
-def _of_store(name: str, data: Path | None, config: Config, wish: Wish) -> Subject:
+def _of_store(name: str, data: Path | None, settings: FitSettings, wish: Wish) -> Subject:
     from appliance.store.files import Files  # noqa: PLC0415 - the store's parts, only where needed
     from appliance.store.reader import ModelReader  # noqa: PLC0415
     from appliance.store.reading import Reading  # noqa: PLC0415
@@ -124,8 +119,8 @@ def _of_store(name: str, data: Path | None, config: Config, wish: Wish) -> Subje
     overrides = dict(settings_of(model.params, model=name).placement)
     notes = tuple(note for note, part in ((_PROJECTOR, model.projector), (_DRAFT, model.draft)) if part)
     if all(path.is_file() for path in paths):
-        return _of_headers(reference.display, paths, config, wish, overrides=overrides, notes=notes)
-    wished = placement(config, {**overrides, **_said(wish)})
+        return _of_headers(reference.display, paths, settings, wish, overrides=overrides, notes=notes)
+    wished = placed(settings.placement, {**overrides, **_said(wish)})
     return _guessed(
         reference.display,
         sum(blob.size for blob in model.weights),

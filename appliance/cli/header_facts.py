@@ -19,6 +19,7 @@ import msgspec
 from appliance.errors import FileUnreadable, ModelInvalid
 from appliance.gguf.header import DEFAULT_ALIGNMENT, Header, TensorInfo, read_streamed
 from appliance.gguf.shape import read_shape
+from appliance.gguf.slim import slim_metadata
 from appliance.gguf.tensor_types import TENSOR_TYPES
 from appliance.gguf.values import CODES, NumberArray, Value, ValueType
 from appliance.planner.formulas import vocabulary_bytes
@@ -30,8 +31,6 @@ _CHUNK: Final = 1024 * 1024
 _ANY_SIZE: Final = 1 << 50
 """Taken for the size of a file, so that one of which only the header is here is read as if it were whole."""
 _MAX_KEPT_BYTES: Final = 4 * 1024 * 1024
-_MAX_ITEMS: Final = 1024
-"""Of an array or a text that is kept: what has one item per layer is shorter."""
 
 
 class HeaderFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -80,7 +79,7 @@ def _read(paths: Sequence[Path], model: str) -> HeaderFacts:
         raise ModelInvalid(model=model, reason="its header tells no layers: it is no language model")
     experts = {"n_expert": shape.n_expert, "n_expert_used": shape.n_expert_used}
     return HeaderFacts(
-        metadata=_metadata(headers[0], shape.architecture, shape.n_vocab),
+        metadata=_metadata(headers[0]),
         tensors=[
             (tensor.name, tensor.shape, tensor.type.number, tensor.size_bytes)
             for header in headers
@@ -91,20 +90,11 @@ def _read(paths: Sequence[Path], model: str) -> HeaderFacts:
     )
 
 
-def _metadata(header: Header, architecture: str, n_vocab: int | None) -> dict[str, Any]:
-    """With the number of tokens in the place of the tokens."""
-    kept = {
+def _metadata(header: Header) -> dict[str, Any]:
+    return {
         key: list(value) if isinstance(value, NumberArray) else value
-        for key, value in header.metadata.items()
-        if key.startswith((f"{architecture}.", "general.architecture")) and _is_short(value)
+        for key, value in slim_metadata(header).items()
     }
-    return kept if n_vocab is None else kept | {f"{architecture}.vocab_size": n_vocab}
-
-
-def _is_short(value: object) -> bool:
-    if isinstance(value, (str, NumberArray)):
-        return len(value) <= _MAX_ITEMS
-    return isinstance(value, (bool, int, float))
 
 
 def _value(value: Any) -> Value:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from appliance import __version__
 from appliance.cli import memory_commands, store_commands
-from appliance.cli.declaring import Formatter, Parser, command, connection, epilog, seconds
+from appliance.cli.declaring import Formatter, Parser, command, connection, epilog, seconds, store_connection
 from appliance.cli.exits import MEANING, Exit, Failure
 
 if TYPE_CHECKING:
@@ -191,11 +191,14 @@ def _fit(commands: Any) -> None:
         "tell whether a model fits into memory, without loading it",
         usage="outpost fit MODEL [--ctx N] [--parallel N] [--min-ctx N] [--board BOARD] [options]",
         more="Ends with 0 when it fits, perhaps with fewer requests at once, a shorter context, a smaller KV "
-        "cache or ubatch than wished for: what is given up is told. Ends with 69 when not even the least "
-        "that is asked for fits, with the numbers. No daemon is asked, and one that runs is not disturbed: "
-        "its models count as memory that is taken.",
+        "cache or ubatch than wished for, or once others have gone: all of it is told. Ends with 69 when not "
+        "even the least that is asked for fits, with the numbers.\n\n"
+        "The daemon answers where one runs: it knows who is in memory and who would have to go, and it "
+        "loads and evicts nothing for it. With --board or --config, and for a file, this command answers by "
+        "itself; models that a daemon has in memory then count as memory that is taken.",
         examples=(
             "outpost fit smollm2",
+            "outpost fit smollm2 --ctx 32768 --json | jq '{verdict, evicts}'",
             "outpost fit llama.gguf --ctx 32768 --min-ctx 8192 --board orin-nano-8gb",
             "outpost fit manifest.json --board pi-5-8gb --json | jq .plan.placement",
         ),
@@ -217,11 +220,7 @@ def _fit(commands: Any) -> None:
         metavar="BOARD",
         help="another board than this machine: a name (a wrong one lists all), or a TOML file with its facts",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="the data directory with the store")
-    parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="configuration (default: /etc/outpost/outpost.toml)"
-    )
+    store_connection(parser)
 
 
 def _ps(commands: Any) -> None:

@@ -8,7 +8,7 @@ Reload is restart.
 
 from appliance.config.board_settings import HeatSettings, MemorySettings
 from appliance.config.reading import COMMAND_LINE, DEFAULT_PATH, load, require_keys_for_public_bind
-from appliance.config.section import LEAST_UBATCH, MOST_CONTEXT, MOST_THREADS, MOST_UBATCH, Section
+from appliance.config.section import Section
 from appliance.config.settings import (
     AccessSettings,
     Config,
@@ -28,10 +28,6 @@ from appliance.config.values import is_loopback, parse_listen
 __all__ = [
     "COMMAND_LINE",
     "DEFAULT_PATH",
-    "LEAST_UBATCH",
-    "MOST_CONTEXT",
-    "MOST_THREADS",
-    "MOST_UBATCH",
     "AccessSettings",
     "Config",
     "DataSettings",

@@ -8,8 +8,9 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from appliance.config.section import MIB, MOST_CONTEXT, Section, setting
+from appliance.config.section import MIB, Section, setting
 from appliance.config.values import KeepAlive, ModelName, OptimizePolicy, frozen
+from appliance.units import MOST_CONTEXT
 
 
 class LifecycleSettings(Section):

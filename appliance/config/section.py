@@ -7,11 +7,6 @@ from typing import Any, Final
 from pydantic import BaseModel, ConfigDict, Field
 
 MIB: Final = 1024 * 1024
-MOST_CONTEXT: Final = 1 << 24
-LEAST_UBATCH: Final = 32
-MOST_UBATCH: Final = 8192
-MOST_THREADS: Final = 512
-"""What llama.cpp's thread pool takes (GGML_MAX_N_THREADS)."""
 
 
 def setting(

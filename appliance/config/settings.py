@@ -17,15 +17,7 @@ from appliance.config.board_settings import (
     MemorySettings,
     OptimizeSettings,
 )
-from appliance.config.section import (
-    LEAST_UBATCH,
-    MIB,
-    MOST_CONTEXT,
-    MOST_THREADS,
-    MOST_UBATCH,
-    Section,
-    setting,
-)
+from appliance.config.section import MIB, Section, setting
 from appliance.config.values import (
     BaseUrl,
     CacheType,
@@ -54,6 +46,7 @@ from appliance.config.values import (
     key_from_sha256,
     parse_listen,
 )
+from appliance.units import LEAST_UBATCH, MOST_CONTEXT, MOST_PARALLEL, MOST_THREADS, MOST_UBATCH
 
 
 class ServerSettings(Section):
@@ -204,7 +197,7 @@ class EngineSettings(Section):
         ge=0,
         le=MOST_CONTEXT,
     )
-    n_seq_max: int = setting(64, "Sequences that run at once.", unit="sequences", ge=1, le=256)
+    n_seq_max: int = setting(64, "Sequences that run at once.", unit="sequences", ge=1, le=MOST_PARALLEL)
     kv_cells: int = setting(
         0, "Tokens that the KV cache holds over all sequences; 0: chosen.", unit="tokens", ge=0, le=1 << 26
     )

@@ -12,7 +12,8 @@ from typing import Final
 from appliance import log
 from appliance.config import Config
 from appliance.daemon.calibration_parts import BoardCalibration
-from appliance.daemon.placements import placed, placement
+from appliance.daemon.own_wishes import placed
+from appliance.daemon.placements import placement
 from appliance.daemon.plans import budget_of
 from appliance.daemon.policies import runner_policy
 from appliance.daemon.standing import standing

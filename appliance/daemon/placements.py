@@ -1,24 +1,15 @@
-"""The placement that the configuration, a model and a calibration ask for. Pure, and apart from the other
-policies: the command line asks for it without the daemon's parts.
-"""
+"""The placement that the configuration, a model and a calibration ask for. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-import msgspec
-
 from appliance.calibrating.values import Choice
-from appliance.config import LEAST_UBATCH, MOST_CONTEXT, MOST_THREADS, MOST_UBATCH, Config
+from appliance.config import Config
+from appliance.daemon.own_wishes import placed
 from appliance.wire.load import Placement
 
-_BOUNDS: Final = {
-    "n_ctx_seq": (0, MOST_CONTEXT),
-    "n_ubatch": (LEAST_UBATCH, MOST_UBATCH),
-    "n_threads": (0, MOST_THREADS),
-}
-"""Of `[engine]`: a model's own wishes are kept within them."""
 _UBATCH: Final = 512
 _NOTHING_CHOSEN: Final = Choice()
 
@@ -46,15 +37,3 @@ def placement(
         use_mmap=chosen.use_mmap is not False,
     )
     return placed(common, overrides)
-
-
-def placed(common: Placement, overrides: Mapping[str, object]) -> Placement:
-    """`common` with what one model wants otherwise, within the bounds of `[engine]`."""
-    return msgspec.structs.replace(common, **{key: _bounded(key, value) for key, value in overrides.items()})
-
-
-def _bounded(key: str, value: object) -> object:
-    if key not in _BOUNDS or not isinstance(value, int):
-        return value
-    low, high = _BOUNDS[key]
-    return max(low, min(value, high))

@@ -15,8 +15,8 @@ from typing import Final, Protocol
 
 from appliance import log
 from appliance.daemon.accelerators import gpu_plan
+from appliance.daemon.known_headers import KnownHeaders
 from appliance.errors import InsufficientMemory, RunnerHung, RunnerStartFailed
-from appliance.gguf.header import read_header
 from appliance.hardware.features import read_features
 from appliance.hardware.memory import Memory
 from appliance.hardware.reclaim import BY_HAND, Reclaimed
@@ -25,13 +25,12 @@ from appliance.planner.choice import choose
 from appliance.planner.facts import Accelerator, Footprint, Ladder, Rung
 from appliance.planner.fit import Machine, Policy, Subject, ladder_of
 from appliance.planner.footprint import resident_after_load
-from appliance.planner.formulas import vocabulary_bytes
 from appliance.planner.header_sizes import Model
 from appliance.planner.ladder import resized
 from appliance.planner.prices import PriceTable, default_prices
 from appliance.supervisor.learned_sizes import LearnedSizes
 from appliance.supervisor.policy import ModelSpec
-from appliance.supervisor.sizer import ModelFiles, Sizing
+from appliance.supervisor.sizer import ModelFiles, Sizing, Source
 from appliance.wire.messages import Placement
 
 _log = log.logger("planning")
@@ -91,17 +90,15 @@ class BoardPlans:
         self._reclaim = reclaim
         self._prices = prices
         self._features = read_features()
+        self._headers = KnownHeaders()
+        """The planning thread's."""
 
-    def budget_bytes(self) -> int | None:
-        known = self._budget()
-        return None if known is None else known.bytes
-
-    def _budget(self) -> Budget | None:
+    def budget(self) -> Budget | None:
         return budget_of(self._read_memory(), reserve_bytes=self._policy.reserve_bytes)
 
-    def ladder(self, spec: ModelSpec) -> Ladder:
+    def ladder(self, spec: ModelSpec, budgets: Sequence[int] = ()) -> Ladder:
         """Raises ModelInvalid, FileUnreadable, InvalidRequest."""
-        return self._corrected(spec, self._sized(spec, self._rough(spec)))
+        return self._corrected(spec, self._sized(spec, self._rough(spec), budgets))
 
     def learn(self, spec: ModelSpec, rung: Rung, measured_bytes: int) -> None:
         planned_bytes = resident_after_load(rung.footprint)
@@ -130,7 +127,7 @@ class BoardPlans:
         policy = self._policy
         machine = Machine(
             name=None,
-            budget=self._budget() or _UNKNOWN,
+            budget=self.budget() or _UNKNOWN,
             accelerator=gpu_plan(spec.device, policy.accelerator),
             cpu=self._features,
             prices=self._prices(
@@ -149,11 +146,10 @@ class BoardPlans:
         )
 
     def _subject(self, spec: ModelSpec) -> Subject:
-        headers = [read_header(Path(path), model=spec.name) for path in spec.paths or (spec.path,)]
-        tensors = tuple(tensor for header in headers for tensor in header.tensors)
+        known = self._headers.of(spec.paths or (spec.path,), model=spec.name)
         model = Model(
-            header=replace(headers[0], tensors=tensors),
-            vocabulary_bytes=vocabulary_bytes(headers[0]),
+            header=known.header,
+            vocabulary_bytes=known.vocabulary_bytes,
             own_kernels=self._own_kernels(spec),
             speculation=spec.settings.speculation,
         )
@@ -163,22 +159,24 @@ class BoardPlans:
         """A calibration may have found them slower for this model."""
         return self._policy.own_kernels and spec.settings.own_kernels
 
-    def _sized(self, spec: ModelSpec, rough: Ladder) -> Ladder:
+    def _sized(self, spec: ModelSpec, rough: Ladder, budgets: Sequence[int]) -> Ladder:
         """With exact sizes where they are likely to be needed: at the rungs that would be taken with what is
-        free now, and with all that others could give back.
+        free now, with all that others could give back, and with `budgets`.
         """
         exact: dict[_Key, Footprint] = {}
+        measured: set[_Key] = set()
         ladder = rough
         for _ in range(_ROUNDS):
-            wanted = [rung for rung in self._likely(ladder) if _key(rung) not in exact]
-            fresh = self._exact(spec, wanted) if wanted else None
+            wanted = [rung for rung in self._likely(ladder, budgets) if _key(rung) not in exact]
+            fresh = self._exact(spec, wanted, measured) if wanted else None
             if fresh is None:
                 break
             exact |= fresh
             excess = _excess(rough, exact)
             footprints = [exact.get(_key(rung)) or _scaled(rung.footprint, excess) for rung in rough.rungs]
             ladder = resized(rough, footprints)
-        return ladder
+        rungs = [replace(rung, is_measured=_key(rung) in measured) for rung in ladder.rungs]
+        return replace(ladder, rungs=tuple(rungs))
 
     def _corrected(self, spec: ModelSpec, ladder: Ladder) -> Ladder:
         """By what loads of this model have taken on this board."""
@@ -194,18 +192,25 @@ class BoardPlans:
         ]
         return resized(ladder, footprints)
 
-    def _likely(self, ladder: Ladder) -> list[Rung]:
+    def _likely(self, ladder: Ladder, budgets: Sequence[int]) -> list[Rung]:
         """The rungs that would be taken, and the next one below each."""
-        seen = self._read_memory()
-        budgets = [self.budget_bytes(), whole_bytes(seen)]
+        now = self.budget()
         likely: list[Rung] = []
-        for budget_bytes in budgets:
+        for budget_bytes in (
+            None if now is None else now.bytes,
+            whole_bytes(self._read_memory()),
+            *budgets,
+        ):
             index = _index_of_choice(ladder, budget_bytes, parallel_share=self._policy.parallel_share)
             likely += ladder.rungs[index : index + 2]
         return list(dict.fromkeys(likely))
 
-    def _exact(self, spec: ModelSpec, rungs: Sequence[Rung]) -> dict[_Key, Footprint] | None:
-        """Of those that llama.cpp takes; None: nothing can be measured now, and formulas must do."""
+    def _exact(
+        self, spec: ModelSpec, rungs: Sequence[Rung], measured: set[_Key]
+    ) -> dict[_Key, Footprint] | None:
+        """Of those that llama.cpp takes; None: nothing can be measured now, and formulas must do. Adds to
+        `measured` which of them are a dry run's.
+        """
         found: dict[_Key, Footprint] = {}
         for one in (spec, *spec.smaller):
             variant = None if one is spec else one.name
@@ -218,6 +223,8 @@ class BoardPlans:
             except (RunnerHung, RunnerStartFailed) as fault:
                 _log.warning("not_sized_exactly", model=one.name, reason=fault.message)
                 return None
+            if sizing.source is Source.DRY_RUN:
+                measured.update(map(_key, own))
             pairs = zip(own, sizing.footprints, strict=True)
             found |= {_key(rung): footprint for rung, footprint in pairs if footprint is not None}
         return found or None

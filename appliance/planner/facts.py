@@ -6,7 +6,7 @@ footprint is a sum, and nothing in it is counted for one side only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from math import prod
 
@@ -91,6 +91,8 @@ class Rung:
     conceded: tuple[Conceded, ...] = ()
     variant: str | None = None
     """Name of the smaller model that stands in; None: the model itself."""
+    is_measured: bool = field(default=False, compare=False)
+    """Its size is from a dry run; else from formulas."""
 
     @property
     def worth(self) -> float:

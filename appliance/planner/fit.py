@@ -12,8 +12,9 @@ import msgspec
 from appliance.errors import InsufficientMemory
 from appliance.gguf.shape import read_shape
 from appliance.planner.budget import Budget
-from appliance.planner.choice import PARALLEL_SHARE, Chosen, choose
-from appliance.planner.facts import Accelerator, Ladder, Rung
+from appliance.planner.choice import PARALLEL_SHARE, Chosen, Wait, choose
+from appliance.planner.facts import Accelerator, Ladder
+from appliance.planner.fit_answer import FitAnswer
 from appliance.planner.header_sizes import Model, header_size, traits_of
 from appliance.planner.ladder import COMFORTABLE_SLOTS, Contender, Terms, build, least_context
 from appliance.planner.prices import PriceTable, default_prices
@@ -60,29 +61,22 @@ class Policy:
     parallel_share: float = PARALLEL_SHARE
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fit:
-    ladder: Ladder
-    rung: Rung | None
-    """None: nothing fits."""
-    refusal: InsufficientMemory | None
-    least: Rung
-    """The smallest that the caller takes, to tell what is missing."""
-    tokens_per_s: float | None
-    """What the memory's bandwidth allows at most; None: unknown."""
-
-
-def fit(subject: Subject, machine: Machine, *, policy: Policy, min_ctx: int | None = None) -> Fit:
+def fit(subject: Subject, machine: Machine, *, policy: Policy, min_ctx: int | None = None) -> FitAnswer:
     """Raises InvalidRequest when the model was not made for `min_ctx`."""
     ladder = ladder_of(subject, machine, policy=policy, min_ctx=min_ctx)
-    rung, refusal = _outcome(ladder, machine, policy)
     bandwidth = machine.bandwidth_bytes_per_s
-    return Fit(
+    return FitAnswer(
+        model=subject.name,
         ladder=ladder,
-        rung=rung,
-        refusal=refusal,
-        least=min(ladder.rungs, key=lambda one: one.footprint.total_bytes),
+        outcome=_outcome(ladder, machine, policy),
+        budget=machine.budget,
+        board=machine.name,
+        origin=subject.origin,
+        is_guess=subject.is_guess,
+        read_bytes=subject.read_bytes,
+        bandwidth_bytes_per_s=bandwidth,
         tokens_per_s=decode_bound(bandwidth, subject.read_bytes) if bandwidth else None,
+        notes=subject.notes,
     )
 
 
@@ -124,11 +118,8 @@ def wished(wish: Placement, accelerator: Accelerator) -> Placement:
     return msgspec.structs.replace(wish, n_gpu_layers=wish.n_gpu_layers or ALL_LAYERS)
 
 
-def _outcome(
-    ladder: Ladder, machine: Machine, policy: Policy
-) -> tuple[Rung | None, InsufficientMemory | None]:
+def _outcome(ladder: Ladder, machine: Machine, policy: Policy) -> Chosen | Wait | InsufficientMemory:
     try:
-        chosen = choose(ladder, budget_bytes=machine.budget.bytes, parallel_share=policy.parallel_share)
+        return choose(ladder, budget_bytes=machine.budget.bytes, parallel_share=policy.parallel_share)
     except InsufficientMemory as refusal:
-        return None, refusal
-    return (chosen.rung if isinstance(chosen, Chosen) else None), None
+        return refusal

@@ -55,6 +55,13 @@ class Catalog(Generic[R]):
         yield from self._desks.values()
         yield from self.leaving
 
+    def find(self, key: str, *, asked: str) -> Desk[R]:
+        """Raises ModelNotFound for the name that was `asked`."""
+        desk = self._desks.get(key)
+        if desk is None:
+            raise self.not_found(asked)
+        return desk
+
     # ── which models there are ─────────────────────────────────────────────────────────────────────────────
 
     def set_models(self, specs: Sequence[ModelSpec], now_s: float) -> None:

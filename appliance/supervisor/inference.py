@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Protocol, Union
 
 from appliance.planner.facts import Conceded
+from appliance.planner.fit_answer import FitAnswer
+from appliance.supervisor.fit_wish import FitWish
 from appliance.supervisor.policy import ModelDefaults
 from appliance.supervisor.turn import Asker, Standing, Waiting
 from appliance.wire.messages import (
@@ -124,6 +126,12 @@ class Inference(Protocol):
     def unload(self, model: str) -> ModelCard:
         """Out of memory, pinned or not: it takes no new requests, finishes those it has, and ends; who comes
         later starts it anew. Returns at once. Raises ModelNotFound, InvalidReference.
+        """
+
+    def fit(self, model: str, wish: FitWish, *, asker: Asker) -> FitAnswer:
+        """Whether it would be let into memory if it were asked for now, and how; loads and evicts nothing.
+        Blocks for half a minute at most. Raises ModelNotFound, InvalidReference, ModelBroken, ModelInvalid,
+        InvalidRequest, Overloaded, DeadlineExceeded, ClientGone.
         """
 
     def waiting(self, *, owner: str | None = None) -> Sequence[Waiting]:

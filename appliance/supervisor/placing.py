@@ -14,9 +14,11 @@ from appliance.errors import OutpostError
 from appliance.hardware.process_memory import anonymous_bytes
 from appliance.hardware.root import Root
 from appliance.log import logger
+from appliance.planner.budget import Budget
 from appliance.planner.facts import Ladder, Rung
 from appliance.supervisor.client import Runner
 from appliance.supervisor.desk import Desk
+from appliance.supervisor.fitting import Fitting
 from appliance.supervisor.planning import Planned, Planning
 from appliance.supervisor.policy import ModelSpec, ResidencyPolicy
 from appliance.supervisor.residency import Residency
@@ -34,10 +36,12 @@ _PROCESSES: Final = Root(Path("/"))
 class Plans(Protocol):
     """What is known of sizes and of this board (`daemon/plans.py`)."""
 
-    def ladder(self, spec: ModelSpec) -> Ladder:
-        """Every placement it could be loaded with. Blocks, on the planning thread; raises OutpostError."""
+    def ladder(self, spec: ModelSpec, budgets: Sequence[int] = ()) -> Ladder:
+        """Every placement it could be loaded with; with exact sizes where one may be chosen now, or with one
+        of `budgets`. Blocks, on the planning thread; raises OutpostError.
+        """
 
-    def budget_bytes(self) -> int | None:
+    def budget(self) -> Budget | None:
         """What may be planned with now; None: unknown, and everything is let in. Does not block."""
 
     def reclaim(self) -> None:
@@ -64,8 +68,10 @@ class Placing:
         self._starting = starting
         self._post = post
         self._planning = Planning(plans.ladder)
-        self._retrying = Retrying(plans.budget_bytes)
+        self._retrying = Retrying(self._budget_bytes)
         self._residency: Residency[Runner] = Residency(desks, memory=self, policy=policy, in_turn=in_turn)
+        self.fitting = Fitting(self._planning, self._residency, post=post)
+        """The questions whether a model would fit; to be asked from any thread."""
 
     @property
     def wake_at_s(self) -> float | None:
@@ -83,14 +89,15 @@ class Placing:
 
     def start(self, desk: Desk[Runner]) -> None:
         self._retrying.forget(desk)
-        self._plan(desk, first=None)
+        self._plan(desk)
 
-    def _plan(self, desk: Desk[Runner], first: Callable[[], None] | None) -> None:
+    def _plan(self, desk: Desk[Runner], first: Callable[[], None] = lambda: None) -> None:
         """`first`: done before, on the planning thread."""
         self._planning.submit(
             desk.spec,
             lambda planned: self._post(lambda now_s: self._planned(desk, planned, now_s)),
             first=first,
+            budgets=self._residency.budgets_bytes(desk),
         )
 
     def tick(self, now_s: float) -> None:
@@ -121,10 +128,14 @@ class Placing:
         else:
             desk.gone(runner, verdict, now_s)
 
+    def _budget_bytes(self) -> int | None:
+        budget = self._plans.budget()
+        return None if budget is None else budget.bytes
+
     # ── residency.Memory ───────────────────────────────────────────────────────────────────────────────────
 
-    def budget_bytes(self) -> int | None:
-        return self._plans.budget_bytes()
+    def budget(self) -> Budget | None:
+        return self._plans.budget()
 
     def touched_bytes(self, runner: Runner) -> int | None:
         """On the host: its own pages, and not those of mapped files, which look free. A device's buffers

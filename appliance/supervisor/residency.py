@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, Protocol
 
 from appliance.errors import InsufficientMemory, OutpostError
+from appliance.planner.budget import Budget
 from appliance.planner.choice import Chosen, Wait, choose
 from appliance.planner.evictions import Resident
 from appliance.planner.facts import Ladder, Rung
@@ -38,7 +39,7 @@ _PRELOAD_AGAIN_S: Final = 15.0
 class Memory(Protocol[R]):
     """What residency needs to know, and to have done. None of these blocks."""
 
-    def budget_bytes(self) -> int | None:
+    def budget(self) -> Budget | None:
         """What may be planned with now, before what those in memory have still to touch; None: unknown."""
 
     def touched_bytes(self, runner: R) -> int | None:
@@ -53,6 +54,16 @@ class _Pending(Generic[R]):
     desk: Desk[R]
     ladder: Ladder
     since_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """How a model would be placed if it were asked for now."""
+
+    outcome: Chosen | Wait | InsufficientMemory
+    budget: Budget | None
+    owed_bytes: int
+    freed_bytes: int
 
 
 class Residency(Generic[R]):
@@ -107,6 +118,35 @@ class Residency(Generic[R]):
         self._evict(least)
         return least.spec.name
 
+    def outlook(self, desk: Desk[R], ladder: Ladder, now_s: float) -> Outlook:
+        """What would be decided for a request to `desk` that comes now, before all who wait. What its own
+        process holds counts as free, and so do those that are ending: nothing is placed before they have.
+        """
+        budget = self._memory.budget()
+        freed_bytes = self._freed_bytes(desk)
+        try:
+            outcome: Chosen | Wait | InsufficientMemory = self._outcome(
+                desk, ladder, now_s, budget_bytes=_with(budget, freed_bytes), may_evict=True
+            )
+        except InsufficientMemory as error:
+            outcome = error
+        return Outlook(
+            outcome=outcome, budget=budget, owed_bytes=self._owed_bytes(desk), freed_bytes=freed_bytes
+        )
+
+    def budgets_bytes(self, desk: Desk[R]) -> tuple[int, ...]:
+        """With what `outlook` may come to reckon: what would be free now, and without the idle ones."""
+        free_bytes = _with(self._memory.budget(), self._freed_bytes(desk))
+        if free_bytes is None:
+            return ()
+        free_bytes -= self._owed_bytes(desk)
+        idle_bytes = sum(
+            other.rung.footprint.total_bytes
+            for other in self._desks()
+            if other.rung is not None and other.is_idle and not other.spec.pin and other is not desk
+        )
+        return free_bytes, free_bytes + idle_bytes
+
     def _turn(self, now_s: float) -> Callable[[_Pending[R]], tuple[bool, int]]:
         """Realtime before background and keys in turn, as the waiting room has it; last those that nobody
         waits for.
@@ -131,21 +171,13 @@ class Residency(Generic[R]):
         """Whether it is settled."""
         desk = pending.desk
         may_evict = bool(desk.waiting)
-        budget_bytes = self._memory.budget_bytes()
-        if budget_bytes is None:
-            self._launch(desk, pending.ladder.rungs[0])
-            return True
-        residents = [
-            self._resident(other, now_s, may_evict=may_evict)
-            for other in self._desks()
-            if other.rung is not None and other.has_process and other is not desk
-        ]
         try:
-            verdict = choose(
+            verdict = self._outcome(
+                desk,
                 pending.ladder,
-                budget_bytes=budget_bytes - self._owed_bytes(desk),
-                residents=residents,
-                parallel_share=self._policy.parallel_share,
+                now_s,
+                budget_bytes=_with(self._memory.budget(), 0),
+                may_evict=may_evict,
             )
         except InsufficientMemory as error:
             self._refuse(desk, error, now_s)
@@ -154,6 +186,24 @@ class Residency(Generic[R]):
             self._wait(pending, verdict, now_s)
             return not may_evict and self._put_off(desk, now_s)
         return self._take(desk, verdict, now_s)
+
+    def _outcome(
+        self, desk: Desk[R], ladder: Ladder, now_s: float, *, budget_bytes: int | None, may_evict: bool
+    ) -> Chosen | Wait:
+        """Raises InsufficientMemory."""
+        if budget_bytes is None:
+            return Chosen(rung=ladder.rungs[0])
+        residents = [
+            self._resident(other, now_s, may_evict=may_evict)
+            for other in self._desks()
+            if other.rung is not None and other.has_process and other is not desk and not _is_ending(other)
+        ]
+        return choose(
+            ladder,
+            budget_bytes=budget_bytes - self._owed_bytes(desk),
+            residents=residents,
+            parallel_share=self._policy.parallel_share,
+        )
 
     def _take(self, desk: Desk[R], chosen: Chosen, now_s: float) -> bool:
         if not chosen.evict:
@@ -192,7 +242,7 @@ class Residency(Generic[R]):
 
     @property
     def _is_one_ending(self) -> bool:
-        return any(desk.state is RunnerState.STOPPING and desk.runner is not None for desk in self._desks())
+        return any(_is_ending(desk) for desk in self._desks())
 
     # ── what there is ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -206,6 +256,16 @@ class Residency(Generic[R]):
         planned = desk.rung.footprint.total_bytes
         touched = self._memory.touched_bytes(desk.runner) if desk.runner is not None else 0
         return 0 if touched is None else max(0, planned - touched)
+
+    def _freed_bytes(self, asking: Desk[R]) -> int:
+        """What is taken and would be free: of the one that asks, and of those whose end has begun."""
+        return sum(self._held_by(desk) for desk in self._desks() if desk is asking or _is_ending(desk))
+
+    def _held_by(self, desk: Desk[R]) -> int:
+        if desk.runner is None or desk.rung is None:
+            return 0
+        touched_bytes = self._memory.touched_bytes(desk.runner)
+        return desk.rung.footprint.total_bytes if touched_bytes is None else touched_bytes
 
     def _resident(self, desk: Desk[R], now_s: float, *, may_evict: bool = True) -> Resident:
         idle_s = now_s - desk.idle_since_s if desk.idle_since_s is not None else 0.0
@@ -225,3 +285,13 @@ class Residency(Generic[R]):
         while self._swaps and now_s - self._swaps[0] >= _MINUTE_S:
             self._swaps.popleft()
         return len(self._swaps) < self._policy.max_swaps_per_min
+
+
+def _is_ending(desk: Desk[R]) -> bool:
+    """Its process has been told to end, and has not yet."""
+    return desk.state is RunnerState.STOPPING and desk.runner is not None
+
+
+def _with(budget: Budget | None, freed_bytes: int) -> int | None:
+    """The budget if so much more were available."""
+    return None if budget is None else max(0, budget.available_bytes + freed_bytes - budget.reserve_bytes)

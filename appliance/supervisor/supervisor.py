@@ -24,10 +24,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
 
-from appliance.errors import (
-    OutpostError,
-)
+from appliance.errors import OutpostError, Unsupported
 from appliance.log import logger
+from appliance.planner.fit_answer import FitAnswer
 from appliance.supervisor import preflight
 from appliance.supervisor.catalog import Catalog
 from appliance.supervisor.client import Runner
@@ -35,6 +34,7 @@ from appliance.supervisor.cooling import CoolingDesk, CoolingOrder
 from appliance.supervisor.desk import Desk
 from appliance.supervisor.effects import Waiter
 from appliance.supervisor.entrance import Entrance
+from appliance.supervisor.fit_wish import FitWish
 from appliance.supervisor.generation import RunningGeneration
 from appliance.supervisor.history import FileStamp
 from appliance.supervisor.inference import Call, ModelCard
@@ -171,6 +171,12 @@ class Supervisor:
         key = self._resolve(model)
         self._change(lambda now_s: self._catalog.unload(key, now_s))
         return card
+
+    def fit(self, model: str, wish: FitWish, *, asker: Asker) -> FitAnswer:
+        if self._placing is None:
+            raise Unsupported(feature="fit", reason="this daemon plans no memory", param="model")
+        key = self._resolve(model)
+        return self._placing.fitting.ask(lambda: self._catalog.find(key, asked=model), wish, asker=asker)
 
     def waiting(self, *, owner: str | None = None) -> Sequence[Waiting]:
         return self._entrance.waiting(owner)

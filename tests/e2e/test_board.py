@@ -77,6 +77,24 @@ def planned(daemon: Daemon, name: str) -> dict[str, Any]:
     return found
 
 
+def test_what_would_be_taken_is_told_beforehand_and_nothing_is_loaded(daemon: Daemon) -> None:
+    told = {
+        name: json.loads(command(daemon, "fit", name, "--json").stdout)
+        for name in ("wide", "large", "replaced")
+    }
+    wide = told["wide"]["plan"]
+    assert {key: wide["placement"][key] for key in ("n_ctx_seq", "n_seq_max")} == {
+        "n_ctx_seq": 8192,
+        "n_seq_max": 8,
+    }
+    conceded = [f"{one['what']}: {one['wanted']} -> {one['got']}" for one in wide["conceded"]]
+    assert conceded == GOLDEN["conceded"]
+    assert (told["large"]["verdict"], told["large"]["error"]["largest_ctx"]) == ("refused", 0)
+    assert (told["replaced"]["verdict"], told["replaced"]["plan"]["variant"]) == ("fits", "wide")
+    assert runner(daemon, "large")["starts"] == 0
+    assert daemon.runners() == []
+
+
 def test_a_wish_too_large_for_the_board_takes_the_rung_of_the_golden_table(daemon: Daemon) -> None:
     done = command(daemon, "run", "wide", "Say hello.")
     assert (done.returncode, done.stderr) == (0, "")

@@ -42,6 +42,8 @@ class Script:
     """Told while a chat waits, if its client wants to know."""
     queue: list[dict[str, Any]] | None = None
     """What `/v1/queue` has; None: there is no such route."""
+    fit: Any = None
+    """What `/outpost/v1/fit` answers; None: there is no such route."""
     unknown_field: str | None = None
     """Refuse chats whose body has this field."""
     key: str | None = None
@@ -138,11 +140,19 @@ class _Handler(BaseHTTPRequestHandler):
             self._error(400, "unsupported_parameter", f"{script.unknown_field}: unknown field")
         elif script.refusal is not None:
             self._error(*script.refusal)
+        elif self.path == "/outpost/v1/fit":
+            self._fit()
         elif script.loading_times > 0:
             script.loading_times -= 1
             self._error(503, "model_loading", "model 'tiny' was not ready within 1 s", retry_after="0")
         else:
             self._stream(body)
+
+    def _fit(self) -> None:
+        if self.fake.script.fit is None:
+            self._error(404, "unknown_url", f"no {self.path}")
+        else:
+            self._json(200, self.fake.script.fit)
 
     def _refused_at_the_door(self) -> bool:
         script = self.fake.script

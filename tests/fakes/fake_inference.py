@@ -8,7 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from appliance.errors import ClientGone, ModelNotFound, Overloaded
+from appliance.errors import ClientGone, InsufficientMemory, ModelNotFound, Overloaded
+from appliance.planner.choice import Chosen, Wait
+from appliance.planner.facts import Ladder
+from appliance.planner.fit_answer import FitAnswer
+from appliance.supervisor.fit_wish import FitWish
 from appliance.supervisor.inference import Call, Generation, ModelCard
 from appliance.supervisor.policy import ModelDefaults
 from appliance.supervisor.turn import Asker, Standing, Turn, Waiting
@@ -27,6 +31,7 @@ from appliance.wire.messages import (
     Tokenize,
     Usage,
 )
+from tests.fakes.plain_budget import plain_budget, rung_of
 
 MODEL = "fake/model:q4"
 DIMENSIONS = 4
@@ -169,6 +174,8 @@ class FakeInference:
     pending: list[FakePending] = field(default_factory=list)
     keep_alives: list[float | None] = field(default_factory=list)
     unloaded: int = 0
+    fit_wishes: list[FitWish] = field(default_factory=list)
+    fit_outcome: Chosen | Wait | InsufficientMemory | None = None
     generations: list[FakeGeneration] = field(default_factory=list)
     stand_ins: dict[str, str] = field(default_factory=dict)
     """Models that are too hot, and who answers instead."""
@@ -233,6 +240,21 @@ class FakeInference:
         with self._lock:
             self.unloaded += 1
         return self.find(model)
+
+    def fit(self, model: str, wish: FitWish, *, asker: Asker) -> FitAnswer:
+        """That its only rung fits, or `fit_outcome`."""
+        self._check(model)
+        with self._lock:
+            self.owners.append(asker.owner)
+            self.fit_wishes.append(wish)
+        rung = rung_of(1 << 30)
+        return FitAnswer(
+            model=MODEL,
+            ladder=Ladder(model=MODEL, min_ctx=512, rungs=(rung,)),
+            outcome=self.fit_outcome or Chosen(rung=rung),
+            budget=plain_budget(4 << 30),
+            origin="a script",
+        )
 
     def generate(self, model: str, request: Generate, *, asker: Asker) -> Generation:
         self._check(model)

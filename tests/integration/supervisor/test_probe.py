@@ -15,7 +15,7 @@ import psutil
 import pytest
 from gguf import PoolingType
 
-from appliance.daemon.placements import placed
+from appliance.daemon.own_wishes import placed
 from appliance.errors import ClientGone, ModelInvalid, RunnerStartFailed, ShuttingDown, TemplateInvalid
 from appliance.modelfile import engine_settings
 from appliance.supervisor.policy import RunnerPolicy

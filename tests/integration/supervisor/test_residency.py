@@ -6,16 +6,19 @@ import math
 import random
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import pytest
 
 from appliance.errors import InsufficientMemory, ModelInvalid, OutpostError, RunnerStartFailed
+from appliance.planner.budget import Budget
 from appliance.planner.facts import Footprint, Ladder, Rung
 from appliance.supervisor.policy import ModelSpec, QueuePolicy
 from appliance.supervisor.supervisor import Supervisor
 from appliance.supervisor.turn import Asker
+from tests.fakes.plain_budget import plain_budget
 from tests.integration.supervisor.asking import Model, ask, deltas_of
 from tests.integration.supervisor.conftest import MakeSupervisor, eventually, spec
 
@@ -35,7 +38,7 @@ class FakePlans:
     ladders: int = 0
     learned: list[tuple[str, int]] = field(default_factory=list)
 
-    def ladder(self, spec: ModelSpec) -> Ladder:
+    def ladder(self, spec: ModelSpec, budgets: Sequence[int] = ()) -> Ladder:
         self.ladders += 1
         time.sleep(self.plan_s)
         if self.fault is not None:
@@ -51,8 +54,8 @@ class FakePlans:
         rung = Rung(placement=spec.placement, footprint=footprint)
         return Ladder(model=spec.name, min_ctx=256, rungs=(rung,), comfortable=64)
 
-    def budget_bytes(self) -> int:
-        return int(self.gib * GIB)
+    def budget(self) -> Budget:
+        return plain_budget(self.gib * GIB)
 
     def reclaim(self) -> None: ...
 

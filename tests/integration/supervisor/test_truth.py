@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from appliance.errors import GpuUnavailable, InsufficientMemory, RunnerHung
 from appliance.health import rules
 from appliance.health.report import collect
+from appliance.planner.budget import Budget
 from appliance.planner.facts import Conceded, Concession, Footprint, Ladder, Rung
 from appliance.supervisor.inference import Generation
 from appliance.supervisor.policy import Device, ModelSpec
@@ -18,6 +20,7 @@ from appliance.supervisor.states import RunnerState
 from appliance.supervisor.supervisor import Supervisor
 from appliance.supervisor.turn import Asker
 from appliance.wire.messages import Placement
+from tests.fakes.plain_budget import plain_budget
 from tests.integration.supervisor.asking import Model, ask, error_of, pid_of, text_of
 from tests.integration.supervisor.conftest import PLACEMENT, QUICK, MakeSupervisor, eventually, spec
 
@@ -205,12 +208,12 @@ class FakePlans:
     def __init__(self) -> None:
         self.reclaims = 0
 
-    def ladder(self, spec: ModelSpec) -> Ladder:
+    def ladder(self, spec: ModelSpec, budgets: Sequence[int] = ()) -> Ladder:
         rungs = (rung(4, 4096), rung(3, 3072), rung(2, 2048))
         return Ladder(model=spec.name, min_ctx=512, rungs=rungs, comfortable=PLACEMENT.n_seq_max)
 
-    def budget_bytes(self) -> int | None:
-        return 8 * GIB
+    def budget(self) -> Budget:
+        return plain_budget(8 * GIB)
 
     def reclaim(self) -> None:
         self.reclaims += 1

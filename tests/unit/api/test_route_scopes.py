@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "GET /outpost/v1/models": {"models:read"},
     "GET /outpost/v1/models/{name:path}": {"models:read"},
     "POST /outpost/v1/operations": {"models:write"},
+    "POST /outpost/v1/fit": {"inference", "models:read", "models:write"},
     "POST /outpost/v1/load": {"inference", "models:write"},
     "POST /outpost/v1/unload": {"inference", "models:write"},
     "GET /v2/": {"models:read"},

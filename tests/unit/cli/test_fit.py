@@ -5,24 +5,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
-from appliance.cli import fit, fit_model, header_facts
+from appliance.cli import fit, fit_model, fit_settings
 from appliance.cli.exits import Exit, Failure
-from appliance.cli.fit import machine_of, main
+from appliance.cli.fit import main
+from appliance.cli.fit_settings import FitSettings, NamedModel
+from appliance.cli.own_fit import machine_of
 from appliance.cli.parser import parse
-from appliance.config import Config, MemorySettings
+from appliance.config import DEFAULT_PATH, Config
 from appliance.errors import InvalidRequest
-from appliance.gguf.header import read_header
-from appliance.planner import formulas
 from appliance.planner.budget import Bound
-from appliance.planner.facts import Accelerator
-from appliance.planner.header_sizes import Model, header_size
+from appliance.planner.fit import Policy
 from appliance.store.layout import Layout
 from appliance.store.places import FOLDER
 from appliance.store.reference import parse_reference
-from appliance.wire.messages import Placement
 from tests.fakes.model_files import UnsyncedFiles, generator
 from tests.fakes.stored_models import store_model
 
@@ -257,7 +254,7 @@ def test_what_is_copied_here_to_load_nothing_is_what_the_store_has() -> None:
 def test_this_machine_is_read_from_its_files(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/meminfo").write_text("MemTotal: 8388608 kB\nMemAvailable: 7340032 kB\n")
-    machine = machine_of(None, Config(memory=MemorySettings(reserve_bytes=MIB)), tmp_path)
+    machine = machine_of(None, FitSettings(reserve_bytes=MIB), tmp_path)
     assert (machine.name, machine.budget.bound) == (None, Bound.MEM_AVAILABLE)
     assert machine.budget.bytes == 7340032 * 1024 - MIB
 
@@ -271,21 +268,57 @@ def test_a_cgroup_bounds_this_machine_and_its_cache_of_files_does_not_count(tmp_
     (group / "memory.max").write_text(f"{1024 * MIB}\n")
     (group / "memory.current").write_text(f"{300 * MIB}\n")
     (group / "memory.stat").write_text(f"inactive_file {200 * MIB}\nactive_file 0\n")
-    machine = machine_of(None, Config(memory=MemorySettings(reserve_bytes=MIB)), tmp_path)
+    machine = machine_of(None, FitSettings(reserve_bytes=MIB), tmp_path)
     assert (machine.budget.bound, machine.budget.bytes) == (Bound.CGROUP, (1024 - 100 - 1) * MIB)
 
 
 def test_a_machine_that_does_not_tell_its_memory_asks_for_a_board(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="--board: this machine does not tell its memory"):
-        machine_of(None, Config(), tmp_path)
+        machine_of(None, FitSettings(), tmp_path)
 
 
-def test_the_policy_is_that_of_the_configuration() -> None:
-    memory = MemorySettings(min_ctx=512, comfortable_slots=2, parallel_share=0.25)
-    policy = fit.policy_of(Config(memory=memory))
-    assert (policy.min_ctx, policy.comfortable, policy.parallel_share) == (512, 2, 0.25)
-    default = fit.policy_of(Config())
-    assert (default.min_ctx, default.comfortable, default.parallel_share) == (2048, 4, 0.5)
+def test_what_is_taken_without_a_configuration_is_what_one_without_a_line_says() -> None:
+    assert fit_settings.of(Config()) == FitSettings()
+    assert fit_settings.DEFAULT_PATH == DEFAULT_PATH
+
+
+def test_what_bears_on_it_is_taken_from_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "outpost.toml"
+    path.write_text(
+        f"""
+[engine]
+n_ctx_seq = 512
+n_seq_max = 3
+type_k = "q8_0"
+type_v = "q8_0"
+device = "cpu"
+own_kernels = false
+speculation = false
+[memory]
+min_ctx = 256
+comfortable_slots = 2
+parallel_share = 0.25
+reserve_bytes = {MIB}
+[models]
+a = "{generator()}"
+b = {{ path = "{generator()}", n_ctx_seq = 7, draft = "{generator()}" }}
+""",
+        encoding="utf-8",
+    )
+    told = fit_settings.fit_settings(path)
+    placement = told.placement
+    assert (placement.n_ctx_seq, placement.n_seq_max, placement.type_k) == (512, 3, "q8_0")
+    assert (told.device, told.own_kernels, told.speculation, told.reserve_bytes) == (
+        "cpu",
+        False,
+        False,
+        MIB,
+    )
+    assert told.policy == Policy(min_ctx=256, comfortable=2, parallel_share=0.25)
+    assert told.models == {
+        "a": NamedModel(path=generator(), n_ctx_seq=None, has_draft=False),
+        "b": NamedModel(path=generator(), n_ctx_seq=7, has_draft=True),
+    }
 
 
 def test_a_configuration_that_is_not_there_is_no_input(tmp_path: Path) -> None:
@@ -293,65 +326,23 @@ def test_a_configuration_that_is_not_there_is_no_input(tmp_path: Path) -> None:
         main(asked("x", "--config", str(tmp_path / "none.toml")))
 
 
-# ── what is kept of a header ────────────────────────────────────────────────────────────────────────────────
-
-
-def test_a_header_is_read_once(tmp_path: Path) -> None:
-    path = tmp_path / "m.gguf"
-    path.write_bytes(generator().read_bytes())
-    environ = {"XDG_CACHE_HOME": str(tmp_path / "kept")}
-    first = header_facts.of([path], model="m", environ=environ)
-    (kept,) = (tmp_path / "kept/outpost/shapes").iterdir()
-    kept.write_bytes(kept.read_bytes().replace(b'"read_bytes":', b'"read_bytes":1'))
-    again = header_facts.of([path], model="m", environ=environ)
-    assert again.read_bytes == int(f"1{first.read_bytes}")
-    assert again.header() == first.header()
-
-
-def test_another_file_in_its_place_is_read_anew(tmp_path: Path) -> None:
-    path, environ = tmp_path / "m.gguf", {"HOME": str(tmp_path)}
-    path.write_bytes(generator().read_bytes())
-    header_facts.of([path], model="m", environ=environ)
-    path.write_bytes(generator(seed=2).read_bytes() + b"more")
-    header_facts.of([path], model="m", environ=environ)
-    assert len(list((tmp_path / ".cache/outpost/shapes").iterdir())) == 2
-
-
-def test_what_is_kept_of_a_header_tells_the_same_sizes(tmp_path: Path) -> None:
-    facts = header_facts.of([generator()], model="m", environ={"HOME": str(tmp_path)})
-    (kept,) = (tmp_path / ".cache/outpost/shapes").iterdir()
-    assert msgspec.json.decode(kept.read_bytes(), type=header_facts.HeaderFacts) == facts
-    whole = read_header(generator())
-    size = header_size(
-        Model(header=facts.header(), vocabulary_bytes=facts.vocabulary_bytes), Accelerator.NONE
-    )
-    wish = Placement(n_ctx_seq=256, n_seq_max=2, kv_cells=512)
-    assert size([wish]) == [formulas.footprint([whole], wish, cpu=frozenset())]
-
-
-def test_lists_of_a_header_keep_their_numbers(tmp_path: Path) -> None:
-    facts = header_facts.HeaderFacts(
-        metadata={"a": [1, 0, 3], "b": [0.5, 1.0], "c": [1 << 63], "d": "text", "e": True},
-        tensors=[],
-        vocabulary_bytes=0,
-        read_bytes=0,
-    )
-    kept = msgspec.json.decode(msgspec.json.encode(facts), type=header_facts.HeaderFacts).header().metadata
-    assert [list(kept[key]) for key in "abc"] == [[1, 0, 3], [0.5, 1.0], [1 << 63]]  # type: ignore[arg-type]
-    assert (kept["d"], kept["e"]) == ("text", True)
-
-
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[" * 100_000, b'{"read_bytes":1}'])
-def test_a_damaged_cache_is_none(content: bytes, tmp_path: Path) -> None:
-    environ = {"HOME": str(tmp_path)}
-    first = header_facts.of([generator()], model="m", environ=environ)
-    (kept,) = (tmp_path / ".cache/outpost/shapes").iterdir()
-    kept.write_bytes(content)
-    assert header_facts.of([generator()], model="m", environ=environ) == first
+# ── who answers ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
-    "environ", [{}, {"HOME": ""}, {"XDG_CACHE_HOME": "not/absolute"}, {"HOME": "/dev/null"}]
+    ("argv", "is_ours"),
+    [
+        (["tiny"], False),
+        (["tiny", "--data", "d"], False),
+        (["tiny", "--board", "pi-5-8gb"], True),
+        (["tiny", "--config", "c.toml"], True),
+        (["nothing.gguf"], True),
+        (["nothing.json"], True),
+        ([str(generator())], True),
+        (["a\0b"], False),
+        (["x" * 5000], False),
+        (["~nobody-at-all/x"], False),
+    ],
 )
-def test_without_a_place_for_it_nothing_is_kept(environ: dict[str, str]) -> None:
-    assert header_facts.of([generator()], model="m", environ=environ).header().architecture == "llama"
+def test_what_no_daemon_knows_is_answered_here(argv: list[str], is_ours: bool) -> None:
+    assert fit._is_ours(asked(*argv)) is is_ours

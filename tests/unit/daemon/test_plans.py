@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from appliance.daemon import known_headers
 from appliance.daemon.plans import BoardPlans, PlanPolicy, whole_bytes
-from appliance.errors import ModelInvalid, RunnerStartFailed
+from appliance.errors import FileUnreadable, ModelInvalid, RunnerStartFailed
+from appliance.gguf.header import Header, read_header
 from appliance.hardware.cgroup import MemoryLimit
 from appliance.hardware.memory import Memory
 from appliance.planner.choice import Chosen, choose
@@ -47,13 +49,14 @@ class FakeSizer:
     asked: list[Placement] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     fault: Exception | None = None
+    source: Source = Source.DRY_RUN
 
     def sizes(self, files: ModelFiles, placements: Sequence[Placement]) -> Sizing:
         self.models.append(files.model)
         self.asked += placements
         if self.fault is not None:
             raise self.fault
-        return Sizing(footprints=tuple(map(self._size, placements)), faults={}, source=Source.DRY_RUN)
+        return Sizing(footprints=tuple(map(self._size, placements)), faults={}, source=self.source)
 
     def _size(self, placement: Placement) -> Footprint:
         cells = placement.n_ctx_seq * placement.n_seq_max
@@ -94,6 +97,57 @@ def test_what_is_likely_to_be_taken_has_the_size_of_the_dry_run(spec: ModelSpec)
     assert taken(ladder, 836) == (4, 2000, 140)
     assert len(sizer.asked) <= 6
     assert sizer.models.count("tiny") <= 3
+
+
+def test_what_is_measured_says_so(spec: ModelSpec) -> None:
+    ladder = plans(FakeSizer(), memory(900)).ladder(spec)
+    assert choose(ladder, budget_bytes=836 * MIB).rung.is_measured
+
+
+def test_what_would_be_taken_with_further_budgets_is_measured_too(spec: ModelSpec) -> None:
+    nothing = FakeSizer(fault=RunnerStartFailed(model="tiny", reason="no process"))
+    rough = plans(nothing, memory(900)).ladder(spec)
+    rung = rough.rungs[len(rough.rungs) // 2]
+    usual, further = FakeSizer(), FakeSizer()
+    plans(usual, memory(900)).ladder(spec)
+    plans(further, memory(900)).ladder(spec, [rung.footprint.total_bytes])
+    assert rung.placement not in usual.asked
+    assert rung.placement in further.asked
+
+
+def test_what_formulas_tell_is_not_called_measured(spec: ModelSpec) -> None:
+    sizer = FakeSizer(source=Source.FORMULAS)
+    assert not any(rung.is_measured for rung in plans(sizer, memory(900)).ladder(spec).rungs)
+
+
+def test_a_header_is_read_once_and_anew_when_its_file_is_another(
+    spec: ModelSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def noted(path: Path, *, model: str = "") -> Header:
+        read.append(path)
+        return read_header(path, model=model)
+
+    monkeypatch.setattr(known_headers, "read_header", noted)
+    board = plans(FakeSizer(), memory(900))
+    first = board.ladder(spec)
+    assert board.ladder(spec) == first
+    assert len(read) == 1
+    tiny_gguf.write_generator(Path(spec.path), seed=2)
+    board.ladder(spec)
+    assert len(read) == 2
+
+
+def test_of_many_models_the_headers_of_the_last_are_kept(tmp_path: Path) -> None:
+    known = known_headers.KnownHeaders()
+    paths = [str(tiny_gguf.write_generator(tmp_path / f"{number}.gguf")) for number in range(10)]
+    headers = [known.of([path], model="m") for path in paths]
+    assert known.of([paths[9]], model="m") is headers[9]
+    assert known.of([paths[2]], model="m") is headers[2]
+    assert known.of([paths[0]], model="m") is not headers[0]
+    with pytest.raises(FileUnreadable):
+        known.of([str(tmp_path / "none.gguf")], model="m")
 
 
 def test_rungs_that_were_not_measured_are_made_larger_as_formulas_were_found_too_small(
@@ -180,7 +234,8 @@ def test_a_smaller_model_is_the_last_rung_and_is_told(spec: ModelSpec, tmp_path:
 )
 def test_the_budget_is_what_is_available_here_less_the_reserve(seen: Memory, budget_mib: int | None) -> None:
     expected = None if budget_mib is None else budget_mib * MIB
-    assert plans(FakeSizer(), seen).budget_bytes() == expected
+    found = plans(FakeSizer(), seen).budget()
+    assert (None if found is None else found.bytes) == expected
 
 
 def test_the_board_is_as_large_as_our_cgroup_lets_it_be() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from appliance.config import Config, EngineSettings, ModelSettings
-from appliance.daemon.placements import placed
+from appliance.daemon.own_wishes import placed
 from appliance.daemon.stored_models import Pins, all_specs, name_key, require_known, stored_spec
 from appliance.errors import ConfigError
 from appliance.modelfile import engine_settings

@@ -13,7 +13,8 @@ from pathlib import Path
 from appliance.gguf.shape import read_shape
 from appliance.planner import boards
 from appliance.planner.budget import budget
-from appliance.planner.fit import Fit, Machine, Policy, Subject, fit
+from appliance.planner.fit import Machine, Policy, Subject, fit
+from appliance.planner.fit_answer import FitAnswer
 from appliance.planner.header_sizes import Model
 from appliance.planner.speed import bytes_per_token
 from appliance.wire.messages import Placement
@@ -56,7 +57,7 @@ def machine(board: str) -> Machine:
     )
 
 
-def answer(board: str, model: str, wish: tuple[int, int], *, min_ctx: int | None = None) -> Fit:
+def answer(board: str, model: str, wish: tuple[int, int], *, min_ctx: int | None = None) -> FitAnswer:
     asked = subject(model, n_ctx=wish[0], n_parallel=wish[1])
     return fit(asked, machine(board), policy=Policy(), min_ctx=min_ctx)
 
@@ -65,7 +66,7 @@ def row(board: str, model: str, wish: tuple[int, int]) -> str:
     return f"{board:<15}{model:<22}{wish[0]:>5} x{wish[1]:>2}  {_outcome(answer(board, model, wish))}"
 
 
-def _outcome(given: Fit) -> str:
+def _outcome(given: FitAnswer) -> str:
     if given.rung is None:
         needed = given.least.footprint.total_bytes
         return f"refused: needs {needed / 10**9:.0f} GB at {given.ladder.min_ctx} tokens"

@@ -6,7 +6,7 @@ import pytest
 
 from appliance.planner.facts import Ladder
 from appliance.supervisor.allocation import RefusedBy, Shortage, below, refused_by, shortage
-from tests.unit.supervisor.test_residency import GIB, rung
+from tests.unit.supervisor.residency_scene import GIB, rung
 
 NVMAP = "NvMapMemAllocInternalTagged: 1075072515 error 12"
 CUDA = (

@@ -9,7 +9,7 @@ from appliance.supervisor.desk import Desk
 from appliance.supervisor.policy import QueuePolicy, RunnerPolicy
 from appliance.supervisor.retrying import Retrying
 from tests.unit.supervisor.desk_scene import PRELOADED, FakeEffects
-from tests.unit.supervisor.test_residency import GIB, rung
+from tests.unit.supervisor.residency_scene import GIB, rung
 
 LADDER = Ladder(
     model="m", min_ctx=512, rungs=(rung(4), rung(3, n_ctx_seq=2048), rung(2, n_ctx_seq=1024)), comfortable=4

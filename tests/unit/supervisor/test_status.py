@@ -9,7 +9,7 @@ import msgspec
 from appliance.planner.facts import Conceded, Concession
 from appliance.supervisor.status import given_up
 from tests.unit.supervisor.desk_scene import FACTS
-from tests.unit.supervisor.test_residency import rung
+from tests.unit.supervisor.residency_scene import rung
 
 CONTEXT = Conceded(what=Concession.CONTEXT, wanted="4096", got="2048")
 PARALLEL = Conceded(what=Concession.PARALLEL, wanted="64", got="4")
