@@ -37,7 +37,11 @@ def main() -> None:
         "function": {
             "name": "weather",
             "description": "The weather of a town",
-            "parameters": {"type": "object", "properties": {"town": {"type": "string"}}, "required": ["town"]},
+            "parameters": {
+                "type": "object",
+                "properties": {"town": {"type": "string"}},
+                "required": ["town"],
+            },
         },
     }
     called: Any = chat.bind_tools([weather]).invoke(question)
