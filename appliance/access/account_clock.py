@@ -46,7 +46,7 @@ def _boottime_ns() -> int:
 
 
 def boot_id() -> str:
-    """ "": unknown; every start is then another boot."""
+    """Empty where it is unknown: every start is then another boot."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except (OSError, ValueError):

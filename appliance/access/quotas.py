@@ -47,9 +47,13 @@ class Quotas:
         *,
         defaults: Bounds = _NO_BOUNDS,
         kept: Mapping[str, Counts] | None = None,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
-        """`clock_ns` must never go back (`account_clock.py`). `kept`: from an earlier life, by key."""
+        """`clock_ns` must never go back (`account_clock.py`). `kept`: from an earlier life, by key.
+        `on_change` is called under the lock, whenever there is something for `changed`.
+        """
         self._clock_ns = clock_ns
+        self._on_change = on_change
         self._defaults = defaults
         self._lock = threading.Lock()
         self._keys: dict[str, _Key] = {key: _Key(counts) for key, counts in (kept or {}).items()}
@@ -125,6 +129,7 @@ class Quotas:
         if counts != key.counts:
             key.counts = counts
             self._changed.add(key_id)
+            self._on_change()
 
     def _refusal(self, refusal: Refusal, *, tokens: int = 0) -> OutpostError:
         self._refused[refusal.bound] += 1

@@ -18,6 +18,7 @@ from appliance.config.board_settings import (
     OptimizeSettings,
 )
 from appliance.config.section import MIB, Section, setting
+from appliance.config.usage_settings import AuditSettings, QuotaSettings, UsageSettings
 from appliance.config.values import (
     BaseUrl,
     CacheType,
@@ -361,6 +362,9 @@ class Config(Section):
     )
     store: StoreSettings = StoreSettings()
     access: AccessSettings = AccessSettings()
+    quotas: QuotaSettings = QuotaSettings()
+    usage: UsageSettings = UsageSettings()
+    audit: AuditSettings = AuditSettings()
     heat: HeatSettings = HeatSettings()
     log: LogSettings = LogSettings()
     data: DataSettings = DataSettings()
