@@ -163,7 +163,7 @@ class Exchange:
         if self.meter is not None:
             served_s = 0.0 if self._queued_s is None else self._total_s - self._queued_s
             self.meter.end(failed=self.error_code is not None or self.status >= _ERROR, served_s=served_s)
-        _log.info("request", **{key: value for key, value in self._facts().items() if value is not None})
+        _log.info(log.REQUEST, **{key: value for key, value in self._facts().items() if value is not None})
         if self._observer is not None:
             self._observer.exchange_ended(self)
 

@@ -341,6 +341,15 @@ class LogSettings(Section):
 
     level: LogLevel = setting("info", "The least level told.")
     format: LogFormat = setting("auto", "auto: console on a terminal, JSON lines elsewhere.")
+    requests_bytes: int = setting(
+        0,
+        "The one line of each request is also written to requests.jsonl of the data directory, which with "
+        "the one before it takes no more than this; never prompts or answers. 0: not; it needs the level "
+        "info or debug.",
+        unit="bytes",
+        ge=0,
+        le=1024 * MIB,
+    )
 
 
 class DataSettings(Section):

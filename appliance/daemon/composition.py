@@ -79,7 +79,7 @@ def main(
     store's choices are made for, and whose sensors are watched. Raises ConfigError, AddressInUse,
     DataDirInUse.
     """
-    log.configure(level=config.log.level, form=config.log.format)
+    log.configure(level=config.log.level, form=config.log.format, requests=_request_file(config))
     with lock_of(config.data.dir):
         Daemon(config, preload=preload, sysroot=sysroot).run(on_ready)
     return 0
@@ -327,6 +327,11 @@ class Daemon:
             max_body_bytes=self._config.server.max_body_bytes,
             max_concurrent=self._config.queue.max_concurrent,
         )
+
+
+def _request_file(config: Config) -> log.RequestFile | None:
+    path, max_bytes = config.data.dir / "requests.jsonl", config.log.requests_bytes
+    return log.RequestFile(path, max_bytes=max_bytes) if max_bytes else None
 
 
 def door_limits(config: Config) -> Limits:

@@ -19,12 +19,19 @@ from tests.fakes.model_files import generator
 from tests.integration.supervisor.conftest import eventually
 
 KEY = access_keys.generate()
-CONFIG = (
-    f'[log]\nlevel = "debug"\n[access.keys]\n{KEY.key_id} = {{ sha256 = "{KEY.sha256}", '
-    'scopes = ["inference", "admin"] }\n'
-    "[quotas]\nrequests_per_min = 60\ntokens_per_min = 100000\n"
-    "[queue]\nmax_running = 1\nmax_waiting = 1\n"
-)
+CONFIG = f"""
+[log]
+level = "debug"
+requests_bytes = 1000000
+[access.keys]
+{KEY.key_id} = {{ sha256 = "{KEY.sha256}", scopes = ["inference", "admin"] }}
+[quotas]
+requests_per_min = 60
+tokens_per_min = 100000
+[queue]
+max_running = 1
+max_waiting = 1
+"""
 
 
 @pytest.fixture
@@ -153,4 +160,5 @@ def test_a_prompt_is_found_nowhere_whatever_becomes_of_it(daemon: Daemon) -> Non
     assert "data/usage.db" in places_with(KEY.key_id.encode(), daemon), "the search itself finds nothing"
     fates = [line.get("error") for line in lines_of(daemon) if line["event"] == "request"]
     assert {None, "overloaded", "context_length_exceeded", "invalid_value", "rate_limit_exceeded"} <= {*fates}
+    assert "data/requests.jsonl" in places_with(KEY.key_id.encode(), daemon)
     assert any(line.get("client_gone") for line in lines_of(daemon))
