@@ -1,4 +1,5 @@
-"""The audit log on disk: who changed keys, models and configuration. `audit_chain.py` makes and checks lines.
+"""The audit log on disk: who changed keys, models and configuration. `audit_chain.py` makes and checks lines,
+`audit_files.py` reads them.
 
     DATA/audit/000000000001.jsonl   lines from that number on, appended and synced one by one
                head.json            the last line, signed; written aside, synced, renamed after each line
@@ -18,27 +19,24 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from appliance import log
 from appliance.access import audit_chain as chain
 from appliance.access.account_clock import boot_id
-from appliance.access.audit_chain import Checked, Head
+from appliance.access.audit_chain import Head
+from appliance.access.audit_files import FOLDER, HEAD, audit_key, last_line, read_head, segments
 from appliance.errors import AuditUnwritable
 
 _log = log.logger("audit")
 
-FOLDER: Final = "audit"
-_HEAD: Final = "head.json"
 _LOCK: Final = "lock"
-_PURPOSE: Final = b"outpost audit 1\0"
 _SEGMENTS: Final = 8
 _MOST_CHARS: Final = 256
 _MOST_ITEMS: Final = 32
-_MOST_HEAD_BYTES: Final = 1024
 
 Fact = str | int | float | bool | None | list[str]
 
@@ -119,9 +117,9 @@ class Audit:
         if not files:
             return head or Head()
         _drop_torn_end(files[-1])
-        last = _last_line(files[-1])
+        last = last_line(files[-1])
         if last is None and len(files) > 1:
-            last = _last_line(files[-2])
+            last = last_line(files[-2])
         told = None if last is None else chain.parsed(last)
         if last is None or told is None or (head is not None and head.seq >= told["seq"]):
             return head or Head()
@@ -129,9 +127,8 @@ class Audit:
         return Head(first=first, seq=told["seq"], sha256=chain.digest(last))
 
     def _read_head(self) -> Head | None:
-        with suppress(FileNotFoundError):
-            return chain.parsed_head(_read(self._folder / _HEAD, _MOST_HEAD_BYTES), self._key)
-        return None
+        text = read_head(self._folder)
+        return None if text is None else chain.parsed_head(text, self._key)
 
     def _write(self, line: bytes, *, seq: int) -> None:
         files = segments(self._folder)
@@ -168,7 +165,7 @@ class Audit:
             path.unlink()
 
     def _write_head(self, head: Head) -> None:
-        aside = self._folder / f"{_HEAD}.tmp"
+        aside = self._folder / f"{HEAD}.tmp"
         descriptor = os.open(
             aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
         )
@@ -177,7 +174,7 @@ class Audit:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        aside.rename(self._folder / _HEAD)
+        aside.rename(self._folder / HEAD)
         _sync_folder(self._folder)
 
     @contextmanager
@@ -190,68 +187,6 @@ class Audit:
             yield
         finally:
             os.close(descriptor)
-
-
-def audit_key(device_key: bytes) -> bytes:
-    """Who has it learns nothing of the device's."""
-    return hmac.new(device_key, _PURPOSE, hashlib.sha256).digest()
-
-
-def verify(data: Path, device_key: bytes) -> Checked:
-    """Reads only. Raises OSError."""
-    folder = data / FOLDER
-    head: bytes | None = None
-    with suppress(FileNotFoundError):
-        head = _read(folder / _HEAD, _MOST_HEAD_BYTES)
-    return chain.check(_lines(folder), head, audit_key(device_key))
-
-
-def entries(data: Path, *, last: int) -> list[dict[str, Any]]:
-    """The newest, oldest of them first, as far as they can be read. Raises OSError."""
-    found: list[dict[str, Any]] = []
-    for path in reversed(segments(data / FOLDER)):
-        lines = [told for line in _lines_of(path) if (told := chain.parsed(line)) is not None]
-        found = lines[max(0, len(lines) - (last - len(found))) :] + found
-        if len(found) >= last:
-            break
-    return found
-
-
-def segments(folder: Path) -> list[Path]:
-    """In the order of their lines."""
-    with suppress(FileNotFoundError, NotADirectoryError):
-        return sorted(path for path in folder.iterdir() if path.suffix == ".jsonl" and path.stem.isdecimal())
-    return []
-
-
-def is_torn(data: Path) -> bool:
-    """Whether the end is a piece of a line. Where the head does not know that line, a cut of power is to
-    blame, and the next entry takes its place; where it does, `verify` finds it missing.
-    """
-    files = segments(data / FOLDER)
-    return bool(files) and files[-1].stat().st_size > 0 and not files[-1].read_bytes().endswith(b"\n")
-
-
-def _lines(folder: Path) -> Iterator[tuple[str, bytes]]:
-    for path in segments(folder):
-        for number, line in enumerate(_lines_of(path), 1):
-            yield f"{path.name}:{number}", line
-
-
-def _lines_of(path: Path) -> Iterator[bytes]:
-    """Without a piece of one at the end."""
-    with path.open("rb") as file:
-        while line := file.readline(chain.MOST_LINE_BYTES + 1):
-            if not line.endswith(b"\n") and file.tell() == os.fstat(file.fileno()).st_size:
-                return
-            yield line.removesuffix(b"\n")
-
-
-def _last_line(path: Path) -> bytes | None:
-    last = None
-    for line in _lines_of(path):
-        last = line
-    return last
 
 
 def _drop_torn_end(path: Path) -> None:
@@ -274,11 +209,6 @@ def _bounded(value: Fact) -> Fact:
     if isinstance(value, list):
         return [item[:_MOST_CHARS] for item in value[:_MOST_ITEMS]]
     return value
-
-
-def _read(path: Path, limit_bytes: int) -> bytes:
-    with path.open("rb") as file:
-        return file.read(limit_bytes)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

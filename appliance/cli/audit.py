@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from appliance.access import audit
+from appliance.access import audit_files
 from appliance.access.audit_chain import Checked, Head
 from appliance.cli.address import DEFAULT_DATA
 from appliance.cli.exits import Exit, Failure
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _show(data: Path, arguments: argparse.Namespace) -> int:
-    entries = audit.entries(data, last=arguments.last)
+    entries = audit_files.entries(data, last=arguments.last)
     if arguments.json:
         print(json.dumps({"entries": entries}))
         return Exit.OK
@@ -47,12 +47,12 @@ def _show(data: Path, arguments: argparse.Namespace) -> int:
 
 def _verify(data: Path, arguments: argparse.Namespace) -> int:
     if not has_device_key(data):
-        if audit.segments(data / audit.FOLDER):
+        if audit_files.segments(data / audit_files.FOLDER):
             raise Failure(Exit.DATA, f"{data}: the key that signed the log is gone", code="audit_key_missing")
         checked = Checked(entries=0, head=Head(), findings=())
     else:
-        checked = audit.verify(data, device_key(data))
-    is_torn = audit.is_torn(data)
+        checked = audit_files.verify(data, device_key(data))
+    is_torn = audit_files.is_torn(data)
     if arguments.json:
         print(json.dumps({**asdict(checked), "is_whole": not checked.findings, "is_torn": is_torn}))
     else:

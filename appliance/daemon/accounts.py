@@ -14,8 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,14 +22,13 @@ from appliance import log
 from appliance.access import usage_file, usage_report
 from appliance.access.account_clock import AccountClock, Mark
 from appliance.access.audit import Audit
-from appliance.access.grants import Bounds
 from appliance.access.quota_rules import Counts
 from appliance.access.quotas import Quotas
 from appliance.access.usage import EnergyShares, Pending, Row, Tally
 from appliance.access.usage_file import UsageFile
 from appliance.access.usage_report import Line, Question
 from appliance.access.wrong_keys import WrongKeys
-from appliance.config import Config
+from appliance.daemon.account_policy import AccountsHealth, AccountsPolicy, Fault, fault_of
 from appliance.telemetry.access_metrics import AccessCounts
 
 _log = log.logger("accounts")
@@ -41,31 +39,6 @@ _LONGEST_RETRY_S: Final = 60.0
 _IDLE_S: Final = 3600.0
 _JOIN_S: Final = 10.0
 _HOUR_S: Final = 3600
-
-
-class Fault(StrEnum):
-    """Why nothing is written."""
-
-    DAMAGED = "damaged"
-    FULL = "full"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountsPolicy:
-    data: Path
-    is_kept: bool = True
-    keep_days: int = 90
-    defaults: Bounds = field(default_factory=Bounds)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountsHealth:
-    pending_rows: int
-    lost: int
-    """Additions for which there was no place while nothing could be written."""
-    faults: Mapping[str, int]
-    """Since the start, by `Fault`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,28 +237,6 @@ class Accounts:
                 self._file = file
                 return found
         return None, {}
-
-
-def fault_of(error: sqlite3.Error | OSError) -> Fault:
-    if isinstance(error, sqlite3.Error) and usage_file.is_damage(error):
-        return Fault.DAMAGED
-    code = getattr(error, "sqlite_errorcode", None)
-    return Fault.FULL if code == sqlite3.SQLITE_FULL else Fault.FAILED
-
-
-def accounts_policy(config: Config) -> AccountsPolicy:
-    quotas = config.quotas
-    return AccountsPolicy(
-        data=config.data.dir,
-        is_kept=config.usage.enabled,
-        keep_days=config.usage.keep_days,
-        defaults=Bounds(
-            requests_per_min=quotas.requests_per_min or None,
-            tokens_per_min=quotas.tokens_per_min or None,
-            tokens_per_day=quotas.tokens_per_day or None,
-            concurrency=quotas.concurrency or None,
-        ),
-    )
 
 
 def access_counts(accounts: Accounts, wrong_keys: WrongKeys, audit: Audit | None) -> AccessCounts:

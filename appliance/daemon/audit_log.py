@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appliance import __version__, log
-from appliance.access import audit
+from appliance.access import audit_files
 from appliance.access.audit import Audit
 from appliance.config import Config
 from appliance.daemon.device_key import device_key
@@ -33,7 +33,7 @@ def note_start(log_: Audit, config: Config) -> None:
     told = log_.keyed_digest(config.model_dump_json().encode())
     before = None
     try:
-        found = audit.entries(config.data.dir, last=_LOOK_BACK)
+        found = audit_files.entries(config.data.dir, last=_LOOK_BACK)
         starts = [entry.get("facts") for entry in found if entry.get("event") == _STARTED]
         before = starts[-1].get("config") if starts and isinstance(starts[-1], dict) else None
     except OSError as error:

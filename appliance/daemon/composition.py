@@ -31,7 +31,8 @@ from appliance.api.calls import Limits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.accelerators import board_gpu
-from appliance.daemon.accounts import Accounts, access_counts, accounts_policy
+from appliance.daemon.account_policy import accounts_policy
+from appliance.daemon.accounts import Accounts, access_counts
 from appliance.daemon.audit_log import audit_of, note_start
 from appliance.daemon.calibration_parts import BoardCalibration
 from appliance.daemon.directory import lock_of, write_record

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from appliance.access.grants import Bounds, Grant
-from appliance.daemon.accounts import Accounts, AccountsPolicy
+from appliance.daemon.account_policy import AccountsPolicy
+from appliance.daemon.accounts import Accounts
 
 GRANT = Grant(key_id="k", bounds=Bounds(tokens_per_day=10**9))
 PAUSE_S = 0.01

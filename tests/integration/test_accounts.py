@@ -14,7 +14,8 @@ import pytest
 
 from appliance.access import keys as access_keys
 from appliance.access.usage_report import Question, report
-from appliance.daemon.accounts import FLUSH_S, Accounts, AccountsPolicy
+from appliance.daemon.account_policy import AccountsPolicy
+from appliance.daemon.accounts import FLUSH_S, Accounts
 from tests.daemon import Daemon
 from tests.fakes.counting_process import GRANT
 from tests.fakes.model_files import generator

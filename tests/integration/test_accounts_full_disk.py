@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from appliance.access.audit import Audit, entries, verify
+from appliance.access.audit import Audit
+from appliance.access.audit_files import entries, verify
 from appliance.access.grants import Bounds, Grant
 from appliance.access.usage_report import Question, report
-from appliance.daemon.accounts import Accounts, AccountsPolicy, Fault
+from appliance.daemon.account_policy import AccountsPolicy, Fault
+from appliance.daemon.accounts import Accounts
 from appliance.errors import AuditUnwritable, RateLimited
 from tests.integration.supervisor.conftest import eventually
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance.access import audit
-from appliance.access.audit import FOLDER, Audit, verify
+from appliance.access import audit_files
+from appliance.access.audit import Audit
 from appliance.access.audit_chain import MOST_LINE_BYTES, Damage
+from appliance.access.audit_files import FOLDER, verify
 from appliance.errors import AuditUnwritable
 
 KEY = b"k" * 32
@@ -26,7 +27,7 @@ def log_of(data: Path, *, entries: int = 0, max_bytes: int = MIB, key: bytes = K
 
 
 def file_of(data: Path, index: int = -1) -> Path:
-    return audit.segments(data / FOLDER)[index]
+    return audit_files.segments(data / FOLDER)[index]
 
 
 def damage_of(data: Path, key: bytes = KEY) -> set[Damage]:
@@ -38,16 +39,16 @@ def test_entries_are_numbered_told_and_whole(tmp_path: Path) -> None:
     assert made.record("key_created", "admin", key="abc", expires=None, uses=3) == 3
     checked = verify(tmp_path, KEY)
     assert (checked.entries, checked.head.seq, checked.findings) == (3, 3, ())
-    last = audit.entries(tmp_path, last=1)[0]
+    last = audit_files.entries(tmp_path, last=1)[0]
     assert (last["seq"], last["event"], last["actor"]) == (3, "key_created", "admin")
     assert last["facts"] == {"key": "abc", "expires": None, "uses": 3}
-    assert [entry["seq"] for entry in audit.entries(tmp_path, last=2)] == [2, 3]
+    assert [entry["seq"] for entry in audit_files.entries(tmp_path, last=2)] == [2, 3]
     assert file_of(tmp_path).stat().st_mode & 0o777 == 0o600
 
 
 def test_nothing_was_ever_written(tmp_path: Path) -> None:
     assert verify(tmp_path, KEY).findings == ()
-    assert audit.entries(tmp_path, last=5) == []
+    assert audit_files.entries(tmp_path, last=5) == []
 
 
 def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -158,10 +159,10 @@ def test_a_line_that_the_power_cut_short_is_dropped_and_its_number_taken_again(t
     path = file_of(tmp_path)
     with path.open("ab") as file:
         file.write(b'{"seq":4,"time":"2026')
-    assert audit.is_torn(tmp_path)
+    assert audit_files.is_torn(tmp_path)
     assert damage_of(tmp_path) == set()
     assert log_of(tmp_path).record("model_pull", "k") == 4
-    assert not audit.is_torn(tmp_path)
+    assert not audit_files.is_torn(tmp_path)
     assert damage_of(tmp_path) == set()
 
 
@@ -170,7 +171,7 @@ def test_it_stays_within_its_bound_and_whole(tmp_path: Path) -> None:
     made = Audit(tmp_path, KEY, max_bytes=bound)
     for _ in range(60):
         made.record("model_import", "k", names=["n" * 250] * 10)
-    files = audit.segments(tmp_path / FOLDER)
+    files = audit_files.segments(tmp_path / FOLDER)
     assert sum(path.stat().st_size for path in files) <= bound
     checked = verify(tmp_path, KEY)
     assert checked.findings == ()

@@ -20,7 +20,8 @@ from appliance.access.usage_file import NAME, UsageFile
 from appliance.access.usage_report import Question
 from appliance.config import Config
 from appliance.config.usage_settings import QuotaSettings
-from appliance.daemon.accounts import Accounts, AccountsPolicy, Fault, accounts_policy
+from appliance.daemon.account_policy import AccountsPolicy, Fault, accounts_policy
+from appliance.daemon.accounts import Accounts
 from appliance.errors import RateLimited
 
 NOW_S = 1_790_000_000.0
