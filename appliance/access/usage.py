@@ -49,29 +49,55 @@ class Tally:
 
 
 _COUNTED: Final = tuple(field.name for field in fields(Tally) if field.name != "millijoules")
+_PROMPT: Final = _COUNTED.index("prompt_tokens")
+"""Cached and output tokens stand behind them."""
 
 
 class Pending:
-    """What was counted since it was last written. Any thread."""
+    """What was counted since it was last written. Any thread; `tokens` is called for every step of every
+    answer.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._rows: dict[Row, Tally] = {}
+        self._rows: dict[Row, list[int]] = {}
+        """In the order of `_COUNTED`."""
         self._lost = 0
 
-    def add(self, row: Row, tally: Tally) -> None:
+    def tokens(self, row: Row, prompt: int, cached: int, output: int) -> None:
         with self._lock:
-            known = self._rows.get(row)
-            if known is None and len(self._rows) >= MOST_PENDING:
-                self._lost += 1
-                return
-            self._rows[row] = tally if known is None else known + tally
+            counts = self._counts(row)
+            counts[_PROMPT] += prompt
+            counts[_PROMPT + 1] += cached
+            counts[_PROMPT + 2] += output
+
+    def request(self, row: Row, *, failed: bool, served_ms: int) -> None:
+        """One has ended."""
+        with self._lock:
+            counts = self._counts(row)
+            counts[0] += 1
+            counts[1] += failed
+            counts[-1] += served_ms
 
     def take(self) -> Mapping[Row, Tally]:
         """All of it, which is nobody's but the caller's from now on."""
         with self._lock:
             rows, self._rows = self._rows, {}
-            return rows
+        return {
+            row: Tally(**dict(zip(_COUNTED, counts, strict=True)), millijoules=None)
+            for row, counts in rows.items()
+        }
+
+    def _counts(self, row: Row) -> list[int]:
+        """Of who finds no place they are counted for nobody."""
+        found = self._rows.get(row)
+        if found is None:
+            found = [0] * len(_COUNTED)
+            if len(self._rows) < MOST_PENDING:
+                self._rows[row] = found
+            else:
+                self._lost += 1
+        return found
 
     @property
     def lost(self) -> int:

@@ -99,14 +99,15 @@ class Accounts:
     def computed(
         self, key: str, model: str, *, prompt_tokens: int, cached_tokens: int, output_tokens: int
     ) -> None:
-        self._add(
-            key,
-            model,
-            Tally(prompt_tokens=prompt_tokens, cached_tokens=cached_tokens, output_tokens=output_tokens),
-        )
+        if self._policy.is_kept:
+            self._pending.tokens(Row(self._hour(), key, model), prompt_tokens, cached_tokens, output_tokens)
+            self._want()
 
     def ended(self, key: str, model: str, *, failed: bool, served_s: float) -> None:
-        self._add(key, model, Tally(requests=1, errors=int(failed), served_ms=round(served_s * 1000)))
+        if self._policy.is_kept:
+            served_ms = round(served_s * 1000)
+            self._pending.request(Row(self._hour(), key, model), failed=failed, served_ms=served_ms)
+            self._want()
 
     def report(self, asked: Question) -> Sequence[Line]:
         """Raises StoreFault."""
@@ -115,11 +116,6 @@ class Accounts:
     def health(self) -> AccountsHealth:
         faults = {fault.value: count for fault, count in self._faults.items()}
         return AccountsHealth(pending_rows=len(self._pending), lost=self._pending.lost, faults=faults)
-
-    def _add(self, key: str, model: str, tally: Tally) -> None:
-        if self._policy.is_kept:
-            self._pending.add(Row(int(self._wall_s() // _HOUR_S), key, model), tally)
-            self._want()
 
     def _want(self) -> None:
         if not self._wanted.is_set():
@@ -173,7 +169,7 @@ class Accounts:
             tokens = tally.prompt_tokens - tally.cached_tokens + tally.output_tokens
             self._shares.computed(row.model, row.key, tokens)
         if self._policy.is_kept:
-            hour = int(self._wall_s() // _HOUR_S)
+            hour = self._hour()
             for (key, model), millijoules in self._shares.read(self._joules()).items():
                 row = Row(hour, key, model)
                 rows[row] = rows.get(row, Tally()) + Tally(millijoules=millijoules)
@@ -190,7 +186,10 @@ class Accounts:
             self._pruned_day = day
 
     def _day(self) -> int:
-        return int(self._wall_s() // _HOUR_S // 24)
+        return self._hour() // 24
+
+    def _hour(self) -> int:
+        return int(self._wall_s() // _HOUR_S)
 
     def _failed(self, error: sqlite3.Error | OSError) -> None:
         """Told when it begins; tried again with the same batch."""
