@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from appliance.access.grants import Grant
 from appliance.access.scopes import DEFAULT, Scope
 from appliance.errors import ScopeMissing, Unauthenticated
 
@@ -76,6 +77,10 @@ class KeyRing:
         if not hmac.compare_digest(stored.sha256, digest_of(bearer)):
             raise Unauthenticated(reason="this key is not known here")
         return key_id
+
+    def grant(self, key_id: str) -> Grant:
+        """What a verified key may do; how much, `[quotas]` says for all."""
+        return Grant(key_id=key_id, scopes=self._keys.get(key_id, _NOBODY).scopes)
 
     def has(self, key_id: str, scope: Scope) -> bool:
         """Whether a verified key has it."""

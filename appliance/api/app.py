@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 import falcon
 
 from appliance import __version__
+from appliance.access.audit import Audit
 from appliance.access.keys import KeyRing
 from appliance.api import error_responses, health
+from appliance.api.accounting import Accounting, AccountingMiddleware
 from appliance.api.caller import Callers
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import Observer
@@ -24,6 +26,7 @@ from appliance.api.registry import ReadableLayout, Registry, RegistryRoot
 from appliance.api.residency import Fit, Load, Unload
 from appliance.api.route_scopes import require_complete
 from appliance.api.store import StoredModel, StoredModels, StoreOperations
+from appliance.api.usage import UsageReport
 from appliance.store.verbs import StoreVerbs
 from appliance.supervisor.inference import Inference
 
@@ -43,6 +46,8 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     render_metrics: Callable[[], str] | None = None,
     store: StoreVerbs | None = None,
     layout: ReadableLayout | None = None,
+    accounting: Accounting | None = None,
+    audit: Audit | None = None,
 ) -> App:
     """The WSGI application. `keys` empty or None: open, which is right on loopback only. `report` is asked
     anew for every `/healthz` and `/readyz`.
@@ -51,7 +56,8 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     `allowed_origins`: web pages that may use it, as `https://host[:port]`. `trusted_proxies`: who may say on
     whose behalf it calls (`caller.py`). `observer` and `render_metrics`
     are usually the two sides of one `telemetry.prometheus.Prometheus`. `store` and `layout`: the verbs of the
-    model store, and what of it `/v2` gives to others; None: those routes do not exist.
+    model store, and what of it `/v2` gives to others; None: those routes do not exist. `accounting`: quotas
+    and usage; None: nobody is counted or bounded. `audit`: who is told of changes; None: nobody.
     """
     ring = keys or KeyRing({})
     app: App = falcon.App(
@@ -59,8 +65,9 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
             RequestMiddleware(observer, Callers(trusted_proxies)),
             HostMiddleware(host_names),
             OriginMiddleware(allowed_origins),
-            KeyMiddleware(ring),
+            KeyMiddleware(ring, accounting.wrong_keys if accounting else None),
             PlacesMiddleware(limits.max_concurrent),
+            *([AccountingMiddleware(accounting)] if accounting else []),
         ]
     )
     error_responses.install(app)
@@ -70,10 +77,12 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     _add(app, "/readyz", health.Readiness(report))
     if render_metrics is not None:
         _add(app, "/metrics", health.Metrics(render_metrics))
+    if accounting is not None:
+        _add(app, "/outpost/v1/usage", UsageReport(accounting.report))
     if store is not None:
         _add(app, "/outpost/v1/models", StoredModels(store))
         _add(app, "/outpost/v1/models/{name:path}", StoredModel(store))
-        _add(app, "/outpost/v1/operations", StoreOperations(store, limits))
+        _add(app, "/outpost/v1/operations", StoreOperations(store, limits, audit))
     if layout is not None:
         _add(app, "/v2/", RegistryRoot())
         _add(app, "/v2/{rest:path}", Registry(layout))

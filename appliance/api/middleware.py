@@ -16,11 +16,12 @@ from urllib.parse import urlsplit
 import falcon
 
 from appliance.access.keys import KeyRing, scope_of
-from appliance.api import placement, registry_errors
+from appliance.access.wrong_keys import WrongKeys
+from appliance.api import accounting, placement, registry_errors
 from appliance.api.caller import Callers
 from appliance.api.exchange import Exchange, Observer, exchange_of
 from appliance.api.route_scopes import PUBLIC_PATHS, needed_for
-from appliance.errors import InvalidRequest, NotAllowed
+from appliance.errors import InvalidRequest, NotAllowed, Unauthenticated
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CORS_HEADERS: Final = (
@@ -29,7 +30,7 @@ _CORS_HEADERS: Final = (
 )
 _CORS_EXPOSED: Final = (
     "x-request-id, x-outpost-warning, x-outpost-placement, x-outpost-queue-position, x-outpost-queue-s, "
-    "retry-after"
+    "retry-after, retry-after-ms, " + ", ".join(accounting.HEADERS)
 )
 _MAX_WARNING_CHARS: Final = 1024
 
@@ -144,15 +145,25 @@ class KeyMiddleware:
     is ever bound, and this machine is trusted.
     """
 
-    def __init__(self, keys: KeyRing) -> None:
+    def __init__(self, keys: KeyRing, wrong_keys: WrongKeys | None = None) -> None:
+        """`wrong_keys` None: whoever guesses is not slowed."""
         self._keys = keys
+        self._wrong_keys = wrong_keys
 
     def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
         exchange = exchange_of(req)
         if not self._keys or req.path in PUBLIC_PATHS:
             return
-        key_id = self._keys.verify(_bearer(req))
+        told = _bearer(req)
+        try:
+            key_id = self._keys.verify(told)
+        except Unauthenticated:
+            # To send none is no guess: many clients ask first whether they need one.
+            if told is not None and self._wrong_keys is not None:
+                self._wrong_keys.note(exchange.caller.address)
+            raise
         exchange.owner, exchange.scope = key_id, scope_of(key_id)
+        exchange.grant = self._keys.grant(key_id)
 
     def process_resource(
         self, req: falcon.Request, _resp: falcon.Response, _resource: object, _params: dict[str, Any]

@@ -25,7 +25,7 @@ _LIST: Final[Needed] = frozenset({Scope.INFERENCE, Scope.MODELS_READ})
 _READ: Final[Needed] = frozenset({Scope.MODELS_READ})
 _WRITE: Final[Needed] = frozenset({Scope.MODELS_WRITE})
 _QUEUE: Final[Needed] = frozenset({Scope.INFERENCE, Scope.ADMIN})
-"""Who may ask a model sees what he asked; `queue.py` shows everything to `admin` only."""
+"""Who may ask a model sees what he asked; `queue.py` and `usage.py` show everything to `admin` only."""
 _MEMORY: Final[Needed] = frozenset({Scope.MODELS_WRITE, Scope.INFERENCE})
 """Who may ask a model can load it by asking, and put it out by a `keep_alive` of 0."""
 _PLAN: Final[Needed] = frozenset({Scope.MODELS_READ, Scope.MODELS_WRITE, Scope.INFERENCE})
@@ -46,6 +46,7 @@ TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/healthz": {"GET": ANYONE},
     "/readyz": {"GET": ANYONE},
     "/metrics": {"GET": _METRICS},
+    "/outpost/v1/usage": {"GET": _QUEUE},
     "/outpost/v1/models": {"GET": _READ},
     "/outpost/v1/models/{name:path}": {"GET": _READ},
     "/outpost/v1/operations": {"POST": _WRITE},

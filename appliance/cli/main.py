@@ -40,6 +40,8 @@ _MODULES: Final = {
     "hibernation": "appliance.cli.hibernation",
     "ps": "appliance.cli.ps",
     "queue": "appliance.cli.queue",
+    "usage": "appliance.cli.usage",
+    "audit": "appliance.cli.audit",
     "bench": "appliance.cli.bench",
     "hardware": "appliance.cli.hardware",
     "health": "appliance.cli.health",
@@ -47,7 +49,21 @@ _MODULES: Final = {
 }
 
 _SHORT: Final = frozenset(
-    {"show", "list", "cp", "rm", "load", "stop", "hibernation", "ps", "queue", "health", "version"}
+    {
+        "show",
+        "list",
+        "cp",
+        "rm",
+        "load",
+        "stop",
+        "hibernation",
+        "ps",
+        "queue",
+        "usage",
+        "audit",
+        "health",
+        "version",
+    }
 )
 """They end before there is garbage worth looking for."""
 

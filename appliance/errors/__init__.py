@@ -13,6 +13,7 @@
     │   ├── NotAllowed              not by this caller, name or web page
     │   ├── ScopeMissing            the key is not for this
     │   ├── ModelInUse              it is served or pulled just now
+    │   ├── PromptExceedsQuota      more tokens than the key may ever use at once
     │   └── ClientGone              the caller hung up before the answer began
     ├── CapacityError       try later; `retry_after_s` says when
     │   ├── Overloaded              the bounded queue is full
@@ -20,7 +21,9 @@
     │   ├── DeadlineExceeded        the answer was not complete in time
     │   ├── MachineBusy             speed is measured only while nobody asks
     │   ├── ShuttingDown
-    │   └── Throttled               the board is too hot for new requests
+    │   ├── Throttled               the board is too hot for new requests
+    │   ├── RateLimited             the key has used what it may for now; which bound
+    │   └── TooManyWrongKeys        from this address
     ├── ResourceError       the operator acts
     │   ├── InsufficientMemory
     │   ├── GpuUnavailable          the model must run on a GPU, and would not
@@ -29,7 +32,8 @@
     │   ├── StoreInUse              another process works on the model store
     │   ├── InsufficientSpace       the disk; both counts
     │   ├── FileUnreadable          a model's file, just now; what it is, is not known by that
-    │   └── StoreFault              the disk refuses: I/O error, read-only, no more files
+    │   ├── StoreFault              the disk refuses: I/O error, read-only, no more files
+    │   └── AuditUnwritable         what is to be audited cannot be written down
     ├── ContentError        the content is wrong
     │   ├── ModelInvalid            a GGUF that does not load, or that admission refuses
     │   ├── ModelBroken             stored once, but its bytes have changed since
@@ -62,8 +66,10 @@ from appliance.errors.capacity import (
     MachineBusy,
     ModelLoading,
     Overloaded,
+    RateLimited,
     ShuttingDown,
     Throttled,
+    TooManyWrongKeys,
 )
 from appliance.errors.config import ConfigError
 from appliance.errors.content import (
@@ -86,6 +92,7 @@ from appliance.errors.request import (
     ModelNotFound,
     NotAllowed,
     OutboundRefused,
+    PromptExceedsQuota,
     RequestError,
     ScopeMissing,
     Unauthenticated,
@@ -93,6 +100,7 @@ from appliance.errors.request import (
 )
 from appliance.errors.resource import (
     AddressInUse,
+    AuditUnwritable,
     DataDirInUse,
     FileUnreadable,
     GpuUnavailable,
@@ -114,6 +122,7 @@ from appliance.errors.wire import from_wire, to_wire
 
 __all__ = [
     "AddressInUse",
+    "AuditUnwritable",
     "BodyTooLarge",
     "CapacityError",
     "ClientGone",
@@ -143,6 +152,8 @@ __all__ = [
     "OutboundRefused",
     "OutpostError",
     "Overloaded",
+    "PromptExceedsQuota",
+    "RateLimited",
     "RemoteError",
     "RemoteRefused",
     "RemoteUnreachable",
@@ -158,6 +169,7 @@ __all__ = [
     "StoreInUse",
     "TemplateInvalid",
     "Throttled",
+    "TooManyWrongKeys",
     "Unauthenticated",
     "Unsupported",
     "from_wire",

@@ -146,3 +146,13 @@ class FileUnreadable(ResourceError):
 class StoreFault(ResourceError):
     def __init__(self, *, path: str, reason: str) -> None:
         super().__init__(f"the store failed at {path}: {reason}", path=path, reason=reason)
+
+
+class AuditUnwritable(ResourceError):
+    def __init__(self, *, event: str, reason: str) -> None:
+        super().__init__(
+            f"the audit log cannot take '{event}' ({reason}), so it was not done; free space on the disk of "
+            "the data directory, or repair it",
+            event=event,
+            reason=reason,
+        )

@@ -17,6 +17,7 @@ from appliance.api.route_scopes import require_complete
 from tests.fakes.fake_inference import MODEL
 from tests.fakes.fake_layout import FakeLayout
 from tests.fakes.fake_store_verbs import FakeStoreVerbs
+from tests.unit.api.books import Books
 from tests.unit.api.door import Door
 
 KEY = generate()
@@ -34,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "GET /v1/models": {"inference", "models:read"},
     "GET /v1/models/{model:path}": {"inference", "models:read"},
     "GET /metrics": {"inference", "metrics"},
+    "GET /outpost/v1/usage": {"inference", "admin"},
     "GET /outpost/v1/models": {"models:read"},
     "GET /outpost/v1/models/{name:path}": {"models:read"},
     "POST /outpost/v1/operations": {"models:write"},
@@ -55,7 +57,13 @@ PATHS = {
 def opened(*scopes: Scope, keys: bool = True) -> Door:
     ring = KeyRing({KEY.key_id: StoredKey(sha256=KEY.sha256, scopes=frozenset(scopes))} if keys else {})
     layout = FakeLayout(Path("/nowhere"))
-    return Door(keys=ring, store=FakeStoreVerbs(), layout=layout, render_metrics=lambda: "")
+    return Door(
+        keys=ring,
+        store=FakeStoreVerbs(),
+        layout=layout,
+        render_metrics=lambda: "",
+        accounting=Books().accounting,
+    )
 
 
 def ask(door: Door, route: str, headers: dict[str, str] | None = None) -> falcon.testing.Result:
