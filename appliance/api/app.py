@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import falcon
 
@@ -20,6 +21,8 @@ from appliance.api.openai.completions import Completions
 from appliance.api.openai.embeddings import Embeddings, Reranks
 from appliance.api.openai.models import Model, Models
 from appliance.api.openai.tokens import DetokenizeTokens, TokenizeText
+from appliance.api.openapi.document import document
+from appliance.api.openapi.resources import OpenApi, Page, Style
 from appliance.api.places import PlacesMiddleware
 from appliance.api.queue import Queue
 from appliance.api.registry import ReadableLayout, Registry, RegistryRoot
@@ -30,7 +33,14 @@ from appliance.api.usage import UsageReport
 from appliance.store.verbs import StoreVerbs
 from appliance.supervisor.inference import Inference
 
-App = falcon.App[falcon.Request, falcon.Response]
+
+class App(falcon.App[falcon.Request, falcon.Response]):
+    """Remembers its resources, so that they can be described."""
+
+    def __init__(self, middleware: Sequence[Any]) -> None:
+        super().__init__(middleware=middleware)
+        self.resources: dict[str, object] = {}
+        """By the template of their route."""
 
 
 def create_app(  # noqa: PLR0913 - the parts of the door, each named
@@ -60,19 +70,20 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     and usage; None: nobody is counted or bounded. `audit`: who is told of changes; None: nobody.
     """
     ring = keys or KeyRing({})
-    app: App = falcon.App(
-        middleware=[
+    app = App(
+        [
             RequestMiddleware(observer, Callers(trusted_proxies)),
             HostMiddleware(host_names),
             OriginMiddleware(allowed_origins),
             KeyMiddleware(ring, accounting.wrong_keys if accounting else None),
             PlacesMiddleware(limits.max_concurrent),
             *([AccountingMiddleware(accounting)] if accounting else []),
-        ]
+        ],
     )
     error_responses.install(app)
 
     _add_models(app, inference, limits, ring)
+    _add_documents(app)
     _add(app, "/healthz", health.Health(report))
     _add(app, "/readyz", health.Readiness(report))
     if render_metrics is not None:
@@ -106,7 +117,15 @@ def _add_models(app: App, inference: Inference, limits: Limits, keys: KeyRing) -
     _add(app, "/detokenize", DetokenizeTokens(calls, limits))
 
 
+def _add_documents(app: App) -> None:
+    """What may be asked here, for programs and for people."""
+    _add(app, "/openapi.json", OpenApi(lambda: document(app.resources)))
+    _add(app, "/docs", Page(lambda: document(app.resources)))
+    _add(app, "/docs/style.css", Style())
+
+
 def _add(app: App, route: str, resource: object) -> None:
     """Raises ValueError for a route without a rule who may ask it."""
     require_complete(route, resource)
+    app.resources[route] = resource
     app.add_route(route, resource)

@@ -106,6 +106,26 @@ _REASONS: Final = {
 }
 
 
+@dataclass(slots=True)
+class Codes:
+    """Of one status."""
+
+    codes: set[str]
+    may_retry: bool
+
+
+def codes_by_status() -> dict[int, Codes]:
+    """Status → the codes it may come with, for the OpenAPI document."""
+    found: dict[int, Codes] = {}
+    internal = Row(_INTERNAL.status, _INTERNAL.type, _INTERNAL.code)
+    http = [Row(status, "", code) for status, code in _HTTP_CODES.items()]
+    for row in (*TABLE.values(), internal, *http):
+        known = found.setdefault(row.status, Codes(set(), may_retry=False))
+        known.codes.add(row.code)
+        known.may_retry = known.may_retry or row.retry
+    return found
+
+
 def status_line(status: int) -> str:
     return f"{status} {_REASONS.get(status) or HTTPStatus(status).phrase}"
 

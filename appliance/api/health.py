@@ -6,12 +6,14 @@ Both verdicts are `health.rules.evaluate`'s over one report; nothing is decided 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import falcon
 import msgspec
 
+from appliance.api.answers import HealthAnswer, ReadinessAnswer
 from appliance.api.openai.chunks import encode
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.health import rules
 from appliance.health.report import HealthReport
 
@@ -22,6 +24,16 @@ Report = Callable[[], HealthReport]
 
 class Health:
     """Stateless; any thread. The whole report with the verdict; 503 when only a restart helps."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="Whether the daemon is alive, and all it knows of itself",
+            tag=Tag.HEALTH,
+            answer=HealthAnswer,
+            answers_unwell=HealthAnswer,
+            about="503: only a restart helps.",
+        )
+    }
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -42,6 +54,16 @@ class Health:
 
 class Readiness:
     """Stateless; any thread. 503 with the reasons when requests should go elsewhere."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="Whether a request would be served",
+            tag=Tag.HEALTH,
+            answer=ReadinessAnswer,
+            answers_unwell=ReadinessAnswer,
+            about="503: send requests elsewhere.",
+        )
+    }
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -68,12 +90,18 @@ class Readiness:
 class Metrics:
     """Stateless; any thread."""
 
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="Metrics for Prometheus", tag=Tag.HEALTH, media_type=METRICS_TYPE, about="Text 0.0.4."
+        )
+    }
+
     def __init__(self, render: Callable[[], str]) -> None:
         self._render = render
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = METRICS_TYPE
-        resp.data = self._render().encode()
+        resp.data = self._render().encode("utf-8", "replace")
 
 
 def _answer(resp: falcon.Response, told: dict[str, Any], *, is_well: bool) -> None:

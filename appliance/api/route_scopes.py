@@ -1,6 +1,7 @@
 """THE table from routes to what a key needs for them; `app.py` adds no route that does not stand here.
 
-    route, method ─► ANYONE                         health: whoever restarts us must be able to ask
+    route, method ─► ANYONE                         health: whoever restarts us must be able to ask;
+                  │                                 documents: they tell nothing of this device
                   └► scopes, any of which suffices
 
 `tests/unit/api/test_route_scopes.py` walks every route with every scope.
@@ -43,6 +44,9 @@ TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/v1/queue": {"GET": _QUEUE},
     "/v1/models": {"GET": _LIST},
     "/v1/models/{model:path}": {"GET": _LIST},
+    "/openapi.json": {"GET": ANYONE},
+    "/docs": {"GET": ANYONE},
+    "/docs/style.css": {"GET": ANYONE},
     "/healthz": {"GET": ANYONE},
     "/readyz": {"GET": ANYONE},
     "/metrics": {"GET": _METRICS},

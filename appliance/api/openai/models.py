@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import falcon
 
+from appliance.api.openai.answers import ModelObject, ModelsAnswer
 from appliance.api.openai.chunks import encode
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.supervisor.inference import Inference, ModelCard
 
 
 class Models:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(summary="The models that can be asked", tag=Tag.OPENAI, answer=ModelsAnswer)
+    }
 
     def __init__(self, inference: Inference) -> None:
         self._inference = inference
@@ -23,6 +29,16 @@ class Models:
 
 class Model:
     """Stateless; any thread. Ids hold `/` and `:`, raw or percent-encoded: the rest of the path is the id."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="One of them",
+            tag=Tag.OPENAI,
+            answer=ModelObject,
+            path={"model": "Its id; `/` and `:` raw or percent-encoded."},
+            errors=(400, 404),
+        )
+    }
 
     def __init__(self, inference: Inference) -> None:
         self._inference = inference

@@ -46,7 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     "GET /v2/{rest:path}": {"models:read"},
     "HEAD /v2/{rest:path}": {"models:read"},
 }
-PUBLIC = {"GET /healthz", "GET /readyz"}
+PUBLIC = {"GET /healthz", "GET /readyz", "GET /openapi.json", "GET /docs", "GET /docs/style.css"}
+"""Health, and documents that are the same on every Outpost."""
 PATHS = {
     "/v1/models/{model:path}": f"/v1/models/{MODEL}",
     "/outpost/v1/models/{name:path}": "/outpost/v1/models/tiny",
@@ -116,7 +117,7 @@ def test_a_key_with_all_scopes_opens_all_and_none_opens_nothing(route: str) -> N
 
 
 @pytest.mark.parametrize("route", sorted(PUBLIC))
-def test_health_is_public(route: str) -> None:
+def test_health_and_the_documents_are_public(route: str) -> None:
     assert ask(opened(), route).status_code == 200
 
 
@@ -157,5 +158,5 @@ def test_a_route_or_method_that_the_table_does_not_know_is_not_added() -> None:
             require_complete(route, Extra())
 
 
-def test_public_paths_are_those_of_health_alone() -> None:
-    assert {"/healthz", "/readyz"} == route_scopes.PUBLIC_PATHS
+def test_public_paths_are_those_of_health_and_the_documents_alone() -> None:
+    assert {f"GET {path}" for path in route_scopes.PUBLIC_PATHS} == PUBLIC

@@ -1,0 +1,220 @@
+"""The shapes of answers, for the OpenAPI document: errors, health, the queue, models in memory, the store.
+
+Handlers write their answers as they are; tests hold what they write against these.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from appliance.health.cooling import CoolingHealth
+from appliance.health.report import HealthReport
+
+
+class Answer(BaseModel):
+    """Base of all answers; fields may be added in later versions."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+# ── errors ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class ErrorFields(Answer):
+    message: str
+    """What happened, with numbers, and what to do."""
+    type: str
+    """OpenAI's class of the error."""
+    param: str | None
+    """The field at fault, as the caller wrote its path."""
+    code: str
+    """Fixed; programs go by it."""
+    reason: str | None = None
+    """Of `insufficient_memory`: what the GPU's driver said."""
+
+
+class ErrorAnswer(Answer):
+    """Every error, but those below `/v2`."""
+
+    error: ErrorFields
+
+
+class RegistryErrorDetail(Answer):
+    code: str
+    """As `error.code` elsewhere."""
+
+
+class RegistryError(Answer):
+    code: str
+    """One of OCI's distribution-spec."""
+    message: str
+    detail: RegistryErrorDetail
+
+
+class RegistryErrorAnswer(Answer):
+    """Every error below `/v2`."""
+
+    errors: list[RegistryError]
+
+
+# ── health ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthAnswer(HealthReport):
+    """The whole report, and the verdict."""
+
+    status: Literal["ok", "not live"]
+    live: bool
+    ready: bool
+    reasons: tuple[str, ...]
+    """Why it is not ready."""
+    degraded: tuple[str, ...]
+    """What is worse than it should be, though requests are served."""
+
+
+class ModelReadiness(Answer):
+    name: str
+    state: str
+    reason: str | None
+
+
+class ReadinessAnswer(Answer):
+    status: Literal["ready", "not ready"]
+    reasons: list[str]
+    degraded: list[str]
+    models: list[ModelReadiness]
+    cooling: CoolingHealth | None = None
+
+
+# ── the queue, and models in memory ────────────────────────────────────────────────────────────────────────
+
+
+class QueueItem(Answer):
+    id: str
+    """Of the request: its `X-Request-Id`."""
+    object: Literal["queue.item"]
+    model: str
+    owner: str
+    """The key's id, or without keys the caller's address."""
+    priority: Literal["realtime", "background"]
+    aged: bool
+    """It has waited so long that it counts as realtime."""
+    position: int
+    """1: the next."""
+    eta_s: float | None
+    """Until its turn, guessed; null: nobody can tell."""
+    waited_s: float
+    deadline_in_s: float | None
+
+
+class QueueAnswer(Answer):
+    object: Literal["list"]
+    data: list[QueueItem]
+
+
+class ResidencyAnswer(Answer):
+    model: str
+    state: str
+
+
+# ── the store ──────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class StoredModelRow(Answer):
+    """One name in the store."""
+
+    id: str
+    """The first 12 digits of the digest."""
+    name: str
+    digest: str
+    """Of the manifest."""
+    size_bytes: int
+    unique_bytes: int
+    """What the disk gains when this one name is removed."""
+    modified_s: float
+    """Unix time at which the name began to stand for this."""
+    architecture: str
+    parameters: str
+    """How many it has, as the config says it: `135M`."""
+    quantization: str
+    broken: str | None
+    """Why it is not served; null: it is sound."""
+    optimized: str | None
+    """Which variant is served on this board, or why the measured one is not."""
+    hint: str | None
+    """What there may be to gain by another type of weights."""
+
+
+class StoredModelsAnswer(Answer):
+    models: list[StoredModelRow]
+
+
+class StoredMessage(Answer):
+    role: str
+    content: str
+
+
+class StoredTensor(Answer):
+    name: str
+    type: str
+    shape: list[int]
+
+
+class StoredModelAnswer(Answer):
+    """Everything there is to say of one model."""
+
+    id: str
+    name: str
+    digest: str
+    size_bytes: int
+    unique_bytes: int
+    modified_s: float
+    architecture: str
+    quantization: str
+    broken: str | None
+    optimized: str | None
+    hint: str | None
+    modelfile: str
+    parameter_count: str
+    """As the config says it: `135M`."""
+    parameters: dict[str, Any]
+    """Defaults that requests may override, by Ollama's names."""
+    template: str | None
+    template_note: str | None
+    system: str | None
+    messages: list[StoredMessage]
+    licences: list[str]
+    capabilities: list[str]
+    context_length: int | None
+    embedding_length: int | None
+    metadata: dict[str, Any]
+    """Of the GGUF, flat."""
+    projector: dict[str, Any]
+    tensors: list[StoredTensor]
+    renderer: str | None
+    parser: str | None
+    requires: str | None
+    notes: list[str]
+    """What falls short, a sentence each."""
+    variant: str | None
+    calibrated: str | None
+    optimization: dict[str, Any] | None
+
+
+class OperationLine(Answer):
+    """One line of NDJSON. The last has the status `success` and the verb's outcome beside it, or is an
+    error.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    status: str | None = None
+    digest: str | None = None
+    total: int | None = None
+    """Bytes."""
+    completed: int | None = None
+    error: ErrorFields | None = None
