@@ -84,6 +84,7 @@ docs: ## write what is generated from the code: configuration, command line, Ope
 	@$(BIN)/python -m appliance.config_reference
 	@$(BIN)/python -m appliance.cli.manual docs/cli.md
 	@$(BIN)/python -m appliance.api.openapi docs/openapi.json
+	@$(BIN)/python -m appliance.telemetry.registry docs/metrics.md
 
 lock: ## write the hash-pinned locks anew from pyproject.toml
 	@$(START) lock

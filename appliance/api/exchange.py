@@ -20,6 +20,8 @@ from appliance import log
 from appliance.access.grants import Grant
 from appliance.api.caller import Caller
 from appliance.api.metering import Meter
+from appliance.api.token_gaps import TokenGaps
+from appliance.histogram import Histogram
 from appliance.supervisor.turn import Asker, Priority, Turn
 from appliance.wire.messages import Accepted, Usage
 
@@ -46,6 +48,7 @@ class Exchange:
         "_observer",
         "_queued_s",
         "_started_s",
+        "_token_gaps",
         "_total_s",
         "accepted",
         "caller",
@@ -110,6 +113,7 @@ class Exchange:
         self._started_s = time.perf_counter()
         self._queued_s: float | None = None
         self._first_token_s: float | None = None
+        self._token_gaps: TokenGaps | None = None
         self._total_s: float | None = None
 
     @property
@@ -120,6 +124,11 @@ class Exchange:
     @property
     def first_token_s(self) -> float | None:
         return self._first_token_s
+
+    @property
+    def token_gaps(self) -> Histogram | None:
+        """Between the tokens of its answer; None: there was none."""
+        return self._token_gaps.histogram if self._token_gaps is not None else None
 
     @property
     def total_s(self) -> float:
@@ -145,9 +154,12 @@ class Exchange:
         deadline_s = self.turn.deadline_s
         return longest_s if deadline_s is None else min(longest_s, deadline_s)
 
-    def mark_token(self) -> None:
-        if self._first_token_s is None:
-            self._first_token_s = self.age_s()
+    def mark_token(self, choice: int = 0, tokens: int = 1) -> None:
+        """Tokens of a choice are here. For every step of every stream, so it takes no lock."""
+        now_s = time.perf_counter()
+        if self._token_gaps is None:
+            self._first_token_s, self._token_gaps = now_s - self._started_s, TokenGaps()
+        self._token_gaps.mark(choice, tokens, now_s)
 
     def warn(self, text: str) -> None:
         """Name something that was accepted and not honoured; it goes out as `X-Outpost-Warning`."""

@@ -59,11 +59,14 @@ from appliance.telemetry.hardware_metrics import hardware_samples
 from appliance.telemetry.heat_metrics import heat_samples
 from appliance.telemetry.prometheus import Prometheus
 from appliance.telemetry.queue_metrics import queue_samples
+from appliance.telemetry.recent import Recent
 from appliance.telemetry.store_metrics import store_samples
 
 _log = log.logger("daemon")
 
 _BEAT_TIMEOUT_S = 1.0
+_STORE_AGE_S = 15.0
+"""A scrape lists the store no more often, unless it has changed: a list reads every manifest."""
 
 
 def main(
@@ -112,6 +115,7 @@ class Daemon:
             in_use=self._files_in_use,
             sysroot=sysroot,
         )
+        self._stored = Recent(lambda: store_health(self._store), max_age_s=_STORE_AGE_S)
         self._den = Den(hibernation_policy(config))
         self._telling = threading.Lock()
         self._pins = Pins()
@@ -150,7 +154,7 @@ class Daemon:
             sources=[
                 lambda: engine_samples(self._supervisor.status()),
                 lambda: queue_samples(self._supervisor.queue_counts()),
-                lambda: store_samples(store_health(self._store)),
+                lambda: store_samples(self._stored()),
                 lambda: heat_samples(self._heat.health()),
                 lambda: hardware_samples(sample(root)),
                 lambda: access_samples(access_counts(self._accounts, self._wrong_keys, self._audit)),
@@ -283,6 +287,7 @@ class Daemon:
         with self._telling:
             self._supervisor.set_models(self._specs())
             self._supervisor.beat(_BEAT_TIMEOUT_S)
+        self._stored.forget()
         self._upkeep.released()
 
     # ── telling ────────────────────────────────────────────────────────────────────────────────────────────

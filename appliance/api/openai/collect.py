@@ -59,7 +59,7 @@ def collect(
         for item in items or ():
             if isinstance(item, Progress):
                 continue
-            exchange.mark_token()
+            exchange.mark_token(item.choice, item.tokens)
             choices[item.choice].add(checked(item))
             if item.usage is not None:
                 exchange.usage, exchange.finish_reason = item.usage, item.finish_reason

@@ -23,8 +23,8 @@ from tests.unit.api.door import HERE
 from tests.unit.api.test_route_scopes import ALLOWED, PUBLIC, opened, routes_of
 
 ROOT = Path(__file__).parents[4]
-TO_DO = """give the resource of each route OPERATIONS = {METHOD: Operation(...)} (api/openapi/operation.py), with
-the model of its body and the shape of its answer; then: make docs"""
+TO_DO = """give the resource of each route OPERATIONS = {METHOD: Operation(...)} (api/openapi/operation.py),
+with the model of its body and the shape of its answer; then: make docs"""
 DOCUMENT = document(whole_door().resources)
 OPERATIONS = {
     f"{method.upper()} {path}": told
