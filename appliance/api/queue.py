@@ -27,7 +27,8 @@ class Queue:
             summary="Who waits for a model, and how long yet",
             tag=Tag.QUEUE,
             answer=QueueAnswer,
-            about="A key sees its own requests, one with the scope `admin` sees all.",
+            about="A key sees its own requests; one that may see the whole device, and anybody where there "
+            "are no keys, sees all.",
         )
     }
 

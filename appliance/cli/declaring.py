@@ -97,7 +97,7 @@ _ORDER: Final = (
     "Without --host: the daemon in --data DIR, else the variable OUTPOST_HOST, else the daemon in "
     "./.outpost or /var/lib/outpost, else 127.0.0.1:11434. "
 )
-_KEY: Final = "Without --key-file: the variable OUTPOST_API_KEY."
+_KEY: Final = "Without --key-file: the variable OUTPOST_API_KEY; without --ca-file: OUTPOST_CA_FILE."
 _NO_DAEMON: Final = "Where no daemon runs in the directory, its store is opened by this command itself. "
 
 
@@ -125,6 +125,9 @@ def _connection(parser: argparse.ArgumentParser, *, text: str, data: str) -> Any
     group.add_argument("--host", metavar="ADDRESS", help="the daemon's HOST:PORT or URL")
     group.add_argument("--data", type=Path, metavar="DIR", help=data)
     group.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the API key")
+    group.add_argument(
+        "--ca-file", type=Path, metavar="FILE", help="authority that signed the daemon's certificate (https)"
+    )
     group.add_argument(
         "--timeout",
         type=seconds,

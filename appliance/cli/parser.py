@@ -332,10 +332,12 @@ def _version(commands: Any) -> None:
         commands,
         "version",
         "print the version",
-        usage="outpost version [--json]",
-        examples=("outpost version", "outpost version --json"),
+        usage="outpost version [--json] [options]",
+        more="With --host or --data also the version of that daemon; without, none is asked.",
+        examples=("outpost version", "outpost version --json", "outpost version --host box.local"),
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    connection(parser)
 
 
 _DECLARED: Final[dict[str, Callable[[Any], None]]] = {

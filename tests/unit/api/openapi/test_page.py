@@ -11,6 +11,7 @@ from appliance.api.openapi.document import Object, document
 from appliance.api.openapi.page import curl, page
 from appliance.api.openapi.resources import CONTENT_SECURITY_POLICY
 from appliance.api.openapi.rows import rows_of, type_of
+from appliance.api.route_scopes import TABLE
 from tests.unit.api.test_route_scopes import KEY, opened
 
 DOCUMENT = document(whole_door().resources)
@@ -72,7 +73,7 @@ def test_it_shows_fields_scopes_errors_and_a_command() -> None:
     for shown in (
         "messages",
         "array of object",
-        "admin or inference",
+        " or ".join(sorted(TABLE["/v1/queue"]["GET"] or ())),
         "context_length_exceeded",
         'curl -s "$OUTPOST/v1/chat/completions"',
         "x-outpost-item",
