@@ -68,6 +68,7 @@ class Exchange:
         "route",
         "scope",
         "status",
+        "traceparent",
         "turn",
         "usage",
         "wants_progress",
@@ -100,6 +101,8 @@ class Exchange:
         self.error_code: str | None = None
         self.status = 0
         self.is_stream = False
+        self.traceparent: str | None = None
+        """As its header has it (W3C Trace Context), unchecked."""
         self.turn = Turn(request_id=request_id)
         """What it wishes of the queue, and what it heard of it."""
         self.wants_progress = False
@@ -215,6 +218,7 @@ def exchange_of(req: falcon.Request, *, observer: Observer | None = None) -> Exc
         gone=req.env.get("waitress.client_disconnected", _never),
         observer=observer,
     )
+    made.traceparent = req.get_header("traceparent")
     req.context.exchange = made
     return made
 

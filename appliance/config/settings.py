@@ -19,6 +19,7 @@ from appliance.config.board_settings import (
 )
 from appliance.config.section import MIB, Section, setting
 from appliance.config.usage_settings import AuditSettings, QuotaSettings, UsageSettings
+from appliance.config.tracing import TracingSettings
 from appliance.config.values import (
     BaseUrl,
     CacheType,
@@ -381,3 +382,4 @@ class Config(Section):
     hibernation: HibernationSettings = HibernationSettings()
     optimize: OptimizeSettings = OptimizeSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    tracing: TracingSettings = TracingSettings()

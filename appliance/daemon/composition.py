@@ -44,6 +44,7 @@ from appliance.daemon.policies import key_ring, queue_policy, residency_policy, 
 from appliance.daemon.speeds import BoardSpeeds
 from appliance.daemon.store_health import store_health
 from appliance.daemon.stored_models import Pins, all_specs, require_known
+from appliance.daemon.tracing import tracer_of
 from appliance.daemon.upkeep import Upkeep
 from appliance.errors import StoreFault
 from appliance.hardware.report import sample
@@ -57,6 +58,7 @@ from appliance.telemetry.access_metrics import access_samples
 from appliance.telemetry.engine_metrics import engine_samples
 from appliance.telemetry.hardware_metrics import hardware_samples
 from appliance.telemetry.heat_metrics import heat_samples
+from appliance.telemetry.observers import Observers
 from appliance.telemetry.prometheus import Prometheus
 from appliance.telemetry.queue_metrics import queue_samples
 from appliance.telemetry.recent import Recent
@@ -98,6 +100,7 @@ class Daemon:
         self._is_stopping = False
         self._preload = tuple(preload)
         self._spawner = Spawner()
+        self._tracer = tracer_of(config.tracing)
         self._children = Children(config, busy=self._is_busy, sysroot=sysroot)
         self._calibration = BoardCalibration(
             config,
@@ -168,7 +171,7 @@ class Daemon:
             host_names=config.server.names,
             allowed_origins=config.server.origins,
             trusted_proxies=config.server.trusted_proxies,
-            observer=prometheus,
+            observer=Observers([prometheus, self._tracer]) if self._tracer else prometheus,
             render_metrics=prometheus.render,
             store=self._store,
             layout=self._store.layout,
@@ -247,6 +250,8 @@ class Daemon:
         self._upkeep.stop()
         self._speeds.keep()
         self._den.stop()
+        if self._tracer is not None:
+            self._tracer.close()
         self._store.close()
         self._record.unlink(missing_ok=True)
         _log.info("daemon_stopped", uptime_s=round(time.monotonic() - self._started_s, 1))
