@@ -11,6 +11,8 @@ from appliance.config.section import Section, setting
 
 
 def _endpoint(text: str) -> str:
+    if not text:
+        return text
     try:
         parts = urlsplit(text)
         is_sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -29,8 +31,8 @@ Endpoint = Annotated[str, AfterValidator(_endpoint)]
 class TracingSettings(Section):
     """OpenTelemetry traces; off unless an endpoint is named. They need the extra `otel`."""
 
-    endpoint: Endpoint | None = setting(
-        None, "Where spans are sent, by OTLP over HTTP; no other place is ever called. Absent: no traces."
+    endpoint: Endpoint = setting(
+        "", "Where spans are sent, by OTLP over HTTP; no other place is ever called. Empty: no traces."
     )
     service: str = setting("outpost", "The name of this Outpost in traces.", min_length=1)
     sampled_ratio: float = setting(1.0, "Share of the requests that are traced.", unit="ratio", ge=0, le=1)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def tracer_of(settings: TracingSettings) -> Tracer | None:
     """None: traces are off, and nothing of OpenTelemetry is loaded. Raises ConfigError."""
-    if settings.endpoint is None:
+    if not settings.endpoint:
         return None
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.exporter") is None:
         raise ConfigError(
