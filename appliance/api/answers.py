@@ -121,6 +121,13 @@ class ResidencyAnswer(Answer):
     state: str
 
 
+class HibernationAnswer(Answer):
+    snapshots: int
+    size_bytes: int
+    models: int
+    """That have any."""
+
+
 # ── the store ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

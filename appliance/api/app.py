@@ -14,6 +14,7 @@ from appliance.api import error_responses, health
 from appliance.api.accounting import Accounting, AccountingMiddleware
 from appliance.api.caller import Callers
 from appliance.api.calls import Calls, Limits
+from appliance.api.device import Hardware, Hibernation, Snapshots
 from appliance.api.exchange import Observer
 from appliance.api.middleware import HostMiddleware, KeyMiddleware, OriginMiddleware, RequestMiddleware
 from appliance.api.openai.chat import ChatCompletions
@@ -30,6 +31,7 @@ from appliance.api.residency import Fit, Load, Unload
 from appliance.api.route_scopes import require_complete
 from appliance.api.store import StoredModel, StoredModels, StoreOperations
 from appliance.api.usage import UsageReport
+from appliance.hardware.report import HardwareReport
 from appliance.store.verbs import StoreVerbs
 from appliance.supervisor.inference import Inference
 
@@ -58,6 +60,8 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     layout: ReadableLayout | None = None,
     accounting: Accounting | None = None,
     audit: Audit | None = None,
+    board: Callable[[], HardwareReport] | None = None,
+    snapshots: Snapshots | None = None,
 ) -> App:
     """The WSGI application. `keys` empty or None: open, which is right on loopback only. `report` is asked
     anew for every `/healthz` and `/readyz`.
@@ -66,8 +70,8 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     `allowed_origins`: web pages that may use it, as `https://host[:port]`. `trusted_proxies`: who may say on
     whose behalf it calls (`caller.py`). `observer` and `render_metrics`
     are usually the two sides of one `telemetry.prometheus.Prometheus`. `store` and `layout`: the verbs of the
-    model store, and what of it `/v2` gives to others; None: those routes do not exist. `accounting`: quotas
-    and usage; None: nobody is counted or bounded. `audit`: who is told of changes; None: nobody.
+    model store, and what of it `/v2` gives to others; `board`: one sample of it; `snapshots`: the
+    prompts on its disk; None: those routes do not exist. `accounting`: quotas and usage; None: nobody is counted or bounded. `audit`: who is told of changes; None: nobody.
     """
     ring = keys or KeyRing({})
     app = App(
@@ -94,6 +98,10 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
         _add(app, "/outpost/v1/models", StoredModels(store))
         _add(app, "/outpost/v1/models/{name:path}", StoredModel(store))
         _add(app, "/outpost/v1/operations", StoreOperations(store, limits, audit))
+    if board is not None:
+        _add(app, "/outpost/v1/hardware", Hardware(board))
+    if snapshots is not None:
+        _add(app, "/outpost/v1/hibernation", Hibernation(snapshots))
     if layout is not None:
         _add(app, "/v2/", RegistryRoot())
         _add(app, "/v2/{rest:path}", Registry(layout))

@@ -55,6 +55,8 @@ TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/outpost/v1/models/{name:path}": {"GET": _READ},
     "/outpost/v1/operations": {"POST": _WRITE},
     "/outpost/v1/fit": {"POST": _PLAN},
+    "/outpost/v1/hardware": {"GET": _METRICS},
+    "/outpost/v1/hibernation": {"GET": _READ, "DELETE": _WRITE},
     "/outpost/v1/load": {"POST": _MEMORY},
     "/outpost/v1/unload": {"POST": _MEMORY},
     "/v2/": {"GET": _READ},

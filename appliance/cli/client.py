@@ -64,6 +64,13 @@ class Client:
                 raise self._refusal(response)
             return Answer(response.status, self._object(response.read()))
 
+    def delete(self, path: str) -> Answer:
+        """One DELETE whose answer is a JSON object."""
+        with self._asked("DELETE", path) as response:
+            if response.status != 200:
+                raise self._refusal(response)
+            return Answer(response.status, self._object(response.read()))
+
     def post(self, path: str, body: Json) -> Answer:
         """One POST whose answer is a JSON object."""
         with self._asked("POST", path, body) as response:

@@ -120,10 +120,22 @@ def store_connection(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def another(parser: argparse.ArgumentParser) -> None:
+    """For commands that need no daemon on this machine: how to reach another's."""
+    group = parser.add_argument_group("connection", f"With --host another machine is asked. {_KEY}")
+    group.add_argument("--host", metavar="ADDRESS", help="the HOST:PORT or URL of its daemon")
+    _credentials(group)
+
+
 def _connection(parser: argparse.ArgumentParser, *, text: str, data: str) -> Any:
     group = parser.add_argument_group("connection", text)
     group.add_argument("--host", metavar="ADDRESS", help="the daemon's HOST:PORT or URL")
     group.add_argument("--data", type=Path, metavar="DIR", help=data)
+    _credentials(group)
+    return group
+
+
+def _credentials(group: Any) -> None:
     group.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the API key")
     group.add_argument(
         "--ca-file", type=Path, metavar="FILE", help="authority that signed the daemon's certificate (https)"
@@ -135,7 +147,6 @@ def _connection(parser: argparse.ArgumentParser, *, text: str, data: str) -> Any
         metavar="S",
         help="give up after so long a silence (default: 300)",
     )
-    return group
 
 
 def epilog(*examples: str) -> str:

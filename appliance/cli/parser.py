@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from appliance import __version__
 from appliance.cli import account_commands, memory_commands, store_commands
-from appliance.cli.declaring import Formatter, Parser, command, connection, epilog, seconds, store_connection
+from appliance.cli.declaring import (
+    Formatter,
+    Parser,
+    another,
+    command,
+    connection,
+    epilog,
+    seconds,
+    store_connection,
+)
 from appliance.cli.exits import MEANING, Exit, Failure
 
 if TYPE_CHECKING:
@@ -294,7 +303,7 @@ def _hardware(commands: Any) -> None:
         commands,
         "hardware",
         "tell what this board is and how it does",
-        usage="outpost hardware [capture OUT] [--json] [--root DIR] [--data DIR]",
+        usage="outpost hardware [capture OUT] [--json] [--root DIR] [--data DIR] [options]",
         more="Read from the kernel's files; no daemon is needed. Board, cores, memory, temperatures, power, "
         "throttling, GPU, fans and disks; what is not known is listed with its reason.\n\n"
         "`hardware capture OUT` writes these files to a new directory, or to OUT.tar, without serial "
@@ -304,6 +313,7 @@ def _hardware(commands: Any) -> None:
             "outpost hardware --json | jq '.thermal.zones[] | {name, temperature_celsius}'",
             "outpost hardware capture my-board.tar",
             "outpost hardware --root my-board",
+            "outpost hardware --host box.local --key-file box.key",
         ),
     )
     parser.add_argument("words", nargs="*", metavar="[capture OUT]", help="write a fixture of this board")
@@ -312,6 +322,7 @@ def _hardware(commands: Any) -> None:
         "--root", type=Path, metavar="DIR", help="read the board whose files are below DIR (default: /)"
     )
     parser.add_argument("--data", type=Path, metavar="DIR", help="data directory whose free space is told")
+    another(parser)
 
 
 def _health(commands: Any) -> None:

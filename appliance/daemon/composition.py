@@ -41,6 +41,7 @@ from appliance.daemon.hibernation import Den, hibernation_policy
 from appliance.daemon.memory import BoardMemory
 from appliance.daemon.model_store import Children, make_store
 from appliance.daemon.policies import key_ring, queue_policy, residency_policy, runner_policy, upkeep_policy
+from appliance.daemon.snapshots import Snapshots
 from appliance.daemon.speeds import BoardSpeeds
 from appliance.daemon.store_health import store_health
 from appliance.daemon.stored_models import Pins, all_specs, require_known
@@ -182,6 +183,8 @@ class Daemon:
                 report=self._accounts.report,
             ),
             audit=self._audit,
+            board=lambda: sample(root, data_dir=config.data.dir),
+            snapshots=Snapshots(config.data.dir),
         )
 
     def _joules(self) -> dict[str, float]:

@@ -13,6 +13,9 @@ import pytest
 from appliance.access.keys import KeyRing, StoredKey, generate
 from appliance.access.scopes import Scope
 from appliance.cli.parser import build
+from appliance.daemon.snapshots import Snapshots
+from appliance.hardware.report import sample
+from tests.fakes.fake_board import FakeBoard, load
 from tests.fakes.fake_inference import MODEL
 from tests.fakes.fake_store_verbs import FakeStoreVerbs
 from tests.fakes.tls import write_pem
@@ -23,8 +26,10 @@ from tests.integration.command_line import environment, one_line, run
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 KEY = generate()
-OF_THIS_MACHINE = {"serve", "fit", "hardware", "hibernation"}
-"""Their subject is the machine on which they are run (docs/cli.md says so)."""
+OF_THIS_MACHINE = {"serve", "fit"}
+"""Their subject is the machine on which they are run."""
+BY_OPTION_ONLY = {"hardware", "hibernation", "version"}
+"""They need no daemon here, so only --host sends them elsewhere."""
 READING: dict[str, list[str]] = {
     "run": [MODEL, "hi there", "--json"],
     "ps": ["--json"],
@@ -35,6 +40,8 @@ READING: dict[str, list[str]] = {
     "verify": ["--json"],
     "bench": [MODEL, "--clients", "1", "--repeats", "1", "--json"],
     "version": ["--json"],
+    "hardware": ["--json"],
+    "hibernation": ["show", "--json"],
 }
 
 
@@ -59,7 +66,9 @@ def box(tmp_path: Path) -> Iterator[Box]:
     key_file = tmp_path / "box.key"
     key_file.write_text(f"{KEY.text}\n")
     store = FakeStoreVerbs()
-    with opened(keys=ring, store=store) as door:
+    board = FakeBoard(tmp_path / "board", load("orin-nano-8g-r36"))
+    snapshots = Snapshots(tmp_path)
+    with opened(keys=ring, store=store, board=lambda: sample(board.root), snapshots=snapshots) as door:
         address = door.url.removeprefix("http://")
         yield Box(tmp_path, address, door.url, door.server.address[1], key_file, store)
 
@@ -88,7 +97,7 @@ def test_a_command_reads_another_box_with_host_and_key_file(box: Box, command: s
     assert json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("command", READING)
+@pytest.mark.parametrize("command", sorted(set(READING) - BY_OPTION_ONLY))
 def test_the_same_by_the_environment(box: Box, command: str) -> None:
     done = box.outpost(command, *READING[command], OUTPOST_HOST=box.address, OUTPOST_API_KEY=KEY.text)
     assert done.returncode == 0, done.stderr
@@ -99,6 +108,27 @@ def test_without_its_key_a_command_ends_with_77_and_says_where_keys_come_from(bo
     done = box.outpost(command, *READING[command], "--host", box.address)
     assert done.returncode == 77
     assert "--key-file" in one_line(done.stderr)
+
+
+def test_hardware_tells_of_the_other_board_in_words(box: Box) -> None:
+    done = box.outpost("hardware", "--host", box.address, "--key-file", str(box.key_file))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("board       Jetson Orin Nano")
+    assert "\npower       5.59 W" in done.stdout
+    wrong = box.outpost("hardware", "--host", box.address, "--root", ".")
+    assert wrong.returncode == 64
+
+
+def test_prompts_on_the_disk_of_another_box_are_counted_and_removed(box: Box) -> None:
+    where = ("--host", box.address, "--key-file", str(box.key_file))
+    directory = box.home / "hibernation" / "ab"
+    directory.mkdir(parents=True)
+    (directory / "one.kv").write_bytes(bytes(2_000_000))
+    shown = box.outpost("hibernation", "show", *where)
+    assert shown.stdout == "on disk: 1 snapshot of 1 model, 2.0 MB\n"
+    assert box.outpost("hibernation", "clear", *where).returncode == 0
+    assert list(directory.iterdir()) == []
+    assert box.outpost("hibernation", "clear", *where, "--data", ".").returncode == 64
 
 
 def test_version_tells_both(box: Box) -> None:

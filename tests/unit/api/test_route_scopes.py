@@ -14,6 +14,9 @@ from appliance.access.keys import KeyRing, StoredKey, generate
 from appliance.access.scopes import Scope
 from appliance.api import route_scopes
 from appliance.api.route_scopes import require_complete
+from appliance.daemon.snapshots import Snapshots
+from appliance.hardware.report import sample
+from appliance.hardware.root import Root
 from tests.fakes.fake_inference import MODEL
 from tests.fakes.fake_layout import FakeLayout
 from tests.fakes.fake_store_verbs import FakeStoreVerbs
@@ -40,6 +43,9 @@ ALLOWED: dict[str, set[str]] = {
     "GET /outpost/v1/models/{name:path}": {"models:read"},
     "POST /outpost/v1/operations": {"models:write"},
     "POST /outpost/v1/fit": {"inference", "models:read", "models:write"},
+    "GET /outpost/v1/hardware": {"inference", "metrics"},
+    "GET /outpost/v1/hibernation": {"models:read"},
+    "DELETE /outpost/v1/hibernation": {"models:write"},
     "POST /outpost/v1/load": {"inference", "models:write"},
     "POST /outpost/v1/unload": {"inference", "models:write"},
     "GET /v2/": {"models:read"},
@@ -64,6 +70,8 @@ def opened(*scopes: Scope, keys: bool = True) -> Door:
         layout=layout,
         render_metrics=lambda: "",
         accounting=Books().accounting,
+        board=lambda: sample(Root(Path("/nowhere"))),
+        snapshots=Snapshots(Path("/nowhere")),
     )
 
 

@@ -10,6 +10,9 @@ import pytest
 
 from appliance.api import answers
 from appliance.api.openai import answers as openai_answers
+from appliance.daemon.snapshots import Snapshots
+from appliance.hardware.report import HardwareReport, sample
+from tests.fakes.fake_board import FakeBoard, load
 from tests.fakes.fake_inference import MODEL
 from tests.fakes.fake_layout import FakeLayout
 from tests.fakes.fake_store_verbs import FakeStoreVerbs
@@ -93,3 +96,12 @@ def test_errors_in_both_forms(door: Door) -> None:
     holds(answers.ErrorAnswer, door.chat(model="nope").json)
     holds(answers.ErrorAnswer, door.get("/nope").json)
     holds(answers.RegistryErrorAnswer, door.get("/v2/nope/tags/list").json)
+
+
+def test_the_device(tmp_path: Path) -> None:
+    board = FakeBoard(tmp_path / "board", load("pi-4"))
+    door = Door(board=lambda: sample(board.root), snapshots=Snapshots(tmp_path))
+    pydantic.TypeAdapter(HardwareReport).validate_python(door.get("/outpost/v1/hardware").json)
+    holds(answers.HibernationAnswer, door.get("/outpost/v1/hibernation").json)
+    cleared = door.client.simulate_delete("/outpost/v1/hibernation", host="localhost")
+    assert cleared.json == {"snapshots": 0, "size_bytes": 0, "models": 0}
