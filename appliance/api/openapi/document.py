@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from appliance import __version__
 from appliance.api import answers, error_responses, registry_errors
+from appliance.api.openai.validation import IGNORED
 from appliance.api.openapi.operation import Operation, Parameter, Tag, operations_of
 from appliance.api.openapi.schemas import Schema, schemas_of
 from appliance.api.openapi.shared import (
@@ -51,8 +52,7 @@ def document(routes: Routes) -> Object:
         "info": {
             "title": "Outpost",
             "version": __version__,
-            "description": "Language models on a device of your own, with no internet. Every error has one "
-            "form, and a field that is not honoured is refused or named in `X-Outpost-Warning`.",
+            "description": _ABOUT,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/", "description": "The Outpost that serves this document."}],
@@ -100,6 +100,11 @@ def _types_of(operation: Operation) -> list[Any]:
     return [kind for kind in told if kind is not None]
 
 
+_ABOUT: Final = (
+    "Language models on a device of your own, with no internet. Every error has one form, and a field that "
+    "is not honoured is refused or named in `X-Outpost-Warning`. Of OpenAI's fields these change nothing here, "
+    f"and are taken beside those of a body: {', '.join(f'`{name}`' for name in IGNORED)}."
+)
 _ERRORS: Final = [answers.ErrorAnswer, answers.RegistryErrorAnswer]
 
 
