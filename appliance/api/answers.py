@@ -121,6 +121,41 @@ class ResidencyAnswer(Answer):
     state: str
 
 
+class FitRung(Answer):
+    placement: dict[str, Any]
+    footprint: dict[str, Any]
+    """Bytes by what they are for, and `total_bytes`."""
+    conceded: list[dict[str, Any]]
+    """What is given up of the wish, so that it fits."""
+    worth: float
+    variant: str | None
+
+
+class FitAnswer(Answer):
+    """A refusal is an answer too: `fits` is false then, and `error` has the reason and its numbers."""
+
+    model: str
+    board: str | None
+    fits: bool
+    verdict: Literal["fits", "evicts", "waits", "refused"]
+    evicts: list[str]
+    waits_for: list[str]
+    in_memory: dict[str, Any] | None
+    origin: str
+    """Where its sizes are from."""
+    is_guess: bool
+    min_ctx: int
+    budget: dict[str, Any] | None
+    plan: FitRung | None
+    least: FitRung
+    read_bytes: int | None
+    bandwidth_bytes_per_s: int | None
+    tokens_per_s_bound: float | None
+    notes: list[str]
+    took_s: float
+    error: dict[str, Any] | None = None
+
+
 class HibernationAnswer(Answer):
     snapshots: int
     size_bytes: int

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar
 import falcon
 from pydantic import Field
 
-from appliance.api.answers import ResidencyAnswer
+from appliance.api.answers import FitAnswer, ResidencyAnswer
 from appliance.api.error_responses import error_object
 from appliance.api.exchange import exchange_of
 from appliance.api.openai.endpoint import Endpoint, reply
@@ -85,6 +85,17 @@ class Unload(Endpoint):
 
 class Fit(Endpoint):
     """Stateless; any thread. A refusal is an answer too: 200, with the error inside."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Tell whether a model would fit into memory, without loading it",
+            tag=Tag.MODELS,
+            body=FitBody,
+            answer=FitAnswer,
+            errors=(404, 503, 504),
+            example={"model": "tiny", "n_ctx_seq": 8192, "n_parallel": 4},
+        )
+    }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)

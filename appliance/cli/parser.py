@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance import __version__
-from appliance.cli import account_commands, memory_commands, store_commands
+from appliance.cli import account_commands, device_commands, memory_commands, store_commands
 from appliance.cli.declaring import (
     Formatter,
     Parser,
-    another,
     command,
     connection,
     epilog,
@@ -298,59 +297,6 @@ def _bench(commands: Any) -> None:
     connection(parser)
 
 
-def _hardware(commands: Any) -> None:
-    parser = command(
-        commands,
-        "hardware",
-        "tell what this board is and how it does",
-        usage="outpost hardware [capture OUT] [--json] [--root DIR] [--data DIR] [options]",
-        more="Read from the kernel's files; no daemon is needed. Board, cores, memory, temperatures, power, "
-        "throttling, GPU, fans and disks; what is not known is listed with its reason.\n\n"
-        "`hardware capture OUT` writes these files to a new directory, or to OUT.tar, without serial "
-        "numbers, addresses and names: a fixture that stands for this board in tests.",
-        examples=(
-            "outpost hardware",
-            "outpost hardware --json | jq '.thermal.zones[] | {name, temperature_celsius}'",
-            "outpost hardware capture my-board.tar",
-            "outpost hardware --root my-board",
-            "outpost hardware --host box.local --key-file box.key",
-        ),
-    )
-    parser.add_argument("words", nargs="*", metavar="[capture OUT]", help="write a fixture of this board")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--root", type=Path, metavar="DIR", help="read the board whose files are below DIR (default: /)"
-    )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="data directory whose free space is told")
-    another(parser)
-
-
-def _health(commands: Any) -> None:
-    parser = command(
-        commands,
-        "health",
-        "ask a daemon whether it is well",
-        usage="outpost health [--json] [options]",
-        more="Ends with 0 when the daemon is ready to answer and with 69 when it is not.",
-        examples=("outpost health", "until outpost health; do sleep 1; done"),
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    connection(parser)
-
-
-def _version(commands: Any) -> None:
-    parser = command(
-        commands,
-        "version",
-        "print the version",
-        usage="outpost version [--json] [options]",
-        more="With --host or --data also the version of that daemon; without, none is asked.",
-        examples=("outpost version", "outpost version --json", "outpost version --host box.local"),
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    connection(parser)
-
-
 _DECLARED: Final[dict[str, Callable[[Any], None]]] = {
     "serve": _serve,
     "run": _run,
@@ -361,9 +307,7 @@ _DECLARED: Final[dict[str, Callable[[Any], None]]] = {
     "queue": _queue,
     **account_commands.DECLARED,
     "bench": _bench,
-    "hardware": _hardware,
-    "health": _health,
-    "version": _version,
+    **device_commands.DECLARED,
 }
 """In the order of the help."""
 

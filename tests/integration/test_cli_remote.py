@@ -26,8 +26,7 @@ from tests.integration.command_line import environment, one_line, run
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 KEY = generate()
-OF_THIS_MACHINE = {"serve", "fit"}
-"""Their subject is the machine on which they are run."""
+OF_THIS_MACHINE = {"serve"}
 BY_OPTION_ONLY = {"hardware", "hibernation", "version"}
 """They need no daemon here, so only --host sends them elsewhere."""
 READING: dict[str, list[str]] = {
@@ -40,6 +39,7 @@ READING: dict[str, list[str]] = {
     "verify": ["--json"],
     "bench": [MODEL, "--clients", "1", "--repeats", "1", "--json"],
     "version": ["--json"],
+    "fit": [MODEL, "--json"],
     "hardware": ["--json"],
     "hibernation": ["show", "--json"],
 }

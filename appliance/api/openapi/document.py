@@ -102,7 +102,7 @@ def _types_of(operation: Operation) -> list[Any]:
 
 _ABOUT: Final = (
     "Language models on a device of your own, with no internet. Every error has one form, and a field that "
-    "is not honoured is refused or named in `X-Outpost-Warning`. Of OpenAI's fields these change nothing here, "
+    "is not honoured is refused or named in `X-Outpost-Warning`. Of OpenAI's fields these change nothing, "
     f"and are taken beside those of a body: {', '.join(f'`{name}`' for name in IGNORED)}."
 )
 _ERRORS: Final = [answers.ErrorAnswer, answers.RegistryErrorAnswer]

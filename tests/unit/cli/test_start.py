@@ -36,6 +36,7 @@ def test_a_list_of_a_daemon_loads_only_these() -> None:
         "appliance.cli.client",
         "appliance.cli.connect",
         "appliance.cli.declaring",
+        "appliance.cli.device_commands",
         "appliance.cli.exits",
         "appliance.cli.layouts",
         "appliance.cli.listing",

@@ -58,6 +58,7 @@ def test_completions(door: Door) -> None:
         ("/tokenize", {"content": "a b", "with_pieces": True}, openai_answers.TokenizeAnswer),
         ("/detokenize", {"tokens": [1]}, openai_answers.DetokenizeAnswer),
         ("/outpost/v1/load", {}, answers.ResidencyAnswer),
+        ("/outpost/v1/fit", {}, answers.FitAnswer),
         ("/outpost/v1/unload", {}, answers.ResidencyAnswer),
     ],
 )
