@@ -163,6 +163,29 @@ class HibernationAnswer(Answer):
     """That have any."""
 
 
+# ── usage ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class UsageLine(Answer):
+    """`key`, `model` and `time` where it is parted by them."""
+
+    key: str | None = None
+    model: str | None = None
+    time: str | None = None
+    requests: int
+    errors: int
+    prompt_tokens: int
+    cached_tokens: int
+    output_tokens: int
+    served_s: float
+    joules: float | None
+
+
+class UsageAnswer(Answer):
+    object: Literal["list"]
+    data: list[UsageLine]
+
+
 # ── the store ──────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -71,7 +71,8 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     whose behalf it calls (`caller.py`). `observer` and `render_metrics`
     are usually the two sides of one `telemetry.prometheus.Prometheus`. `store` and `layout`: the verbs of the
     model store, and what of it `/v2` gives to others; `board`: one sample of it; `snapshots`: the
-    prompts on its disk; None: those routes do not exist. `accounting`: quotas and usage; None: nobody is counted or bounded. `audit`: who is told of changes; None: nobody.
+    prompts on its disk; None: those routes do not exist. `accounting`: quotas and usage; None: nobody is
+    counted or bounded. `audit`: who is told of changes; None: nobody.
     """
     ring = keys or KeyRing({})
     app = App(

@@ -18,8 +18,8 @@ from appliance.config.board_settings import (
     OptimizeSettings,
 )
 from appliance.config.section import MIB, Section, setting
-from appliance.config.usage_settings import AuditSettings, QuotaSettings, UsageSettings
 from appliance.config.tracing import TracingSettings
+from appliance.config.usage_settings import AuditSettings, QuotaSettings, UsageSettings
 from appliance.config.values import (
     BaseUrl,
     CacheType,

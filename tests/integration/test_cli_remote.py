@@ -26,7 +26,7 @@ from tests.integration.command_line import environment, one_line, run
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 KEY = generate()
-OF_THIS_MACHINE = {"serve"}
+OF_THIS_MACHINE = {"audit", "serve"}
 BY_OPTION_ONLY = {"hardware", "hibernation", "version"}
 """They need no daemon here, so only --host sends them elsewhere."""
 READING: dict[str, list[str]] = {
