@@ -17,6 +17,8 @@ from appliance.api.openai.chat import ChatCompletions
 from appliance.api.openai.completions import Completions
 from appliance.api.openai.embeddings import Embeddings, Reranks
 from appliance.api.openai.models import Model, Models
+from appliance.api.openai.responses.door import Response, ResponseCancel, ResponseInputs, Responses
+from appliance.api.openai.responses.kept import KeptResponses, ResponseLimits
 from appliance.api.openai.tokens import DetokenizeTokens, TokenizeText
 from appliance.api.places import PlacesMiddleware
 from appliance.api.queue import Queue
@@ -43,6 +45,7 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     render_metrics: Callable[[], str] | None = None,
     store: StoreVerbs | None = None,
     layout: ReadableLayout | None = None,
+    responses: ResponseLimits = ResponseLimits(),  # noqa: B008 - frozen
 ) -> App:
     """The WSGI application. `keys` empty or None: open, which is right on loopback only. `report` is asked
     anew for every `/healthz` and `/readyz`.
@@ -50,7 +53,8 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     `host_names`: names beside localhost, `*.local` and addresses by which this Outpost is called.
     `allowed_origins`: web pages that may use it, as `https://host[:port]`. `trusted_proxies`: who may say on
     whose behalf it calls (`caller.py`). `observer` and `render_metrics`
-    are usually the two sides of one `telemetry.prometheus.Prometheus`. `store` and `layout`: the verbs of the
+    are usually the two sides of one `telemetry.prometheus.Prometheus`. `responses`: how many answers of
+    `/v1/responses` are kept, and for how long. `store` and `layout`: the verbs of the
     model store, and what of it `/v2` gives to others; None: those routes do not exist.
     """
     ring = keys or KeyRing({})
@@ -66,6 +70,7 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     error_responses.install(app)
 
     _add_models(app, inference, limits, ring)
+    _add_responses(app, inference, limits, KeptResponses(responses))
     _add(app, "/healthz", health.Health(report))
     _add(app, "/readyz", health.Readiness(report))
     if render_metrics is not None:
@@ -95,6 +100,13 @@ def _add_models(app: App, inference: Inference, limits: Limits, keys: KeyRing) -
     _add(app, "/outpost/v1/fit", Fit(calls, limits))
     _add(app, "/tokenize", TokenizeText(calls, limits))
     _add(app, "/detokenize", DetokenizeTokens(calls, limits))
+
+
+def _add_responses(app: App, inference: Inference, limits: Limits, kept: KeptResponses) -> None:
+    _add(app, "/v1/responses", Responses(Calls(inference), limits, kept))
+    _add(app, "/v1/responses/{response_id}", Response(kept))
+    _add(app, "/v1/responses/{response_id}/input_items", ResponseInputs(kept))
+    _add(app, "/v1/responses/{response_id}/cancel", ResponseCancel(kept))
 
 
 def _add(app: App, route: str, resource: object) -> None:

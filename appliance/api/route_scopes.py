@@ -36,6 +36,10 @@ _METRICS: Final[Needed] = frozenset({Scope.METRICS, Scope.INFERENCE})
 TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/v1/chat/completions": {"POST": _INFERENCE},
     "/v1/completions": {"POST": _INFERENCE},
+    "/v1/responses": {"POST": _INFERENCE},
+    "/v1/responses/{response_id}": {"GET": _INFERENCE, "DELETE": _INFERENCE},
+    "/v1/responses/{response_id}/input_items": {"GET": _INFERENCE},
+    "/v1/responses/{response_id}/cancel": {"POST": _INFERENCE},
     "/v1/embeddings": {"POST": _INFERENCE},
     "/v1/rerank": {"POST": _INFERENCE},
     "/tokenize": {"POST": _INFERENCE},

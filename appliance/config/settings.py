@@ -17,6 +17,7 @@ from appliance.config.board_settings import (
     MemorySettings,
     OptimizeSettings,
 )
+from appliance.config.response_settings import ResponseSettings
 from appliance.config.section import MIB, Section, setting
 from appliance.config.values import (
     BaseUrl,
@@ -368,3 +369,4 @@ class Config(Section):
     hibernation: HibernationSettings = HibernationSettings()
     optimize: OptimizeSettings = OptimizeSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    responses: ResponseSettings = ResponseSettings()

@@ -25,6 +25,7 @@ from pathlib import Path
 from appliance import __version__, log, systemd
 from appliance.api.app import App, create_app
 from appliance.api.calls import Limits
+from appliance.api.openai.responses.kept import ResponseLimits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.accelerators import board_gpu
@@ -157,6 +158,7 @@ class Daemon:
             render_metrics=prometheus.render,
             store=self._store,
             layout=self._store.layout,
+            responses=ResponseLimits(**config.responses.model_dump()),
         )
 
     def _files_in_use(self) -> frozenset[str]:

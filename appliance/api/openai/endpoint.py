@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import falcon
-import pydantic
 
 from appliance.api import json_body, turns
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import Exchange
 from appliance.api.openai.chunks import encode
-from appliance.api.openai.fields import ModelBody
+from appliance.api.openai.fields import Body, ModelBody
 from appliance.api.openai.validation import validated
 
-Body = TypeVar("Body", bound=pydantic.BaseModel)
+Asked = TypeVar("Asked", bound=Body)
 
 
 class Endpoint:
@@ -24,7 +23,7 @@ class Endpoint:
         self._calls = calls
         self._limits = limits
 
-    def _body(self, kind: type[Body], req: falcon.Request, exchange: Exchange) -> Body:
+    def _body(self, kind: type[Asked], req: falcon.Request, exchange: Exchange) -> Asked:
         """The body of `req`, checked; what its headers wish of the queue is noted. Raises InvalidRequest,
         Unsupported, BodyTooLarge, or falcon's 415.
         """

@@ -7,7 +7,8 @@ llama.cpp.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -41,6 +42,11 @@ class Body(BaseModel):
     """Base of all request bodies: no conversion ("5" is not 5), no unknown field, no NaN."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+    refused: ClassVar[Mapping[str, str]] = {}
+    """Of this body alone, as `validation.REFUSED`."""
+    ignored: ClassVar[Mapping[str, Sequence[object]]] = {}
+    """Of this body alone, as `validation.IGNORED`."""
 
 
 def _seconds_kept(value: object) -> float | None:
@@ -136,7 +142,7 @@ class GenerationFields(SamplingFields):
     cache_prompt: bool | None = None
     prefix_shared: bool | None = None
     speculation: bool | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     """See `api/turns.py`."""
 
     @field_validator("stop")

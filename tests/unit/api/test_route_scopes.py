@@ -26,6 +26,11 @@ BEARER = {"Authorization": f"Bearer {KEY.text}"}
 ALLOWED: dict[str, set[str]] = {
     "POST /v1/chat/completions": {"inference"},
     "POST /v1/completions": {"inference"},
+    "POST /v1/responses": {"inference"},
+    "GET /v1/responses/{response_id}": {"inference"},
+    "DELETE /v1/responses/{response_id}": {"inference"},
+    "GET /v1/responses/{response_id}/input_items": {"inference"},
+    "POST /v1/responses/{response_id}/cancel": {"inference"},
     "POST /v1/embeddings": {"inference"},
     "POST /v1/rerank": {"inference"},
     "POST /tokenize": {"inference"},
