@@ -16,6 +16,7 @@ from appliance.api.middleware import HostMiddleware, KeyMiddleware, OriginMiddle
 from appliance.api.openai.chat import ChatCompletions
 from appliance.api.openai.completions import Completions
 from appliance.api.openai.embeddings import Embeddings, Reranks
+from appliance.api.openai.infill import Infill
 from appliance.api.openai.models import Model, Models
 from appliance.api.openai.responses.door import Response, ResponseCancel, ResponseInputs, Responses
 from appliance.api.openai.responses.kept import KeptResponses, ResponseLimits
@@ -91,7 +92,9 @@ def _add_models(app: App, inference: Inference, limits: Limits, keys: KeyRing) -
     _add(app, "/v1/chat/completions", ChatCompletions(calls, limits, fingerprint=fingerprint))
     _add(app, "/v1/completions", Completions(calls, limits, fingerprint=fingerprint))
     _add(app, "/v1/embeddings", Embeddings(calls, limits))
-    _add(app, "/v1/rerank", Reranks(calls, limits))
+    for route in ("/v1/rerank", "/v1/reranking", "/rerank", "/reranking"):
+        _add(app, route, Reranks(calls, limits))
+    _add(app, "/infill", Infill(calls, limits))
     _add(app, "/v1/queue", Queue(inference, keys))
     _add(app, "/v1/models", Models(inference))
     _add(app, "/v1/models/{model:path}", Model(inference))

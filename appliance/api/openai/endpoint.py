@@ -12,6 +12,7 @@ from appliance.api.exchange import Exchange
 from appliance.api.openai.chunks import encode
 from appliance.api.openai.fields import Body, ModelBody
 from appliance.api.openai.validation import validated
+from appliance.errors import InvalidRequest
 
 Asked = TypeVar("Asked", bound=Body)
 
@@ -34,7 +35,18 @@ class Endpoint:
             exchange.keep_alive_s = body.keep_alive
         return body
 
+    def _model_meant(self, told: str | None) -> str:
+        """For bodies that may leave it out. Raises InvalidRequest where that is not clear."""
+        if told is not None:
+            return told
+        names = [card.name for card in self._calls.inference.models()]
+        if len(names) != 1:
+            raise InvalidRequest(
+                reason=f"name one of the models: {', '.join(names) or 'there is none'}", param="model"
+            )
+        return names[0]
 
-def reply(resp: falcon.Response, told: dict[str, Any]) -> None:
+
+def reply(resp: falcon.Response, told: dict[str, Any] | list[Any]) -> None:
     resp.content_type = "application/json"
     resp.data = encode(told)

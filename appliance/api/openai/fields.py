@@ -127,10 +127,9 @@ class SamplingFields(ModelBody):
         return value
 
 
-class GenerationFields(SamplingFields):
-    """What chat and completions share beside sampling."""
+class AnswerFields(SamplingFields):
+    """What all that generate share beside sampling."""
 
-    model: ModelName
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
@@ -163,7 +162,7 @@ class GenerationFields(SamplingFields):
         return value
 
     @model_validator(mode="after")
-    def _stream_options_need_stream(self) -> GenerationFields:
+    def _stream_options_need_stream(self) -> AnswerFields:
         if self.stream_options is not None and not self.stream:
             raise ValueError("'stream_options' is only for 'stream': true")
         return self
@@ -175,3 +174,9 @@ class GenerationFields(SamplingFields):
     @property
     def wants_usage_chunk(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class GenerationFields(AnswerFields):
+    """What chat and completions share."""
+
+    model: ModelName

@@ -39,6 +39,7 @@ def _object(card: ModelCard) -> dict[str, Any]:
         "object": "model",
         "created": card.created_s,
         "owned_by": "outpost",
+        "max_model_len": None if card.facts is None else card.facts.n_ctx_seq,
         "state": card.state,
         "reason": card.reason,
         "meta": {"size": card.size_bytes},

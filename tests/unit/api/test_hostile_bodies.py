@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from appliance.api.exchange import Exchange
 from appliance.api.openai import schema
 from appliance.api.openai.fields import Body
+from appliance.api.openai.infill import InfillBody
 from appliance.api.openai.responses.schema import ResponseBody
 from appliance.api.openai.validation import validated
 from appliance.errors import RequestError
@@ -25,6 +26,7 @@ ROUTES: dict[str, tuple[type[Body], dict[str, Any]]] = {
     "/v1/responses": (ResponseBody, {"model": MODEL, "input": "x"}),
     "/v1/embeddings": (schema.EmbeddingBody, {"model": MODEL, "input": "x"}),
     "/v1/rerank": (schema.RerankBody, {"model": MODEL, "query": "q", "documents": ["x"]}),
+    "/infill": (InfillBody, {"input_prefix": "a", "input_suffix": "b"}),
     "/tokenize": (schema.TokenizeBody, {"content": "x"}),
     "/detokenize": (schema.DetokenizeBody, {"tokens": [1]}),
 }

@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from appliance.api.openai.chunks import tier_object
 from appliance.api.openai.responses.items import Kept, new_id
 from appliance.api.openai.responses.schema import ResponseBody
 from appliance.api.openai.usage import timings_object
@@ -41,7 +42,7 @@ class Head:
             "parallel_tool_calls": body.parallel_tool_calls is not False,
             "previous_response_id": body.previous_response_id,
             "reasoning": _reasoning(body),
-            "service_tier": "flex" if body.service_tier == "flex" else "default",
+            "service_tier": tier_object(body.service_tier or "auto")["service_tier"],
             "store": self.is_kept,
             "temperature": body.temperature,
             "text": _text(body),
