@@ -1,5 +1,5 @@
-"""`docs/openai.md`, the code, and the types of the `openai` package know the same fields; and each field meets
-the fate that the page promises.
+"""`docs/openai.md`, the code, and the types of the `openai` package know the same fields, and each field
+meets the fate that the page promises.
 """
 
 from __future__ import annotations

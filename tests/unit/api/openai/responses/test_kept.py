@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from appliance.api.openai.responses.kept import KeptResponses, ResponseLimits
 from appliance.errors import ResponseNotFound
+from tests.unit.api.door import Door
+from tests.unit.api.openai.responses.asked import respond
 
 
 class Clock:
@@ -87,6 +90,25 @@ def test_another_owner_neither_reads_nor_deletes() -> None:
             forbidden("b", "x")
     kept.delete("a", "x")
     assert (len(kept), kept.size_bytes) == (0, 0)
+
+
+def test_what_it_says_it_holds_is_what_it_holds() -> None:
+    door = Door()
+    told = respond(door, input="hi " * 50).json
+    kept = KeptResponses()
+    kept.put("a", told, inputs=[{"type": "message", "content": "x"}])
+    tracemalloc.start()
+    try:
+        before_bytes = tracemalloc.get_traced_memory()[0]
+        begun_bytes = kept.size_bytes
+        for number in range(500):
+            kept.put(
+                "a", {**told, "id": f"resp_{number:048}"}, inputs=[{"type": "message", "content": "x"}] * 5
+            )
+        held_bytes = tracemalloc.get_traced_memory()[0] - before_bytes
+    finally:
+        tracemalloc.stop()
+    assert held_bytes <= kept.size_bytes - begun_bytes <= 1.5 * held_bytes
 
 
 ACTS = st.lists(
