@@ -70,7 +70,7 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     )
     error_responses.install(app)
 
-    _add_models(app, inference, limits, ring)
+    _add_models(app, inference, limits, ring, store)
     _add_responses(app, inference, limits, KeptResponses(responses))
     _add(app, "/healthz", health.Health(report))
     _add(app, "/readyz", health.Readiness(report))
@@ -86,7 +86,9 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     return app
 
 
-def _add_models(app: App, inference: Inference, limits: Limits, keys: KeyRing) -> None:
+def _add_models(
+    app: App, inference: Inference, limits: Limits, keys: KeyRing, store: StoreVerbs | None
+) -> None:
     """All that asks a model, or about those who ask."""
     calls, fingerprint = Calls(inference), f"fp_outpost_{__version__}"
     _add(app, "/v1/chat/completions", ChatCompletions(calls, limits, fingerprint=fingerprint))
@@ -97,7 +99,7 @@ def _add_models(app: App, inference: Inference, limits: Limits, keys: KeyRing) -
     _add(app, "/infill", Infill(calls, limits))
     _add(app, "/v1/queue", Queue(inference, keys))
     _add(app, "/v1/models", Models(inference))
-    _add(app, "/v1/models/{model:path}", Model(inference))
+    _add(app, "/v1/models/{model:path}", Model(inference, store))
     _add(app, "/outpost/v1/load", Load(calls, limits))
     _add(app, "/outpost/v1/unload", Unload(calls, limits))
     _add(app, "/outpost/v1/fit", Fit(calls, limits))

@@ -50,7 +50,7 @@ TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/detokenize": {"POST": _INFERENCE},
     "/v1/queue": {"GET": _QUEUE},
     "/v1/models": {"GET": _LIST},
-    "/v1/models/{model:path}": {"GET": _LIST},
+    "/v1/models/{model:path}": {"GET": _LIST, "DELETE": _WRITE},
     "/healthz": {"GET": ANYONE},
     "/readyz": {"GET": ANYONE},
     "/metrics": {"GET": _METRICS},

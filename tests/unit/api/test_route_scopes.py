@@ -42,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "GET /v1/queue": {"inference", "admin"},
     "GET /v1/models": {"inference", "models:read"},
     "GET /v1/models/{model:path}": {"inference", "models:read"},
+    "DELETE /v1/models/{model:path}": {"models:write"},
     "GET /metrics": {"inference", "metrics"},
     "GET /outpost/v1/models": {"models:read"},
     "GET /outpost/v1/models/{name:path}": {"models:read"},
