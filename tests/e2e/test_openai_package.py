@@ -211,6 +211,25 @@ def test_the_arguments_of_a_tool_are_parsed(client: OpenAI) -> None:
     assert isinstance(calls[0].function.parsed_arguments, Weather)
 
 
+def test_a_strict_function_holds_a_model_that_is_free_to_call_it(daemon: Daemon, client: OpenAI) -> None:
+    """A bias makes it begin a call; without the grammar it would say nothing but braces."""
+    asked = {"model": STARTER_NAME, "content": "{"}
+    (brace,) = httpx.post(f"{daemon.url}/tokenize", json=asked, timeout=60).json()["tokens"]
+    fields: dict[str, Any] = {
+        "tools": [pydantic_function_tool(Weather)],
+        "logit_bias": {str(brace): 100},
+        "max_tokens": 100,
+    }
+    answer = chat(client, "Weather in Oslo?", **fields)
+    calls = answer.choices[0].message.tool_calls
+    assert answer.choices[0].finish_reason == "tool_calls"
+    assert calls and calls[0].type == "function"
+    Weather.model_validate_json(calls[0].function.arguments)
+    said = chat(client, "Weather in Oslo?", **{**fields, "logit_bias": None})
+    assert text_of(said)
+    assert not said.choices[0].message.tool_calls
+
+
 # ── completions, embeddings, infill ─────────────────────────────────────────────────────────────────────────
 
 

@@ -216,7 +216,6 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], param: str, code: str) -
         ),
         ({"max_tool_calls": 3}, "'max_tool_calls' is ignored"),
         ({"safety_identifier": "x"}, "'safety_identifier' is ignored"),
-        ({"tools": [{**TOOL, "strict": True}]}, "'strict' of a function"),
         (
             {"tools": [TOOL], "tool_choice": "required", "text": {"format": {"type": "json_object"}}},
             "'text.format' is ignored",
