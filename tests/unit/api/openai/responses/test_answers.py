@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -11,10 +12,13 @@ from appliance.access.keys import KeyRing, StoredKey, generate
 from appliance.api.openai.responses.kept import ResponseLimits
 from appliance.wire.messages import ChatPrompt, Delta, FinishReason, ToolCallDelta, Usage
 from tests.fakes.fake_inference import MODEL, FakeInference, text_of
+from tests.fakes.hostile_names import HOSTILE_NAMES
 from tests.unit.api.door import Door, refusal
 from tests.unit.api.openai.responses.asked import ROUTE, ask, respond, typed_events_of
 
 USAGE = Usage(prompt_tokens=4, cached_tokens=1, completion_tokens=2, reasoning_tokens=1)
+HOSTILE_IDS = [name for name in HOSTILE_NAMES if name.strip(".")]
+"""Others are no segment of a path."""
 
 
 def ending(reason: FinishReason) -> Delta:
@@ -247,6 +251,21 @@ def test_nobody_reads_the_responses_of_another_key() -> None:
     told = respond(door, you, previous_response_id=id_)
     assert refusal(told) == (400, "previous_response_id", "previous_response_not_found")
     assert ask(door, "GET", id_, me).status_code == 200
+
+
+@pytest.mark.parametrize("name", [*HOSTILE_IDS, "x" * 10_000])
+def test_a_hostile_id_is_not_found(name: str) -> None:
+    door = Door()
+    id_ = quote(name, safe="", errors="surrogatepass")
+    for method, path in (
+        ("GET", id_),
+        ("DELETE", id_),
+        ("GET", f"{id_}/input_items"),
+        ("POST", f"{id_}/cancel"),
+    ):
+        assert ask(door, method, path).status_code in {400, 404}, path
+    if name.isprintable():
+        assert refusal(respond(door, previous_response_id=name))[0] == 400
 
 
 def test_without_keys_each_address_has_its_own() -> None:
