@@ -18,7 +18,10 @@ from appliance.api.middleware import HostMiddleware, KeyMiddleware, OriginMiddle
 from appliance.api.openai.chat import ChatCompletions
 from appliance.api.openai.completions import Completions
 from appliance.api.openai.embeddings import Embeddings, Reranks
+from appliance.api.openai.infill import Infill
 from appliance.api.openai.models import Model, Models
+from appliance.api.openai.responses.door import Response, ResponseCancel, ResponseInputs, Responses
+from appliance.api.openai.responses.kept import KeptResponses, ResponseLimits
 from appliance.api.openai.tokens import DetokenizeTokens, TokenizeText
 from appliance.api.places import PlacesMiddleware
 from appliance.api.queue import Queue
@@ -48,6 +51,7 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     layout: ReadableLayout | None = None,
     accounting: Accounting | None = None,
     audit: Audit | None = None,
+    responses: ResponseLimits = ResponseLimits(),  # noqa: B008 - frozen
 ) -> App:
     """The WSGI application. `keys` empty or None: open, which is right on loopback only. `report` is asked
     anew for every `/healthz` and `/readyz`.
@@ -57,7 +61,8 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     whose behalf it calls (`caller.py`). `observer` and `render_metrics`
     are usually the two sides of one `telemetry.prometheus.Prometheus`. `store` and `layout`: the verbs of the
     model store, and what of it `/v2` gives to others; None: those routes do not exist. `accounting`: quotas
-    and usage; None: nobody is counted or bounded. `audit`: who is told of changes; None: nobody.
+    and usage; None: nobody is counted or bounded. `audit`: who is told of changes; None: nobody. `responses`:
+    how many answers of `/v1/responses` are kept, and for how long.
     """
     ring = keys or KeyRing({})
     app: App = falcon.App(
@@ -72,7 +77,8 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     )
     error_responses.install(app)
 
-    _add_models(app, inference, limits, ring)
+    _add_models(app, inference, limits, ring, store)
+    _add_responses(app, inference, limits, KeptResponses(responses))
     _add(app, "/healthz", health.Health(report))
     _add(app, "/readyz", health.Readiness(report))
     if render_metrics is not None:
@@ -89,21 +95,32 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     return app
 
 
-def _add_models(app: App, inference: Inference, limits: Limits, keys: KeyRing) -> None:
+def _add_models(
+    app: App, inference: Inference, limits: Limits, keys: KeyRing, store: StoreVerbs | None
+) -> None:
     """All that asks a model, or about those who ask."""
     calls, fingerprint = Calls(inference), f"fp_outpost_{__version__}"
     _add(app, "/v1/chat/completions", ChatCompletions(calls, limits, fingerprint=fingerprint))
     _add(app, "/v1/completions", Completions(calls, limits, fingerprint=fingerprint))
     _add(app, "/v1/embeddings", Embeddings(calls, limits))
-    _add(app, "/v1/rerank", Reranks(calls, limits))
+    for route in ("/v1/rerank", "/v1/reranking", "/rerank", "/reranking"):
+        _add(app, route, Reranks(calls, limits))
+    _add(app, "/infill", Infill(calls, limits))
     _add(app, "/v1/queue", Queue(inference, keys))
     _add(app, "/v1/models", Models(inference))
-    _add(app, "/v1/models/{model:path}", Model(inference))
+    _add(app, "/v1/models/{model:path}", Model(inference, store))
     _add(app, "/outpost/v1/load", Load(calls, limits))
     _add(app, "/outpost/v1/unload", Unload(calls, limits))
     _add(app, "/outpost/v1/fit", Fit(calls, limits))
     _add(app, "/tokenize", TokenizeText(calls, limits))
     _add(app, "/detokenize", DetokenizeTokens(calls, limits))
+
+
+def _add_responses(app: App, inference: Inference, limits: Limits, kept: KeptResponses) -> None:
+    _add(app, "/v1/responses", Responses(Calls(inference), limits, kept))
+    _add(app, "/v1/responses/{response_id}", Response(kept))
+    _add(app, "/v1/responses/{response_id}/input_items", ResponseInputs(kept))
+    _add(app, "/v1/responses/{response_id}/cancel", ResponseCancel(kept))
 
 
 def _add(app: App, route: str, resource: object) -> None:

@@ -43,6 +43,8 @@ TABLE: Final[dict[type[errors.OutpostError], Row]] = {
     errors.BodyTooLarge: Row(413, "invalid_request_error", "body_too_large"),
     errors.ModelNotFound: Row(404, "invalid_request_error", "model_not_found"),
     errors.InvalidReference: Row(400, "invalid_request_error", "invalid_reference"),
+    errors.ResponseNotFound: Row(404, "invalid_request_error", "response_not_found"),
+    errors.PreviousResponseNotFound: Row(400, "invalid_request_error", "previous_response_not_found"),
     errors.OutboundRefused: Row(403, "permission_error", "outbound_refused"),
     errors.ModelInUse: Row(409, "invalid_request_error", "model_in_use"),
     errors.Unauthenticated: Row(401, "authentication_error", "invalid_api_key"),

@@ -130,7 +130,7 @@ class OriginMiddleware:
         resp.set_header("Access-Control-Expose-Headers", _CORS_EXPOSED)
         resp.append_header("Vary", "Origin")
         if req.method == "OPTIONS":
-            resp.set_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+            resp.set_header("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS")
             resp.set_header(
                 "Access-Control-Allow-Headers",
                 req.get_header("Access-Control-Request-Headers") or _CORS_HEADERS,

@@ -22,7 +22,7 @@ DEADLINE: Final = "X-Outpost-Deadline-S"
 PROGRESS: Final = "X-Outpost-Progress"
 LEAST_DEADLINE_S: Final = 0.05
 _MAX_CHARS: Final = 32
-_UNKNOWN_TIERS: Final = frozenset({"scale", "priority"})
+_UNKNOWN_TIERS: Final = frozenset({"scale", "priority", "fast"})
 _SWITCH: Final = {None: False, "0": False, "1": True}
 
 

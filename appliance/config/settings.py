@@ -17,6 +17,7 @@ from appliance.config.board_settings import (
     MemorySettings,
     OptimizeSettings,
 )
+from appliance.config.response_settings import ResponseSettings
 from appliance.config.section import MIB, Section, setting
 from appliance.config.usage_settings import AuditSettings, QuotaSettings, UsageSettings
 from appliance.config.values import (
@@ -381,3 +382,4 @@ class Config(Section):
     hibernation: HibernationSettings = HibernationSettings()
     optimize: OptimizeSettings = OptimizeSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    responses: ResponseSettings = ResponseSettings()

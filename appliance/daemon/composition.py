@@ -28,6 +28,7 @@ from appliance.access.wrong_keys import WrongKeys
 from appliance.api.accounting import Accounting
 from appliance.api.app import App, create_app
 from appliance.api.calls import Limits
+from appliance.api.openai.responses.kept import ResponseLimits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.accelerators import board_gpu
@@ -175,6 +176,7 @@ class Daemon:
                 report=self._accounts.report,
             ),
             audit=self._audit,
+            responses=ResponseLimits(**config.responses.model_dump()),
         )
 
     def _joules(self) -> dict[str, float]:

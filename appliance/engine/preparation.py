@@ -15,6 +15,7 @@ from typing import assert_never
 from appliance.engine.chat_output import make_parser
 from appliance.engine.constraint import CompiledConstraint, compile_constraint
 from appliance.engine.gbnf_matcher import GrammarMatcher, GrammarVocabulary, SharedGrammar
+from appliance.engine.infill import infill_tokens
 from appliance.engine.kv_cache import Scope
 from appliance.engine.llama.model import LlamaModel
 from appliance.engine.llama.sampler import LlamaSampler
@@ -174,15 +175,16 @@ class Preparer:
     def _completion_tokens(self, prompt: TextPrompt) -> list[int]:
         if prompt.suffix is None:
             return self._tokens(prompt.text, add_special=True)
-        markers = self._model.fim_tokens()
+        markers = self._model.infill_markers()
         if markers is None:
             raise Unsupported(
-                feature="suffix", reason="this model has no fill-in-the-middle tokens", param="suffix"
+                feature="'suffix'", reason="this model has no fill-in-the-middle tokens", param="suffix"
             )
-        before, after, middle = markers
-        start = self._tokens("", add_special=True)
-        inner = [before, *self._tokens(prompt.text), after, *self._tokens(prompt.suffix), middle]
-        return [*start, *inner]
+        check_fits(self._model, _gap_text(prompt), limit=self._n_ctx_seq, parse_special=False)
+        return [*self._tokens("", add_special=True), *infill_tokens(prompt, markers, self._plain_tokens)]
+
+    def _plain_tokens(self, text: str) -> list[int]:
+        return self._model.tokenize(text, add_special=False, parse_special=False)
 
     def _tokens(self, text: str, *, add_special: bool = False) -> list[int]:
         return fitting_tokens(
@@ -316,6 +318,11 @@ class Preparer:
             and facts.reasoning is not None
             and opens_reasoning(text, facts.reasoning)
         )
+
+
+def _gap_text(prompt: TextPrompt) -> str:
+    """All that is to be tokenised around a gap."""
+    return "\n".join([*(file.text for file in prompt.files), prompt.text, prompt.suffix or ""])
 
 
 def _markers(chat: ChatAbility) -> tuple[str, ...]:

@@ -8,6 +8,8 @@
     │   ├── BodyTooLarge            more bytes than the door takes
     │   ├── ModelNotFound
     │   ├── InvalidReference        not a model name, tag or digest
+    │   ├── ResponseNotFound        not kept, not any more, or another key's
+    │   ├── PreviousResponseNotFound  the same of the one that is to be gone on from
     │   ├── OutboundRefused         the configuration does not name this host
     │   ├── Unauthenticated         no key, or a wrong one
     │   ├── NotAllowed              not by this caller, name or web page
@@ -92,8 +94,10 @@ from appliance.errors.request import (
     ModelNotFound,
     NotAllowed,
     OutboundRefused,
+    PreviousResponseNotFound,
     PromptExceedsQuota,
     RequestError,
+    ResponseNotFound,
     ScopeMissing,
     Unauthenticated,
     Unsupported,
@@ -152,6 +156,7 @@ __all__ = [
     "OutboundRefused",
     "OutpostError",
     "Overloaded",
+    "PreviousResponseNotFound",
     "PromptExceedsQuota",
     "RateLimited",
     "RemoteError",
@@ -159,6 +164,7 @@ __all__ = [
     "RemoteUnreachable",
     "RequestError",
     "ResourceError",
+    "ResponseNotFound",
     "RunnerDied",
     "RunnerError",
     "RunnerHung",

@@ -69,6 +69,29 @@ class InvalidReference(RequestError):
         return "model"
 
 
+class ResponseNotFound(RequestError):
+    def __init__(self, *, response_id: str) -> None:
+        super().__init__(
+            f"response '{response_id[:80]}' not found: it is not yours, too old, or was never kept",
+            response_id=response_id,
+        )
+
+
+class PreviousResponseNotFound(RequestError):
+    """The same of the one that a new response goes on from."""
+
+    def __init__(self, *, response_id: str) -> None:
+        super().__init__(
+            f"previous response '{response_id[:80]}' not found: it is not yours, too old, or was never "
+            "kept; send the whole conversation as 'input'",
+            response_id=response_id,
+        )
+
+    @property
+    def param(self) -> str | None:
+        return "previous_response_id"
+
+
 class OutboundRefused(RequestError):
     def __init__(self, *, host: str) -> None:
         super().__init__(

@@ -92,10 +92,19 @@ class ChatPrompt(Struct, tag="chat"):
     """True: the last message is the assistant's and is continued, not answered."""
 
 
+class FileText(Struct, array_like=True):
+    """Another file of the project in which a gap is to be filled."""
+
+    name: str
+    text: str
+
+
 class TextPrompt(Struct, tag="text"):
     text: str
     suffix: str | None = None
     """Fill-in-middle, where the model has the tokens."""
+    files: list[FileText] = []
+    """Beside `suffix` only."""
 
 
 class TokensPrompt(Struct, tag="tokens"):

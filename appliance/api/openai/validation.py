@@ -15,9 +15,10 @@ import pydantic
 from pydantic_core import ErrorDetails
 
 from appliance.api.exchange import Exchange
+from appliance.api.openai.fields import Body
 from appliance.errors import InvalidRequest, Unsupported
 
-Model = TypeVar("Model", bound=pydantic.BaseModel)
+Model = TypeVar("Model", bound=Body)
 
 IGNORED: Final[Mapping[str, Sequence[object]]] = {
     "user": (),
@@ -72,23 +73,22 @@ def validated(model: type[Model], body: dict[str, Any], exchange: Exchange) -> M
         raise _fault(error, told) from error
 
 
-def _without_ignored(
-    model: type[pydantic.BaseModel], body: dict[str, Any], exchange: Exchange
-) -> dict[str, Any]:
+def _without_ignored(model: type[Body], body: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
     told = {}
+    ignored, refused = {**IGNORED, **model.ignored}, {**REFUSED, **model.refused}
     for name, value in body.items():
         if name in model.model_fields:
             told[name] = value
-        elif name in IGNORED:
-            if value is not None and value not in IGNORED[name]:
+        elif name in ignored:
+            if value is not None and value not in ignored[name]:
                 exchange.warn(f"'{name}' is ignored")
-        elif name not in REFUSED:
+        elif name not in refused:
             shown = _shown(name)
             raise Unsupported(
                 feature=f"the field '{shown}'", reason="it is unknown here; leave it out", param=shown
             )
         elif value is not None:
-            raise Unsupported(feature=f"'{name}'", reason=REFUSED[name], param=name)
+            raise Unsupported(feature=f"'{name}'", reason=refused[name], param=name)
     return told
 
 

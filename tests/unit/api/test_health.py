@@ -20,6 +20,7 @@ def test_the_list_of_models_is_openais() -> None:
         "object": "model",
         "created": 1_700_000_000,
         "owned_by": "outpost",
+        "max_model_len": 2048,
         "state": "ready",
         "reason": None,
         "meta": {},
