@@ -7,12 +7,17 @@ from collections.abc import Callable, Sequence
 import falcon
 
 from appliance import __version__
+from appliance.access.claims import Claims
+from appliance.access.key_store import KeyStore
 from appliance.access.keys import KeyRing
+from appliance.access.subnets import TrustedSubnets
 from appliance.api import error_responses, health
 from appliance.api.caller import Callers
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import Observer
-from appliance.api.middleware import HostMiddleware, KeyMiddleware, OriginMiddleware, RequestMiddleware
+from appliance.api.key_middleware import Guard, KeyMiddleware, Verifier
+from appliance.api.keys import Claim, Key, KeyRotation, Keys
+from appliance.api.middleware import HostMiddleware, OriginMiddleware, RequestMiddleware
 from appliance.api.openai.chat import ChatCompletions
 from appliance.api.openai.completions import Completions
 from appliance.api.openai.embeddings import Embeddings, Reranks
@@ -35,7 +40,11 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     inference: Inference,
     report: health.Report,
     limits: Limits = Limits(),  # noqa: B008 - frozen
-    keys: KeyRing | None = None,
+    keys: Verifier | None = None,
+    key_store: KeyStore | None = None,
+    claims: Claims | None = None,
+    trusted_subnets: Sequence[str] = (),
+    guard: Guard | None = None,
     host_names: Sequence[str] = (),
     allowed_origins: Sequence[str] = (),
     trusted_proxies: Sequence[str] = (),
@@ -47,29 +56,44 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     """The WSGI application. `keys` empty or None: open, which is right on loopback only. `report` is asked
     anew for every `/healthz` and `/readyz`.
 
+    `key_store`: what `/outpost/v1/keys` changes, and `keys` where none are given; `claims`: what
+    `/outpost/v1/claim` takes; None: those routes do not exist. `guard` hears of wrong keys. Clients of
+    `trusted_subnets` may infer without one.
+
     `host_names`: names beside localhost, `*.local` and addresses by which this Outpost is called.
     `allowed_origins`: web pages that may use it, as `https://host[:port]`. `trusted_proxies`: who may say on
     whose behalf it calls (`caller.py`). `observer` and `render_metrics`
     are usually the two sides of one `telemetry.prometheus.Prometheus`. `store` and `layout`: the verbs of the
     model store, and what of it `/v2` gives to others; None: those routes do not exist.
     """
-    ring = keys or KeyRing({})
+    verifier = keys if keys is not None else key_store if key_store is not None else KeyRing({})
     app: App = falcon.App(
         middleware=[
             RequestMiddleware(observer, Callers(trusted_proxies)),
             HostMiddleware(host_names),
             OriginMiddleware(allowed_origins),
-            KeyMiddleware(ring),
+            KeyMiddleware(
+                verifier,
+                subnets=TrustedSubnets(trusted_subnets),
+                guard=guard,
+                host_names=host_names,
+            ),
             PlacesMiddleware(limits.max_concurrent),
         ]
     )
     error_responses.install(app)
 
-    _add_models(app, inference, limits, ring)
+    _add_models(app, inference, limits)
     _add(app, "/healthz", health.Health(report))
     _add(app, "/readyz", health.Readiness(report))
     if render_metrics is not None:
         _add(app, "/metrics", health.Metrics(render_metrics))
+    if key_store is not None:
+        _add(app, "/outpost/v1/keys", Keys(key_store))
+        _add(app, "/outpost/v1/keys/{key_id}", Key(key_store))
+        _add(app, "/outpost/v1/keys/{key_id}/rotate", KeyRotation(key_store))
+    if claims is not None:
+        _add(app, "/outpost/v1/claim", Claim(claims))
     if store is not None:
         _add(app, "/outpost/v1/models", StoredModels(store))
         _add(app, "/outpost/v1/models/{name:path}", StoredModel(store))
@@ -80,16 +104,16 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     return app
 
 
-def _add_models(app: App, inference: Inference, limits: Limits, keys: KeyRing) -> None:
+def _add_models(app: App, inference: Inference, limits: Limits) -> None:
     """All that asks a model, or about those who ask."""
     calls, fingerprint = Calls(inference), f"fp_outpost_{__version__}"
     _add(app, "/v1/chat/completions", ChatCompletions(calls, limits, fingerprint=fingerprint))
     _add(app, "/v1/completions", Completions(calls, limits, fingerprint=fingerprint))
     _add(app, "/v1/embeddings", Embeddings(calls, limits))
     _add(app, "/v1/rerank", Reranks(calls, limits))
-    _add(app, "/v1/queue", Queue(inference, keys))
-    _add(app, "/v1/models", Models(inference))
-    _add(app, "/v1/models/{model:path}", Model(inference))
+    _add(app, "/v1/queue", Queue(inference))
+    _add(app, "/v1/models", Models(calls))
+    _add(app, "/v1/models/{model:path}", Model(calls))
     _add(app, "/outpost/v1/load", Load(calls, limits))
     _add(app, "/outpost/v1/unload", Unload(calls, limits))
     _add(app, "/outpost/v1/fit", Fit(calls, limits))

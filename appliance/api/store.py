@@ -14,12 +14,12 @@ from typing import Final
 import falcon
 
 from appliance import log
-from appliance.api import json_body
+from appliance.api import json_body, model_access
 from appliance.api.calls import Limits
 from appliance.api.exchange import Exchange, exchange_of
 from appliance.api.openai.endpoint import reply
 from appliance.api.operation import Operation
-from appliance.errors import NotAllowed, Overloaded
+from appliance.errors import ModelNotFound, NotAllowed, Overloaded
 from appliance.store import operations
 from appliance.store.answers import listed_object, shown_object
 from appliance.store.content import Report
@@ -40,7 +40,10 @@ class StoredModels:
         self._store = store
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        listed = self._store.list(req.get_param("prefix") or "")
+        exchange = exchange_of(req)
+        listed = [
+            model for model in self._store.list(req.get_param("prefix") or "") if exchange.sees(model.name)
+        ]
         reply(resp, {"models": [listed_object(model) for model in listed]})
 
 
@@ -50,8 +53,14 @@ class StoredModel:
     def __init__(self, store: StoreVerbs) -> None:
         self._store = store
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, name: str) -> None:
-        reply(resp, shown_object(self._store.show(name)))
+    def on_get(self, req: falcon.Request, resp: falcon.Response, name: str) -> None:
+        exchange = exchange_of(req)
+        model_access.require_seen(exchange, name, self._store)
+        try:
+            shown = self._store.show(name)
+        except ModelNotFound as error:
+            raise model_access.unknown(exchange, name, self._store) from error
+        reply(resp, shown_object(shown))
 
 
 class StoreOperations:
@@ -65,6 +74,7 @@ class StoreOperations:
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)
         asked = operations.parse_operation(json_body.read(req, limit_bytes=self._limits.max_body_bytes))
+        model_access.require_changeable(exchange, asked)
         if operations.paths_of(asked) and not exchange.caller.is_on_this_machine:
             raise NotAllowed(
                 reason="files are named only by callers on this machine, and not through a proxy; "
@@ -90,6 +100,8 @@ class StoreOperations:
         verb = type(asked).__name__.lower()
         try:
             outcome = operations.perform(self._store, asked, report)
+        except ModelNotFound as error:
+            raise model_access.unknown(exchange, str(error.fields["model"]), self._store) from error
         finally:
             self._places.release()
         _log.info("store_operation", request_id=exchange.request_id, verb=verb, **_loggable(outcome))

@@ -242,7 +242,7 @@ def _queue(commands: Any) -> None:
         "list the requests that wait for a model",
         usage="outpost queue [--json] [options]",
         more="Model by model, in the order in which they will be served, with when that may be. A key sees "
-        "its own requests, one with the scope admin sees all; without keys, all are shown.",
+        "its own requests, one with the scope system sees all; without keys, all are shown.",
         examples=("outpost queue", "outpost queue --json | jq '.waiting | length'"),
     )
     parser.add_argument("--json", action="store_true", help="print JSON")

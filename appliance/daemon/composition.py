@@ -5,11 +5,13 @@ in reverse.
     supervisor    the loop that decides; one reader and one stderr thread per runner
     http-*        waitress: one loop, workers on demand; verbs on stored models run on these
     upkeep        scrubs the store and collects what no model needs
+    keys          writes down now and then when keys were used
     thermal       reads the sensors and tells the supervisor how fast models may compute
 
-Start: lock of the data directory → store → supervisor → door → upkeep → `daemon.json` → `on_ready` → READY=1.
+Start: lock of the data directory → keys → store → supervisor → door → upkeep → `daemon.json` → `on_ready` →
+READY=1.
 Stop (SIGTERM, SIGINT): STOPPING=1, no more spawns, pulls and probes end, drain while the door still answers,
-door, supervisor, upkeep, store, `daemon.json`. A second signal ends the drain at once.
+door, supervisor, upkeep, store, keys, `daemon.json`. A second signal ends the drain at once.
 """
 
 from __future__ import annotations
@@ -28,13 +30,14 @@ from appliance.api.calls import Limits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.accelerators import board_gpu
+from appliance.daemon.access import Access
 from appliance.daemon.calibration_parts import BoardCalibration
 from appliance.daemon.directory import lock_of, write_record
 from appliance.daemon.heat import Heat
 from appliance.daemon.hibernation import Den, hibernation_policy
 from appliance.daemon.memory import BoardMemory
 from appliance.daemon.model_store import Children, make_store
-from appliance.daemon.policies import key_ring, queue_policy, residency_policy, runner_policy, upkeep_policy
+from appliance.daemon.policies import queue_policy, residency_policy, runner_policy, upkeep_policy
 from appliance.daemon.speeds import BoardSpeeds
 from appliance.daemon.store_health import store_health
 from appliance.daemon.stored_models import Pins, all_specs, require_known
@@ -87,6 +90,7 @@ class Daemon:
         self._started_s = time.monotonic()
         self._is_stopping = False
         self._preload = tuple(preload)
+        self._access = Access(config)
         self._spawner = Spawner()
         self._children = Children(config, busy=self._is_busy, sysroot=sysroot)
         self._calibration = BoardCalibration(
@@ -149,7 +153,9 @@ class Daemon:
             inference=self._supervisor,
             report=self.health,
             limits=door_limits(config),
-            keys=key_ring(config),
+            key_store=self._access.keys,
+            claims=self._access.claims,
+            trusted_subnets=config.access.trusted_subnets,
             host_names=config.server.names,
             allowed_origins=config.server.origins,
             trusted_proxies=config.server.trusted_proxies,
@@ -177,6 +183,7 @@ class Daemon:
         """Until a signal."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        self._access.start()
         self._den.start()
         self._calibration.start()
         self._supervisor.start()
@@ -191,6 +198,7 @@ class Daemon:
         except BaseException:
             self._stop_supervisor(drain_s=0.0)
             self._store.close()
+            self._access.stop()
             raise
         self._upkeep.start()
         self._heat.start()
@@ -217,6 +225,7 @@ class Daemon:
         self._speeds.keep()
         self._den.stop()
         self._store.close()
+        self._access.stop()
         self._record.unlink(missing_ok=True)
         _log.info("daemon_stopped", uptime_s=round(time.monotonic() - self._started_s, 1))
 
@@ -243,6 +252,7 @@ class Daemon:
             return all_specs(self._config, (), preload=self._preload, calibrated=self._calibration.applied)
         except BaseException:
             self._store.close()
+            self._access.stop()
             raise
         return specs
 
@@ -270,6 +280,7 @@ class Daemon:
         write_record(self._record, {"address": address, "pid": os.getpid(), "version": __version__})
         if on_ready is not None:
             on_ready(server.url)
+        self._access.announce()
         systemd.notify("READY=1", f"STATUS=serving on {address}")
         _log.info(
             "daemon_ready",
@@ -293,6 +304,7 @@ class Daemon:
             models=self._supervisor.status(),
             store=store_health(self._store),
             cooling=self._heat.health(),
+            access=self._access.health(),
         )
 
     @property

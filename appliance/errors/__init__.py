@@ -12,6 +12,10 @@
     │   ├── Unauthenticated         no key, or a wrong one
     │   ├── NotAllowed              not by this caller, name or web page
     │   ├── ScopeMissing            the key is not for this
+    │   ├── ModelNotAllowed         nor for this model
+    │   ├── KeyNotFound
+    │   ├── LastAdminKey            nobody could change keys any more
+    │   ├── ClaimRefused            not what stands on the console
     │   ├── ModelInUse              it is served or pulled just now
     │   └── ClientGone              the caller hung up before the answer began
     ├── CapacityError       try later; `retry_after_s` says when
@@ -20,6 +24,7 @@
     │   ├── DeadlineExceeded        the answer was not complete in time
     │   ├── MachineBusy             speed is measured only while nobody asks
     │   ├── ShuttingDown
+    │   ├── TooManyAttempts         somebody guesses
     │   └── Throttled               the board is too hot for new requests
     ├── ResourceError       the operator acts
     │   ├── InsufficientMemory
@@ -29,6 +34,7 @@
     │   ├── StoreInUse              another process works on the model store
     │   ├── InsufficientSpace       the disk; both counts
     │   ├── FileUnreadable          a model's file, just now; what it is, is not known by that
+    │   ├── KeysUnusable            their database is damaged, or of a newer version
     │   └── StoreFault              the disk refuses: I/O error, read-only, no more files
     ├── ContentError        the content is wrong
     │   ├── ModelInvalid            a GGUF that does not load, or that admission refuses
@@ -64,6 +70,7 @@ from appliance.errors.capacity import (
     Overloaded,
     ShuttingDown,
     Throttled,
+    TooManyAttempts,
 )
 from appliance.errors.config import ConfigError
 from appliance.errors.content import (
@@ -78,11 +85,15 @@ from appliance.errors.content import (
 from appliance.errors.remote import RemoteError, RemoteRefused, RemoteUnreachable
 from appliance.errors.request import (
     BodyTooLarge,
+    ClaimRefused,
     ClientGone,
     ContextLengthExceeded,
     InvalidReference,
     InvalidRequest,
+    KeyNotFound,
+    LastAdminKey,
     ModelInUse,
+    ModelNotAllowed,
     ModelNotFound,
     NotAllowed,
     OutboundRefused,
@@ -98,6 +109,7 @@ from appliance.errors.resource import (
     GpuUnavailable,
     InsufficientMemory,
     InsufficientSpace,
+    KeysUnusable,
     ResourceError,
     StoreFault,
     StoreInUse,
@@ -116,6 +128,7 @@ __all__ = [
     "AddressInUse",
     "BodyTooLarge",
     "CapacityError",
+    "ClaimRefused",
     "ClientGone",
     "ConfigError",
     "ContentError",
@@ -130,12 +143,16 @@ __all__ = [
     "InsufficientSpace",
     "InvalidReference",
     "InvalidRequest",
+    "KeyNotFound",
+    "KeysUnusable",
+    "LastAdminKey",
     "MachineBusy",
     "ManifestInvalid",
     "ModelBroken",
     "ModelInUse",
     "ModelInvalid",
     "ModelLoading",
+    "ModelNotAllowed",
     "ModelNotFound",
     "ModelQuarantined",
     "ModelfileInvalid",
@@ -158,6 +175,7 @@ __all__ = [
     "StoreInUse",
     "TemplateInvalid",
     "Throttled",
+    "TooManyAttempts",
     "Unauthenticated",
     "Unsupported",
     "from_wire",

@@ -72,3 +72,11 @@ class Throttled(CapacityError):
             reason=reason,
             retry_after_s=retry_after_s,
         )
+
+
+class TooManyAttempts(CapacityError):
+    def __init__(self, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"too many wrong secrets came from this address; retry in {retry_after_s:.0f} s",
+            retry_after_s=retry_after_s,
+        )

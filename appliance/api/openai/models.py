@@ -6,29 +6,32 @@ from typing import Any
 
 import falcon
 
+from appliance.api.calls import MAX_NAME_CHARS, Calls
+from appliance.api.exchange import exchange_of
 from appliance.api.openai.chunks import encode
-from appliance.supervisor.inference import Inference, ModelCard
+from appliance.supervisor.inference import ModelCard
 
 
 class Models:
     """Stateless; any thread."""
 
-    def __init__(self, inference: Inference) -> None:
-        self._inference = inference
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        cards = self._calls.models(exchange_of(req))
         resp.content_type = "application/json"
-        resp.data = encode({"object": "list", "data": [_object(card) for card in self._inference.models()]})
+        resp.data = encode({"object": "list", "data": [_object(card) for card in cards]})
 
 
 class Model:
     """Stateless; any thread. Ids hold `/` and `:`, raw or percent-encoded: the rest of the path is the id."""
 
-    def __init__(self, inference: Inference) -> None:
-        self._inference = inference
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, model: str) -> None:
-        card = self._inference.find(model[:256])
+    def on_get(self, req: falcon.Request, resp: falcon.Response, model: str) -> None:
+        card = self._calls.find(exchange_of(req), model[:MAX_NAME_CHARS])
         resp.content_type = "application/json"
         resp.data = encode(_object(card))
 

@@ -49,12 +49,14 @@ def test_health_is_the_whole_report_with_its_verdict() -> None:
         "ready": True,
         "reasons": [],
         "degraded": [],
+        "warnings": [],
         "version": "1",
         "uptime_s": 1.0,
         "is_supervisor_alive": True,
         "is_stopping": False,
         "store": None,
         "cooling": None,
+        "access": None,
     }
     assert runners[0]["model"] == "a"
     assert (runners[0]["n_seq_max"], runners[0]["kv_cells"]) == (64, 4096)
@@ -66,6 +68,7 @@ def test_readiness_names_the_models() -> None:
         "status": "ready",
         "reasons": [],
         "degraded": [],
+        "warnings": [],
         "models": [{"name": "a", "state": "ready", "reason": None}],
     }
 

@@ -10,7 +10,8 @@ import pytest
 
 from appliance.access import keys as access_keys
 from appliance.access.keys import KeyRing, StoredKey
-from appliance.api.middleware import HostMiddleware, host_of
+from appliance.api.hosts import host_of
+from appliance.api.middleware import HostMiddleware
 from tests.fakes.fake_inference import FakeInference
 from tests.unit.api.door import HELLO, Door, refusal
 
