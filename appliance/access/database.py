@@ -83,6 +83,9 @@ class KeyDatabase:
             self._connection = _connected(self._path)
             try:
                 self._check()
+                self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
+                self._connection.execute("PRAGMA synchronous = FULL")
+                _migrate(self._connection)
             except BaseException:
                 self._connection.close()
                 raise
@@ -121,6 +124,7 @@ class KeyDatabase:
         self._connection.close()
 
     def _check(self) -> None:
+        """Before anything is written."""
         version = _number(self._connection, "user_version")
         if version > SCHEMA:
             raise self._unusable(f"a newer version made it (schema {version}, known: {SCHEMA})", _NEWER)
@@ -129,17 +133,17 @@ class KeyDatabase:
         told = self._connection.execute("PRAGMA quick_check(1)").fetchone()
         if told is None or told[0] != "ok":
             raise self._unusable("it is damaged", _DAMAGED)
-        _migrate(self._connection, version)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # after some faults SQLite has rolled back itself
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
@@ -165,7 +169,7 @@ def _make(path: Path) -> None:
     with closing(sqlite3.connect(aside, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-        _migrate(connection, 0)
+        _migrate(connection)
     aside.rename(path)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -192,24 +196,17 @@ def _secure(path: Path) -> None:
 
 def _connected(path: Path) -> sqlite3.Connection:
     """`mode=rw`: what is gone since it was looked for is not made anew, empty."""
-    connection = sqlite3.connect(
+    return sqlite3.connect(
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,
         timeout=_WAIT_S,
         isolation_level=None,
         check_same_thread=False,
     )
-    try:
-        connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        connection.execute("PRAGMA synchronous = FULL")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
-def _migrate(connection: sqlite3.Connection, version: int) -> None:
-    for step in range(version, SCHEMA):
+def _migrate(connection: sqlite3.Connection) -> None:
+    for step in range(_number(connection, "user_version"), SCHEMA):
         connection.executescript(
             f"BEGIN IMMEDIATE; {_MIGRATIONS[step]}; PRAGMA user_version = {step + 1}; COMMIT;"
         )

@@ -232,6 +232,8 @@ class KeyStore:
 
     def _shown(self, ring: KeyRing, key_id: str, key: StoredKey) -> ShownKey:
         used_s = max((at for at in (key.last_used_s, self._used.of(key_id)) if at is not None), default=None)
+        if used_s is not None and key.created_s is not None:
+            used_s = max(used_s, key.created_s)  # the hour in which it was made had begun before
         return ShownKey(key_id=key_id, key=replace(key, last_used_s=used_s), state=key.state(ring.now_s()))
 
     def _told(self, verb: str, key_id: str, by: str) -> ShownKey:

@@ -38,6 +38,7 @@ _MODULES: Final = {
     "stop": "appliance.cli.stop",
     "fit": "appliance.cli.fit",
     "hibernation": "appliance.cli.hibernation",
+    "keys": "appliance.cli.keys",
     "ps": "appliance.cli.ps",
     "queue": "appliance.cli.queue",
     "bench": "appliance.cli.bench",
@@ -47,7 +48,7 @@ _MODULES: Final = {
 }
 
 _SHORT: Final = frozenset(
-    {"show", "list", "cp", "rm", "load", "stop", "hibernation", "ps", "queue", "health", "version"}
+    {"show", "list", "cp", "rm", "load", "stop", "hibernation", "keys", "ps", "queue", "health", "version"}
 )
 """They end before there is garbage worth looking for."""
 

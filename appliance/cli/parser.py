@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance import __version__
-from appliance.cli import memory_commands, store_commands
+from appliance.cli import key_commands, memory_commands, store_commands
 from appliance.cli.declaring import Formatter, Parser, command, connection, epilog, seconds, store_connection
 from appliance.cli.exits import MEANING, Exit, Failure
 
@@ -343,6 +343,7 @@ _DECLARED: Final[dict[str, Callable[[Any], None]]] = {
     "run": _run,
     **store_commands.DECLARED,
     **memory_commands.DECLARED,
+    **key_commands.DECLARED,
     "fit": _fit,
     "ps": _ps,
     "queue": _queue,
