@@ -7,8 +7,9 @@ from typing import Annotated, Final
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from appliance.config.section import MOST_CONTEXT, Section, setting
+from appliance.config.section import Section, setting
 from appliance.config.values import KeyId, KeyScope, NetworkAddress, Sha256, frozen, key_from_sha256
+from appliance.units import MOST_CONTEXT
 
 _LEAST_PREFIX: Final = {4: 8, 6: 16}
 """Shorter ones are most of the internet and not somebody's network."""

@@ -177,6 +177,7 @@ def test_a_key_for_other_models_reaches_none_of_these(route: str, doors: Doors) 
         "/v1/rerank": {"query": "x", "documents": ["y"]},
         "/tokenize": {"content": "x"},
         "/detokenize": {"tokens": [1]},
+        "/outpost/v1/fit": {},
         "/outpost/v1/load": {},
         "/outpost/v1/unload": {},
     }
