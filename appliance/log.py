@@ -8,17 +8,23 @@ door.
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, Final, TextIO, cast
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 Logger = FilteringBoundLogger
 
+REQUEST: Final = "request"
+"""The event that tells of one request, when it is over."""
 _LEVELS: Final = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -27,12 +33,20 @@ _LEVELS: Final = {
 }
 
 
-def configure(*, level: str = "info", form: str = "auto", stream: TextIO | None = None) -> None:
-    """Set up the door, once, at process start, before threads exist, with the values of `[log]`."""
+def configure(
+    *,
+    level: str = "info",
+    form: str = "auto",
+    stream: TextIO | None = None,
+    requests: RequestFile | None = None,
+) -> None:
+    """Set up the door, once, at process start, before threads exist, with the values of `[log]`. `requests`:
+    where the one line of each request goes, too.
+    """
     out = _Sink(stream if stream is not None else sys.stderr)
     console = form == "console" or (form == "auto" and out.is_terminal)
     structlog.configure(
-        processors=_processors(console=console),
+        processors=_processors(console=console, requests=requests),
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         logger_factory=structlog.WriteLoggerFactory(file=cast("TextIO", out)),
         cache_logger_on_first_use=True,
@@ -66,11 +80,12 @@ def bound(**context: object) -> Iterator[None]:
         yield
 
 
-def _processors(*, console: bool) -> list[Processor]:
+def _processors(*, console: bool, requests: RequestFile | None) -> list[Processor]:
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=not console),
+        *([requests] if requests else []),
     ]
     if console:
         return [
@@ -83,6 +98,37 @@ def _processors(*, console: bool) -> list[Processor]:
         # ensure_ascii: a lone surrogate or a terminal escape in a value can not break a line.
         structlog.processors.JSONRenderer(ensure_ascii=True, default=str),
     ]
+
+
+class RequestFile:
+    """The lines of requests in a file, and in the one before it: together never more than `max_bytes`. What
+    the disk does not take is lost, as in `_Sink`. Any thread.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int) -> None:
+        self._path = path
+        self._half_bytes = max_bytes // 2
+        self._lock = threading.Lock()
+
+    def __call__(self, _logger: object, _method: str, event: EventDict) -> EventDict:
+        """As a processor, which hands on what it gets."""
+        if event.get("event") == REQUEST:
+            line = json.dumps(event, ensure_ascii=True, default=str).encode() + b"\n"
+            with self._lock, suppress(OSError):
+                self._append(line)
+        return event
+
+    def _append(self, line: bytes) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self._path, flags, 0o600)
+        try:
+            if os.fstat(descriptor).st_size + len(line) > self._half_bytes:
+                self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+                os.close(descriptor)
+                descriptor = os.open(self._path, flags, 0o600)
+            os.write(descriptor, line)
+        finally:
+            os.close(descriptor)
 
 
 class _Sink:

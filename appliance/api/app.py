@@ -7,11 +7,13 @@ from collections.abc import Callable, Sequence
 import falcon
 
 from appliance import __version__
+from appliance.access.audit import Audit
 from appliance.access.claims import Claims
 from appliance.access.key_store import KeyStore
 from appliance.access.keys import KeyRing
 from appliance.access.subnets import TrustedSubnets
 from appliance.api import error_responses, health
+from appliance.api.accounting import Accounting, AccountingMiddleware
 from appliance.api.caller import Callers
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import Observer
@@ -29,6 +31,7 @@ from appliance.api.registry import ReadableLayout, Registry, RegistryRoot
 from appliance.api.residency import Fit, Load, Unload
 from appliance.api.route_scopes import require_complete
 from appliance.api.store import StoredModel, StoredModels, StoreOperations
+from appliance.api.usage import UsageReport
 from appliance.store.verbs import StoreVerbs
 from appliance.supervisor.inference import Inference
 
@@ -52,6 +55,8 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     render_metrics: Callable[[], str] | None = None,
     store: StoreVerbs | None = None,
     layout: ReadableLayout | None = None,
+    accounting: Accounting | None = None,
+    audit: Audit | None = None,
 ) -> App:
     """The WSGI application. `keys` empty or None: open, which is right on loopback only. `report` is asked
     anew for every `/healthz` and `/readyz`.
@@ -64,7 +69,8 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     `allowed_origins`: web pages that may use it, as `https://host[:port]`. `trusted_proxies`: who may say on
     whose behalf it calls (`caller.py`). `observer` and `render_metrics`
     are usually the two sides of one `telemetry.prometheus.Prometheus`. `store` and `layout`: the verbs of the
-    model store, and what of it `/v2` gives to others; None: those routes do not exist.
+    model store, and what of it `/v2` gives to others; None: those routes do not exist. `accounting`: quotas
+    and usage; None: nobody is counted or bounded. `audit`: who is told of changes; None: nobody.
     """
     verifier = keys if keys is not None else key_store if key_store is not None else KeyRing({})
     app: App = falcon.App(
@@ -75,10 +81,11 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
             KeyMiddleware(
                 verifier,
                 subnets=TrustedSubnets(trusted_subnets),
-                guard=guard,
+                guard=guard if guard is not None or accounting is None else accounting.wrong_keys,
                 host_names=host_names,
             ),
             PlacesMiddleware(limits.max_concurrent),
+            *([AccountingMiddleware(accounting)] if accounting else []),
         ]
     )
     error_responses.install(app)
@@ -94,10 +101,12 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
         _add(app, "/outpost/v1/keys/{key_id}/rotate", KeyRotation(key_store))
     if claims is not None:
         _add(app, "/outpost/v1/claim", Claim(claims))
+    if accounting is not None:
+        _add(app, "/outpost/v1/usage", UsageReport(accounting.report))
     if store is not None:
         _add(app, "/outpost/v1/models", StoredModels(store))
         _add(app, "/outpost/v1/models/{name:path}", StoredModel(store))
-        _add(app, "/outpost/v1/operations", StoreOperations(store, limits))
+        _add(app, "/outpost/v1/operations", StoreOperations(store, limits, audit))
     if layout is not None:
         _add(app, "/v2/", RegistryRoot())
         _add(app, "/v2/{rest:path}", Registry(layout))

@@ -41,10 +41,12 @@ class Awaited:
         return self._generation.accepted
 
     def look(self, timeout_s: float) -> None:
-        """Wait for its turn. Raises as `Inference.generate` does."""
-        self._generation = self._pending.next(timeout_s)
-        if self._generation is not None:
-            self._exchange.mark_accepted(self._generation.accepted)
+        """Wait for its turn. Raises as `Calls.ask` does."""
+        generation, meter = self._pending.next(timeout_s), self._exchange.meter
+        if generation is None:
+            return
+        self._generation = generation if meter is None else meter.metered(generation)
+        self._exchange.mark_accepted(self._generation.accepted)
 
     def standing(self) -> Standing | None:
         return self._pending.standing()

@@ -17,6 +17,7 @@ from appliance.errors import ModelNotFound
 from appliance.planner.fit_answer import FitAnswer
 from appliance.supervisor.fit_wish import FitWish
 from appliance.supervisor.inference import Call, Generation, Inference, ModelCard
+from appliance.supervisor.turn import Asker
 from appliance.wire.messages import Embed, Generate, Rerank, Result
 
 MAX_NAME_CHARS: Final = 256
@@ -58,6 +59,8 @@ class Calls:
         if not exchange.sees(card.name):
             raise self._unknown(exchange, model)
         exchange.model = card.name
+        if exchange.meter is not None:
+            exchange.meter.model = card.name
         return card
 
     def models(self, exchange: Exchange) -> list[ModelCard]:
@@ -75,14 +78,15 @@ class Calls:
         request = _bounded(exchange, self.find(exchange, model), request)
         model = self._stand_in(exchange, model)
         with exchange.waiting():
-            generation = self._inference.generate(
-                model,
-                request,
-                asker=exchange.asker(),
-            )
+            generation = self.ask(exchange, model, request, asker=exchange.asker())
         exchange.mark_accepted(generation.accepted)
         self._note_placement(exchange, model)
         return generation
+
+    def ask(self, exchange: Exchange, model: str, request: Generate, *, asker: Asker) -> Generation:
+        """`Inference.generate`, with its tokens counted. Raises RateLimited and PromptExceedsQuota, too."""
+        generation = self._inference.generate(model, request, asker=asker)
+        return generation if exchange.meter is None else exchange.meter.metered(generation)
 
     def begin(self, exchange: Exchange, model: str, request: Generate) -> Awaited:
         """The same for who wants to hear where he stands: blocks for a moment only."""
@@ -118,6 +122,8 @@ class Calls:
             return model
         exchange.warn(f"it is too hot for {exchange.model}: answered by {sibling}")
         exchange.model = sibling
+        if exchange.meter is not None:
+            exchange.meter.model = sibling
         return sibling
 
     def call(self, exchange: Exchange, model: str, request: Call) -> Result:
@@ -131,6 +137,8 @@ class Calls:
                 request,
                 asker=exchange.asker(),
             )
+        if exchange.meter is not None and result.prompt_tokens:
+            exchange.meter.computed(prompt_tokens=result.prompt_tokens)
         self._note_placement(exchange, model)
         return result
 

@@ -60,6 +60,10 @@ TABLE: Final[dict[type[errors.OutpostError], Row]] = {
     errors.ShuttingDown: Row(503, "server_error", "shutting_down", retry=True),
     errors.TooManyAttempts: Row(429, "rate_limit_error", "too_many_attempts", retry=True),
     errors.Throttled: Row(503, "server_error", "thermal_throttle", retry=True),
+    errors.RateLimited: Row(429, "rate_limit_error", "rate_limit_exceeded", retry=True),
+    errors.PromptExceedsQuota: Row(429, "rate_limit_error", "prompt_exceeds_quota"),
+    errors.TooManyWrongKeys: Row(429, "rate_limit_error", "too_many_wrong_keys", retry=True),
+    errors.AuditUnwritable: Row(507, "server_error", "audit_unwritable"),
     errors.InsufficientMemory: Row(503, "server_error", "insufficient_memory"),
     errors.GpuUnavailable: Row(503, "server_error", "gpu_unavailable"),
     errors.AddressInUse: Row(500, "server_error", "address_in_use"),
@@ -85,6 +89,8 @@ TABLE: Final[dict[type[errors.OutpostError], Row]] = {
     errors.ConfigError: Row(500, "server_error", "config_error"),
 }
 
+_TOO_MANY: Final = 429
+"""Clients try again by themselves, unless they are told not to."""
 _INTERNAL: Final = Row(500, "server_error", "internal_error")
 _INTERNAL_MESSAGE: Final = "an internal error; the log of the Outpost has the details under this request's id"
 
@@ -158,6 +164,10 @@ def _answer(
     exchange_of(req).error_code = row.code
     if (seconds := retry_after_s(error)) is not None:
         resp.set_header("Retry-After", str(seconds))
+    if isinstance(error, errors.RateLimited):
+        resp.set_header("Retry-After-Ms", str(math.ceil(error.retry_after_s * 1000)))
+    if row.status == _TOO_MANY and not row.retry:
+        resp.set_header("X-Should-Retry", "false")
     if row.status == 401:
         is_registry = registry_errors.is_registry(req.path)
         resp.set_header("WWW-Authenticate", registry_errors.CHALLENGE if is_registry else "Bearer")

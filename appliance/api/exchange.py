@@ -20,10 +20,13 @@ from appliance import log
 from appliance.access.grants import Grant
 from appliance.access.scopes import Scope
 from appliance.api.caller import Caller
+from appliance.api.metering import Meter
 from appliance.supervisor.turn import Asker, Priority, Turn
 from appliance.wire.messages import Accepted, Usage
 
 _log = log.logger("api")
+_ERROR: Final = 400
+"""And above."""
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 
@@ -53,6 +56,7 @@ class Exchange:
         "grant",
         "is_stream",
         "keep_alive_s",
+        "meter",
         "method",
         "model",
         "on_end",
@@ -99,6 +103,8 @@ class Exchange:
         self.wants_progress = False
         """It takes an early status to hear how it stands."""
         self.warnings: list[str] = []
+        self.meter: Meter | None = None
+        """Who counts its tokens; None: it asks no model, or nobody keeps accounts."""
         self.on_end: Callable[[], None] | None = None
         """Called once, when the answer has been sent or given up."""
         self._observer = observer
@@ -170,12 +176,15 @@ class Exchange:
         self._total_s = self.age_s()
         if self.on_end is not None:
             self.on_end()
-        _log.info("request", **{key: value for key, value in self._facts().items() if value is not None})
+        if self.meter is not None:
+            served_s = 0.0 if self._queued_s is None else self._total_s - self._queued_s
+            self.meter.end(failed=self.error_code is not None or self.status >= _ERROR, served_s=served_s)
+        _log.info(log.REQUEST, **{key: value for key, value in self._facts().items() if value is not None})
         if self._observer is not None:
             self._observer.exchange_ended(self)
 
     def _facts(self) -> dict[str, Any]:
-        usage, accepted = self.usage, self.accepted
+        usage, accepted, meter = self.usage, self.accepted, self.meter
         return {
             "request_id": self.request_id,
             "method": self.method,
@@ -184,12 +193,14 @@ class Exchange:
             "error": self.error_code,
             "client_gone": True if self.gone() else None,
             "owner": self.owner or None,
+            "key": self.grant.key_id if self.grant else None,
+            "client": self.caller.address or None,
             "model": self.model,
             "stream": True if self.is_stream else None,
             "priority": None if self.turn.priority is Priority.REALTIME else self.turn.priority.value,
             "prompt_tokens": usage.prompt_tokens if usage else accepted.prompt_tokens if accepted else None,
             "cached_tokens": usage.cached_tokens if usage else None,
-            "output_tokens": usage.completion_tokens if usage else None,
+            "output_tokens": usage.completion_tokens if usage else meter.output_tokens if meter else None,
             "queue_ms": _ms(self.queued_s),
             "first_token_ms": _ms(self.first_token_s),
             "total_ms": _ms(self.total_s),

@@ -23,7 +23,6 @@ from appliance.access.grants import NOBODY, Grant
 from appliance.access.keys import scope_of
 from appliance.access.subnets import TrustedSubnets
 from appliance.api import registry_errors
-from appliance.api.caller import Caller
 from appliance.api.exchange import Exchange, exchange_of
 from appliance.api.hosts import host_of
 from appliance.api.route_scopes import PUBLIC_PATHS, needed_for
@@ -41,9 +40,10 @@ class Verifier(Protocol):
 
 
 class Guard(Protocol):
-    """Who counts wrong keys. Any thread."""
+    """Who counts wrong keys (`access.wrong_keys`). Any thread."""
 
-    def key_refused(self, caller: Caller) -> None: ...
+    def note(self, address: str) -> None:
+        """A wrong key came from there. May raise what its sender is told instead."""
 
 
 class KeyMiddleware:
@@ -73,7 +73,7 @@ class KeyMiddleware:
             grant = self._keys.verify(bearer) if bearer is not None else None  # 2
         except Unauthenticated:
             if self._guard is not None:
-                self._guard.key_refused(exchange.caller)
+                self._guard.note(exchange.caller.address)
             raise
         if grant is not None:
             exchange.grant, exchange.owner, exchange.scope = grant, grant.key_id, scope_of(grant.key_id)

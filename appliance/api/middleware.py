@@ -12,7 +12,7 @@ from typing import Final
 
 import falcon
 
-from appliance.api import placement
+from appliance.api import accounting, placement
 from appliance.api.caller import Callers
 from appliance.api.exchange import Exchange, Observer, exchange_of
 from appliance.api.hosts import host_of
@@ -25,7 +25,7 @@ _CORS_HEADERS: Final = (
 )
 _CORS_EXPOSED: Final = (
     "x-request-id, x-outpost-warning, x-outpost-placement, x-outpost-queue-position, x-outpost-queue-s, "
-    "retry-after"
+    "retry-after, retry-after-ms, " + ", ".join(accounting.HEADERS)
 )
 _MAX_WARNING_CHARS: Final = 1024
 

@@ -26,7 +26,7 @@ _LIST: Final[Needed] = frozenset({Scope.INFER, Scope.MODELS_READ})
 _READ: Final[Needed] = frozenset({Scope.MODELS_READ})
 _WRITE: Final[Needed] = frozenset({Scope.MODELS_WRITE})
 _QUEUE: Final[Needed] = frozenset({Scope.INFER, Scope.SYSTEM})
-"""Who may ask a model sees what he asked; `queue.py` shows everything to `system` only."""
+"""Who may ask a model sees what he asked; `queue.py` and `usage.py` show everything to `system` only."""
 _MEMORY: Final[Needed] = frozenset({Scope.MODELS_WRITE, Scope.INFER})
 """Who may ask a model can load it by asking, and put it out by a `keep_alive` of 0."""
 _PLAN: Final[Needed] = frozenset({Scope.MODELS_READ, Scope.MODELS_WRITE, Scope.INFER})
@@ -48,6 +48,7 @@ TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/healthz": {"GET": ANYONE},
     "/readyz": {"GET": ANYONE},
     "/metrics": {"GET": _METRICS},
+    "/outpost/v1/usage": {"GET": _QUEUE},
     "/outpost/v1/models": {"GET": _READ},
     "/outpost/v1/models/{name:path}": {"GET": _READ},
     "/outpost/v1/operations": {"POST": _WRITE},

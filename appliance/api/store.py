@@ -14,6 +14,7 @@ from typing import Final
 import falcon
 
 from appliance import log
+from appliance.access.audit import Audit
 from appliance.api import json_body, model_access
 from appliance.api.calls import Limits
 from appliance.api.exchange import Exchange, exchange_of
@@ -66,9 +67,10 @@ class StoredModel:
 class StoreOperations:
     """Any thread; the semaphore is all it owns."""
 
-    def __init__(self, store: StoreVerbs, limits: Limits) -> None:
+    def __init__(self, store: StoreVerbs, limits: Limits, audit: Audit | None = None) -> None:
         self._store = store
         self._limits = limits
+        self._audit = audit
         self._places = threading.BoundedSemaphore(MAX_OPERATIONS)
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
@@ -104,6 +106,10 @@ class StoreOperations:
             raise model_access.unknown(exchange, str(error.fields["model"]), self._store) from error
         finally:
             self._places.release()
+        if self._audit is not None and operations.is_audited(asked):
+            self._audit.note(
+                operations.event_of(asked), exchange.owner, **operations.audited_facts(asked, outcome)
+            )
         _log.info("store_operation", request_id=exchange.request_id, verb=verb, **_loggable(outcome))
         return outcome
 

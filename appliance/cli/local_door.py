@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from appliance.access.audit import Audit
 from appliance.cli.local_failures import failures
-from appliance.cli.own_store import own_store
+from appliance.cli.own_audit import own_audit, own_name
+from appliance.cli.own_store import own_settings, own_store
 from appliance.cli.store_door import Json, Show
 from appliance.store import operations
 from appliance.store.answers import listed_object, progress_object, shown_object
@@ -20,7 +22,7 @@ from appliance.store.verbs import StoreVerbs
 def opened_here(data: Path, config: Path | None) -> Iterator[LocalDoor]:
     """The store below `data`. Raises Failure."""
     with failures(), own_store(data, config) as verbs:
-        yield LocalDoor(verbs)
+        yield LocalDoor(verbs, audit=own_audit(own_settings(data, config)))
 
 
 class LocalDoor:
@@ -30,8 +32,9 @@ class LocalDoor:
 
     takes_paths = True
 
-    def __init__(self, verbs: StoreVerbs) -> None:
+    def __init__(self, verbs: StoreVerbs, *, audit: Audit | None = None) -> None:
         self._verbs = verbs
+        self._audit = audit
 
     def list(self, prefix: str) -> list[Json]:
         with failures():
@@ -45,7 +48,11 @@ class LocalDoor:
         with failures():
             # Checked as the daemon would: one door must not take what the other refuses.
             asked = operations.parse_operation(operations.to_body(operation))
-            return operations.perform(self._verbs, asked, _news_to(show))
+            outcome = operations.perform(self._verbs, asked, _news_to(show))
+        if self._audit is not None and operations.is_audited(asked):
+            facts = operations.audited_facts(asked, outcome)
+            self._audit.note(operations.event_of(asked), own_name(), **facts)
+        return outcome
 
 
 def _news_to(show: Show) -> Report:

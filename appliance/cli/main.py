@@ -41,6 +41,8 @@ _MODULES: Final = {
     "keys": "appliance.cli.keys",
     "ps": "appliance.cli.ps",
     "queue": "appliance.cli.queue",
+    "usage": "appliance.cli.usage",
+    "audit": "appliance.cli.audit",
     "bench": "appliance.cli.bench",
     "hardware": "appliance.cli.hardware",
     "health": "appliance.cli.health",
@@ -48,7 +50,22 @@ _MODULES: Final = {
 }
 
 _SHORT: Final = frozenset(
-    {"show", "list", "cp", "rm", "load", "stop", "hibernation", "keys", "ps", "queue", "health", "version"}
+    {
+        "show",
+        "list",
+        "cp",
+        "rm",
+        "load",
+        "stop",
+        "hibernation",
+        "keys",
+        "ps",
+        "queue",
+        "usage",
+        "audit",
+        "health",
+        "version",
+    }
 )
 """They end before there is garbage worth looking for."""
 

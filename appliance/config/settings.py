@@ -19,6 +19,7 @@ from appliance.config.board_settings import (
     OptimizeSettings,
 )
 from appliance.config.section import MIB, Section, setting
+from appliance.config.usage_settings import AuditSettings, QuotaSettings, UsageSettings
 from appliance.config.values import (
     BaseUrl,
     CacheType,
@@ -317,6 +318,15 @@ class LogSettings(Section):
 
     level: LogLevel = setting("info", "The least level told.")
     format: LogFormat = setting("auto", "auto: console on a terminal, JSON lines elsewhere.")
+    requests_bytes: int = setting(
+        0,
+        "The one line of each request is also written to requests.jsonl of the data directory, which with "
+        "the one before it takes no more than this; never prompts or answers. 0: not; it needs the level "
+        "info or debug.",
+        unit="bytes",
+        ge=0,
+        le=1024 * MIB,
+    )
 
 
 class DataSettings(Section):
@@ -338,6 +348,9 @@ class Config(Section):
     )
     store: StoreSettings = StoreSettings()
     access: AccessSettings = AccessSettings()
+    quotas: QuotaSettings = QuotaSettings()
+    usage: UsageSettings = UsageSettings()
+    audit: AuditSettings = AuditSettings()
     heat: HeatSettings = HeatSettings()
     log: LogSettings = LogSettings()
     data: DataSettings = DataSettings()

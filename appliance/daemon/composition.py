@@ -6,6 +6,7 @@ in reverse.
     http-*        waitress: one loop, workers on demand; verbs on stored models run on these
     upkeep        scrubs the store and collects what no model needs
     keys          writes down now and then when keys were used
+    accounts      writes what keys use, a batch a second while there is something
     thermal       reads the sensors and tells the supervisor how fast models may compute
 
 Start: lock of the data directory → keys → store → supervisor → door → upkeep → `daemon.json` → `on_ready` →
@@ -25,12 +26,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from appliance import __version__, log, systemd
+from appliance.access.wrong_keys import WrongKeys
+from appliance.api.accounting import Accounting
 from appliance.api.app import App, create_app
 from appliance.api.calls import Limits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.accelerators import board_gpu
 from appliance.daemon.access import Access
+from appliance.daemon.account_policy import accounts_policy
+from appliance.daemon.accounts import Accounts, access_counts
+from appliance.daemon.audit_log import audit_of, note_start
 from appliance.daemon.calibration_parts import BoardCalibration
 from appliance.daemon.directory import lock_of, write_record
 from appliance.daemon.heat import Heat
@@ -50,6 +56,7 @@ from appliance.store.content import unreported
 from appliance.supervisor.policy import ModelSpec
 from appliance.supervisor.spawner import Spawner
 from appliance.supervisor.supervisor import Supervisor
+from appliance.telemetry.access_metrics import access_samples
 from appliance.telemetry.engine_metrics import engine_samples
 from appliance.telemetry.hardware_metrics import hardware_samples
 from appliance.telemetry.heat_metrics import heat_samples
@@ -76,7 +83,7 @@ def main(
     store's choices are made for, and whose sensors are watched. Raises ConfigError, AddressInUse,
     DataDirInUse.
     """
-    log.configure(level=config.log.level, form=config.log.format)
+    log.configure(level=config.log.level, form=config.log.format, requests=_request_file(config))
     with lock_of(config.data.dir):
         Daemon(config, preload=preload, sysroot=sysroot).run(on_ready)
     return 0
@@ -134,6 +141,9 @@ class Daemon:
             settle=self._speeds.keep,
         )
         self._heat = Heat(config, self._supervisor, sysroot=sysroot)
+        self._accounts = Accounts(accounts_policy(config), joules=self._joules)
+        self._wrong_keys = WrongKeys()
+        self._audit = audit_of(config)
         self._app = self._make_app(Root(sysroot))
 
     def _make_app(self, root: Root) -> App:
@@ -147,6 +157,7 @@ class Daemon:
                 lambda: store_samples(store_health(self._store)),
                 lambda: heat_samples(self._heat.health()),
                 lambda: hardware_samples(sample(root)),
+                lambda: access_samples(access_counts(self._accounts, self._wrong_keys, self._audit)),
             ],
         )
         return create_app(
@@ -163,7 +174,18 @@ class Daemon:
             render_metrics=prometheus.render,
             store=self._store,
             layout=self._store.layout,
+            accounting=Accounting(
+                quotas=self._accounts.quotas,
+                ledger=self._accounts,
+                wrong_keys=self._wrong_keys,
+                report=self._accounts.report,
+            ),
+            audit=self._audit,
         )
+
+    def _joules(self) -> dict[str, float]:
+        cooling = self._heat.health()
+        return {} if cooling is None else {model.model: model.joules for model in cooling.energy}
 
     def _files_in_use(self) -> frozenset[str]:
         return self._supervisor.paths_in_use()
@@ -184,6 +206,9 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         self._access.start()
+        if self._audit is not None:
+            note_start(self._audit, self._config)
+        self._accounts.start()
         self._den.start()
         self._calibration.start()
         self._supervisor.start()
@@ -197,6 +222,7 @@ class Daemon:
             )
         except BaseException:
             self._stop_supervisor(drain_s=0.0)
+            self._accounts.stop()
             self._store.close()
             self._access.stop()
             raise
@@ -220,6 +246,7 @@ class Daemon:
         self._calibration.close()
         self._stop_supervisor(drain_s=self._config.server.drain_s)
         server.close(grace_s=1.0)
+        self._accounts.stop()
         self._heat.stop()
         self._upkeep.stop()
         self._speeds.keep()
@@ -313,6 +340,11 @@ class Daemon:
             max_body_bytes=self._config.server.max_body_bytes,
             max_concurrent=self._config.queue.max_concurrent,
         )
+
+
+def _request_file(config: Config) -> log.RequestFile | None:
+    path, max_bytes = config.data.dir / "requests.jsonl", config.log.requests_bytes
+    return log.RequestFile(path, max_bytes=max_bytes) if max_bytes else None
 
 
 def door_limits(config: Config) -> Limits:

@@ -17,7 +17,6 @@ import hashlib
 import hmac
 import json
 import os
-import secrets
 import stat
 import threading
 from collections.abc import Sequence
@@ -28,14 +27,13 @@ from typing import Final
 
 from appliance import log
 from appliance.config import Config
+from appliance.daemon.device_key import device_key
 from appliance.daemon.snapshots import FOLDER, clear, prune
 from appliance.supervisor.policy import ModelSpec
 from appliance.wire.messages import Hibernation
 
 _log = log.logger("hibernation")
 
-KEY_BYTES: Final = 32
-_KEY_NAME: Final = "device.key"
 _PURPOSE: Final = b"outpost hibernation 1\0"
 _LOOK_S: Final = 10.0
 _ASIDE_AGE_S: Final = 600.0
@@ -167,43 +165,6 @@ def _stamp(path: Path, store: Path) -> Sequence[str | int]:
 def derive_key(device: bytes, identity: str) -> bytes:
     """A model's key: nobody who has it learns the device's, or another's (HMAC as a key derivation)."""
     return hmac.new(device, _PURPOSE + identity.encode(), hashlib.sha256).digest()
-
-
-def device_key(data: Path) -> bytes:
-    """Made once; one that is damaged is made anew, and what it sealed counts no more. Raises OSError."""
-    path = data / _KEY_NAME
-    with suppress(FileNotFoundError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise PermissionError(f"{path} is not a plain file")
-            os.fchmod(descriptor, 0o600)
-            key = os.read(descriptor, KEY_BYTES + 1)
-        finally:
-            os.close(descriptor)
-        if len(key) == KEY_BYTES:
-            return key
-        _log.warning("device_key_damaged", size_bytes=len(key))
-    return _new_key(path)
-
-
-def _new_key(path: Path) -> bytes:
-    """Aside, synced, renamed, the directory synced: there is a whole key or none."""
-    key, aside = secrets.token_bytes(KEY_BYTES), path.with_suffix(".tmp")
-    aside.unlink(missing_ok=True)
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(descriptor, key)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    aside.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return key
 
 
 def _make_private(directory: Path) -> None:

@@ -17,6 +17,7 @@
     │   ├── LastAdminKey            nobody could change keys any more
     │   ├── ClaimRefused            not what stands on the console
     │   ├── ModelInUse              it is served or pulled just now
+    │   ├── PromptExceedsQuota      more tokens than the key may ever use at once
     │   └── ClientGone              the caller hung up before the answer began
     ├── CapacityError       try later; `retry_after_s` says when
     │   ├── Overloaded              the bounded queue is full
@@ -25,7 +26,9 @@
     │   ├── MachineBusy             speed is measured only while nobody asks
     │   ├── ShuttingDown
     │   ├── TooManyAttempts         somebody guesses
-    │   └── Throttled               the board is too hot for new requests
+    │   ├── Throttled               the board is too hot for new requests
+    │   ├── RateLimited             the key has used what it may for now; which bound
+    │   └── TooManyWrongKeys        from this address
     ├── ResourceError       the operator acts
     │   ├── InsufficientMemory
     │   ├── GpuUnavailable          the model must run on a GPU, and would not
@@ -35,7 +38,8 @@
     │   ├── InsufficientSpace       the disk; both counts
     │   ├── FileUnreadable          a model's file, just now; what it is, is not known by that
     │   ├── KeysUnusable            their database is damaged, or of a newer version
-    │   └── StoreFault              the disk refuses: I/O error, read-only, no more files
+    │   ├── StoreFault              the disk refuses: I/O error, read-only, no more files
+    │   └── AuditUnwritable         what is to be audited cannot be written down
     ├── ContentError        the content is wrong
     │   ├── ModelInvalid            a GGUF that does not load, or that admission refuses
     │   ├── ModelBroken             stored once, but its bytes have changed since
@@ -68,9 +72,11 @@ from appliance.errors.capacity import (
     MachineBusy,
     ModelLoading,
     Overloaded,
+    RateLimited,
     ShuttingDown,
     Throttled,
     TooManyAttempts,
+    TooManyWrongKeys,
 )
 from appliance.errors.config import ConfigError
 from appliance.errors.content import (
@@ -97,6 +103,7 @@ from appliance.errors.request import (
     ModelNotFound,
     NotAllowed,
     OutboundRefused,
+    PromptExceedsQuota,
     RequestError,
     ScopeMissing,
     Unauthenticated,
@@ -104,6 +111,7 @@ from appliance.errors.request import (
 )
 from appliance.errors.resource import (
     AddressInUse,
+    AuditUnwritable,
     DataDirInUse,
     FileUnreadable,
     GpuUnavailable,
@@ -126,6 +134,7 @@ from appliance.errors.wire import from_wire, to_wire
 
 __all__ = [
     "AddressInUse",
+    "AuditUnwritable",
     "BodyTooLarge",
     "CapacityError",
     "ClaimRefused",
@@ -160,6 +169,8 @@ __all__ = [
     "OutboundRefused",
     "OutpostError",
     "Overloaded",
+    "PromptExceedsQuota",
+    "RateLimited",
     "RemoteError",
     "RemoteRefused",
     "RemoteUnreachable",
@@ -176,6 +187,7 @@ __all__ = [
     "TemplateInvalid",
     "Throttled",
     "TooManyAttempts",
+    "TooManyWrongKeys",
     "Unauthenticated",
     "Unsupported",
     "from_wire",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from appliance.errors.base import OutpostError
 
 
@@ -78,5 +80,38 @@ class TooManyAttempts(CapacityError):
     def __init__(self, *, retry_after_s: float) -> None:
         super().__init__(
             f"too many wrong secrets came from this address; retry in {retry_after_s:.0f} s",
+            retry_after_s=retry_after_s,
+        )
+
+
+class RateLimited(CapacityError):
+    """The key has used what it may for now."""
+
+    def __init__(self, *, bound: str, limit: int, used: int, retry_after_s: float) -> None:
+        """`bound`: one of `quota_rules.Bound`. After `retry_after_s` the same request fits, if the key asks
+        nothing else meanwhile.
+        """
+        unit, per = _BOUNDS.get(bound, ("units", ""))
+        super().__init__(
+            f"this key may use {limit} {unit}{per}, and has used {used}; retry in {retry_after_s:.0f} s",
+            bound=bound,
+            limit=limit,
+            used=used,
+            retry_after_s=retry_after_s,
+        )
+
+
+_BOUNDS: Final = {
+    "requests_per_min": ("requests", " per minute"),
+    "tokens_per_min": ("tokens", " per minute"),
+    "tokens_per_day": ("tokens", " per day"),
+    "concurrency": ("requests", " at once"),
+}
+
+
+class TooManyWrongKeys(CapacityError):
+    def __init__(self, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"too many wrong keys came from this address; retry in {retry_after_s:.0f} s, with the right one",
             retry_after_s=retry_after_s,
         )

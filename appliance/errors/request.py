@@ -150,6 +150,20 @@ class ClaimRefused(RequestError):
         )
 
 
+class PromptExceedsQuota(RequestError):
+    """No waiting helps."""
+
+    def __init__(self, *, bound: str, limit: int, prompt_tokens: int) -> None:
+        per = "day" if bound == "tokens_per_day" else "minute"
+        super().__init__(
+            f"the prompt has {prompt_tokens} tokens, and this key may never use more than {limit} per {per}; "
+            "send less, or ask the operator for more",
+            bound=bound,
+            limit=limit,
+            prompt_tokens=prompt_tokens,
+        )
+
+
 class ClientGone(RequestError):
     """Nobody reads this; it ends the work and stands in the log."""
 

@@ -153,3 +153,13 @@ class KeysUnusable(ResourceError):
         super().__init__(
             f"the keys in {path} cannot be used: {reason}; {remedy}", path=path, reason=reason, remedy=remedy
         )
+
+
+class AuditUnwritable(ResourceError):
+    def __init__(self, *, event: str, reason: str) -> None:
+        super().__init__(
+            f"the audit log cannot take '{event}' ({reason}), so it was not done; free space on the disk of "
+            "the data directory, or repair it",
+            event=event,
+            reason=reason,
+        )

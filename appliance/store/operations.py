@@ -150,6 +150,31 @@ def names_of(operation: Operation) -> list[str]:
     return [name for name in told if isinstance(name, str)]
 
 
+def is_audited(operation: Operation) -> bool:
+    """Whether it changes what is stored, or takes it elsewhere."""
+    match operation:
+        case Verify(rebuild_index=changes):
+            return changes
+        case Gc(dry_run=dry_run) | Optimize(dry_run=dry_run):
+            return not dry_run
+        case Calibrate():
+            return False
+        case _:
+            return True
+
+
+def audited_facts(operation: Operation, outcome: Outcome) -> dict[str, str | list[str]]:
+    """What the audit log is told of it."""
+    told: dict[str, str | list[str]] = {"asked": names_of(operation), **paths_of(operation)}
+    names = outcome.get("names", [outcome["name"]] if "name" in outcome else None)
+    return told if names is None else {**told, "names": [str(name) for name in names]}
+
+
+def event_of(operation: Operation) -> str:
+    """Its name in the audit log."""
+    return f"model_{type(operation).__name__.lower()}"
+
+
 def perform(verbs: StoreVerbs, operation: Operation, report: Report) -> Outcome:  # noqa: PLR0911 - a table
     """Do it and return when it is durable. Raises what the verb raises."""
     match operation:

@@ -170,8 +170,8 @@ def test_an_unknown_key_is_an_error_that_lists_the_known_ones(tmp_path: Path) ->
 def test_an_unknown_table_is_an_error_that_lists_the_known_ones(tmp_path: Path) -> None:
     path = written(tmp_path, "[serve]\nx = 1\n")
     assert refusal(path).endswith(
-        "expected no such key; known: server, queue, runner, engine, lifecycle, models, store, access, heat, "
-        "log, data, memory, hibernation, optimize, calibration"
+        "expected no such key; known: server, queue, runner, engine, lifecycle, models, store, access, "
+        "quotas, usage, audit, heat, log, data, memory, hibernation, optimize, calibration"
     )
 
 

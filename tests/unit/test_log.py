@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -154,3 +155,38 @@ def test_warnings_come_through_the_same_door() -> None:
         logging.captureWarnings(capture=True)
         warnings.warn("old", UserWarning, stacklevel=1)
     assert lines_of(stream)[0]["part"] == "py.warnings"
+
+
+# ── the file of requests
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def with_file(path: Path, *, max_bytes: int = 4000) -> log.Logger:
+    requests = log.RequestFile(path, max_bytes=max_bytes)
+    log.configure(form="json", stream=io.StringIO(), requests=requests)
+    return log.logger("api")
+
+
+def test_the_line_of_a_request_is_in_the_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    api = with_file(path)
+    api.info("daemon_ready")
+    api.info(log.REQUEST, request_id="r\ud8001", model="m")
+    (line,) = [json.loads(line) for line in path.read_text().splitlines()]
+    assert (line["event"], line["model"], line["part"]) == ("request", "m", "api")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_file_of_requests_is_bounded_and_keeps_the_newest(tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    api = with_file(path)
+    for number in range(200):
+        api.info(log.REQUEST, number=number)
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["requests.jsonl", "requests.jsonl.1"]
+    assert sum(file.stat().st_size for file in files) <= 4000
+    assert json.loads(path.read_text().splitlines()[-1])["number"] == 199
+
+
+def test_a_directory_that_is_gone_does_not_reach_the_thread_that_logs(tmp_path: Path) -> None:
+    with_file(tmp_path / "gone" / "requests.jsonl").info(log.REQUEST)

@@ -137,9 +137,8 @@ class Batch:
 
     def _read_one(self, position: int, request: Generate) -> None:
         turn = self._exchange.turn.another(after_s=self._exchange.age_s())
-        generation = self._calls.inference.generate(
-            self._model, request, asker=replace(self._exchange.asker(), turn=turn, gone=self._is_over)
-        )
+        asker = replace(self._exchange.asker(), turn=turn, gone=self._is_over)
+        generation = self._calls.ask(self._exchange, self._model, request, asker=asker)
         self._turns.put(turn)
         try:
             self._say(generation.accepted)

@@ -21,6 +21,7 @@ from appliance.api.route_scopes import require_complete
 from tests.fakes.fake_inference import MODEL
 from tests.fakes.fake_layout import FakeLayout
 from tests.fakes.fake_store_verbs import FakeStoreVerbs
+from tests.unit.api.books import Books
 from tests.unit.api.door import HERE, Door
 
 KEY = generate()
@@ -38,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "GET /v1/models": {"infer", "models:read"},
     "GET /v1/models/{model:path}": {"infer", "models:read"},
     "GET /metrics": {"metrics"},
+    "GET /outpost/v1/usage": {"infer", "system"},
     "GET /outpost/v1/models": {"models:read"},
     "GET /outpost/v1/models/{name:path}": {"models:read"},
     "POST /outpost/v1/operations": {"models:write"},
@@ -89,6 +91,7 @@ class Doors:
             store=FakeStoreVerbs(),
             layout=FakeLayout(Path("/nowhere")),
             render_metrics=lambda: "",
+            accounting=Books().accounting,
         )
 
     def close(self) -> None:

@@ -31,6 +31,7 @@ def test_a_list_of_a_daemon_loads_only_these() -> None:
         "appliance",
         "appliance.__main__",
         "appliance.cli",
+        "appliance.cli.account_commands",
         "appliance.cli.address",
         "appliance.cli.client",
         "appliance.cli.declaring",

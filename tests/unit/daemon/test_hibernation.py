@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.config import Config
+from appliance.daemon.device_key import device_key
 from appliance.daemon.hibernation import (
     Den,
     HibernationPolicy,
     derive_key,
-    device_key,
     hibernation_policy,
     identity_of,
 )
