@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import Final
 
+from appliance.access.audit import Audit
 from appliance.access.claims import Claims
 from appliance.access.grants import Bounds
 from appliance.access.key_store import KeyStore
@@ -16,6 +17,12 @@ from appliance.health.access import AccessHealth
 
 _WRITE_EVERY_S: Final = 600.0
 _JOIN_S: Final = 5.0
+_EVENTS: Final = {
+    "create": "key_created",
+    "edit": "key_edited",
+    "rotate": "key_rotated",
+    "revoke": "key_revoked",
+}
 
 
 class Access:
@@ -53,6 +60,12 @@ class Access:
                 "outpost: it holds once, and until the next start.\n"
             )
             sys.stderr.flush()
+
+    def audited(self, audit: Audit) -> None:
+        """Have every change of a key written down. Before the first request."""
+        self.keys.listen(
+            lambda change: audit.note(_EVENTS[change.verb], change.by or "local", key=change.key_id)
+        )
 
     def health(self) -> AccessHealth:
         """Any thread."""

@@ -144,6 +144,8 @@ class Daemon:
         self._accounts = Accounts(accounts_policy(config), joules=self._joules)
         self._wrong_keys = WrongKeys()
         self._audit = audit_of(config)
+        if self._audit is not None:
+            self._access.audited(self._audit)
         self._app = self._make_app(Root(sysroot))
 
     def _make_app(self, root: Root) -> App:
