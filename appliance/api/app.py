@@ -8,13 +8,18 @@ import falcon
 
 from appliance import __version__
 from appliance.access.audit import Audit
+from appliance.access.claims import Claims
+from appliance.access.key_store import KeyStore
 from appliance.access.keys import KeyRing
+from appliance.access.subnets import TrustedSubnets
 from appliance.api import error_responses, health
 from appliance.api.accounting import Accounting, AccountingMiddleware
 from appliance.api.caller import Callers
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import Observer
-from appliance.api.middleware import HostMiddleware, KeyMiddleware, OriginMiddleware, RequestMiddleware
+from appliance.api.key_middleware import Guard, KeyMiddleware, Verifier
+from appliance.api.keys import Claim, Key, KeyRotation, Keys
+from appliance.api.middleware import HostMiddleware, OriginMiddleware, RequestMiddleware
 from appliance.api.openai.chat import ChatCompletions
 from appliance.api.openai.completions import Completions
 from appliance.api.openai.embeddings import Embeddings, Reranks
@@ -29,6 +34,7 @@ from appliance.api.registry import ReadableLayout, Registry, RegistryRoot
 from appliance.api.residency import Fit, Load, Unload
 from appliance.api.route_scopes import require_complete
 from appliance.api.store import StoredModel, StoredModels, StoreOperations
+from appliance.api.store_changes import StoreChanges
 from appliance.api.usage import UsageReport
 from appliance.store.verbs import StoreVerbs
 from appliance.supervisor.inference import Inference
@@ -41,7 +47,11 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     inference: Inference,
     report: health.Report,
     limits: Limits = Limits(),  # noqa: B008 - frozen
-    keys: KeyRing | None = None,
+    keys: Verifier | None = None,
+    key_store: KeyStore | None = None,
+    claims: Claims | None = None,
+    trusted_subnets: Sequence[str] = (),
+    guard: Guard | None = None,
     host_names: Sequence[str] = (),
     allowed_origins: Sequence[str] = (),
     trusted_proxies: Sequence[str] = (),
@@ -56,6 +66,10 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     """The WSGI application. `keys` empty or None: open, which is right on loopback only. `report` is asked
     anew for every `/healthz` and `/readyz`.
 
+    `key_store`: what `/outpost/v1/keys` changes, and `keys` where none are given; `claims`: what
+    `/outpost/v1/claim` takes; None: those routes do not exist. `guard` hears of wrong keys. Clients of
+    `trusted_subnets` may infer without one.
+
     `host_names`: names beside localhost, `*.local` and addresses by which this Outpost is called.
     `allowed_origins`: web pages that may use it, as `https://host[:port]`. `trusted_proxies`: who may say on
     whose behalf it calls (`caller.py`). `observer` and `render_metrics`
@@ -64,40 +78,50 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     and usage; None: nobody is counted or bounded. `audit`: who is told of changes; None: nobody. `responses`:
     how many answers of `/v1/responses` are kept, and for how long.
     """
-    ring = keys or KeyRing({})
+    verifier = keys if keys is not None else key_store if key_store is not None else KeyRing({})
     app: App = falcon.App(
         middleware=[
             RequestMiddleware(observer, Callers(trusted_proxies)),
             HostMiddleware(host_names),
             OriginMiddleware(allowed_origins),
-            KeyMiddleware(ring, accounting.wrong_keys if accounting else None),
+            KeyMiddleware(
+                verifier,
+                subnets=TrustedSubnets(trusted_subnets),
+                guard=guard if guard is not None or accounting is None else accounting.wrong_keys,
+                host_names=host_names,
+            ),
             PlacesMiddleware(limits.max_concurrent),
             *([AccountingMiddleware(accounting)] if accounting else []),
         ]
     )
     error_responses.install(app)
 
-    _add_models(app, inference, limits, ring, store)
+    changes = None if store is None else StoreChanges(store, audit)
+    _add_models(app, inference, limits, changes)
     _add_responses(app, inference, limits, KeptResponses(responses))
     _add(app, "/healthz", health.Health(report))
     _add(app, "/readyz", health.Readiness(report))
     if render_metrics is not None:
         _add(app, "/metrics", health.Metrics(render_metrics))
+    if key_store is not None:
+        _add(app, "/outpost/v1/keys", Keys(key_store))
+        _add(app, "/outpost/v1/keys/{key_id}", Key(key_store))
+        _add(app, "/outpost/v1/keys/{key_id}/rotate", KeyRotation(key_store))
+    if claims is not None:
+        _add(app, "/outpost/v1/claim", Claim(claims))
     if accounting is not None:
         _add(app, "/outpost/v1/usage", UsageReport(accounting.report))
-    if store is not None:
+    if store is not None and changes is not None:
         _add(app, "/outpost/v1/models", StoredModels(store))
         _add(app, "/outpost/v1/models/{name:path}", StoredModel(store))
-        _add(app, "/outpost/v1/operations", StoreOperations(store, limits, audit))
+        _add(app, "/outpost/v1/operations", StoreOperations(changes, limits))
     if layout is not None:
         _add(app, "/v2/", RegistryRoot())
         _add(app, "/v2/{rest:path}", Registry(layout))
     return app
 
 
-def _add_models(
-    app: App, inference: Inference, limits: Limits, keys: KeyRing, store: StoreVerbs | None
-) -> None:
+def _add_models(app: App, inference: Inference, limits: Limits, changes: StoreChanges | None) -> None:
     """All that asks a model, or about those who ask."""
     calls, fingerprint = Calls(inference), f"fp_outpost_{__version__}"
     _add(app, "/v1/chat/completions", ChatCompletions(calls, limits, fingerprint=fingerprint))
@@ -106,9 +130,9 @@ def _add_models(
     for route in ("/v1/rerank", "/v1/reranking", "/rerank", "/reranking"):
         _add(app, route, Reranks(calls, limits))
     _add(app, "/infill", Infill(calls, limits))
-    _add(app, "/v1/queue", Queue(inference, keys))
-    _add(app, "/v1/models", Models(inference))
-    _add(app, "/v1/models/{model:path}", Model(inference, store))
+    _add(app, "/v1/queue", Queue(inference))
+    _add(app, "/v1/models", Models(calls))
+    _add(app, "/v1/models/{model:path}", Model(calls, changes))
     _add(app, "/outpost/v1/load", Load(calls, limits))
     _add(app, "/outpost/v1/unload", Unload(calls, limits))
     _add(app, "/outpost/v1/fit", Fit(calls, limits))

@@ -1,6 +1,8 @@
 """GET /healthz (is the daemon alive), /readyz (would a request be served), /metrics (Prometheus text).
 
-Both verdicts are `health.rules.evaluate`'s over one report; nothing is decided here.
+Both verdicts are `health.rules.evaluate`'s over one report; nothing is decided here. Everybody hears the
+verdict; names of models, reasons and the report itself are for keys with the scope `system`, and for all
+where no key is needed.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ from typing import Any, Final
 import falcon
 import msgspec
 
+from appliance.access.scopes import Scope
+from appliance.api.exchange import exchange_of
 from appliance.api.openai.chunks import encode
 from appliance.health import rules
 from appliance.health.report import HealthReport
@@ -21,22 +25,24 @@ Report = Callable[[], HealthReport]
 
 
 class Health:
-    """Stateless; any thread. The whole report with the verdict; 503 when only a restart helps."""
+    """Stateless; any thread. The verdict, and the whole report; 503 when only a restart helps."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         report = self._report()
         verdict = rules.evaluate(report)
         told: dict[str, Any] = {
             "status": "ok" if verdict.is_live else "not live",
             "live": verdict.is_live,
             "ready": verdict.is_ready,
-            "reasons": verdict.reasons,
-            "degraded": verdict.degraded,
-            **msgspec.to_builtins(report),
         }
+        if exchange_of(req).may(Scope.SYSTEM):
+            told |= _details(verdict)
+            told |= msgspec.to_builtins(report)
+        else:
+            told |= _outline(report)
         _answer(resp, told, is_well=verdict.is_live)
 
 
@@ -46,22 +52,20 @@ class Readiness:
     def __init__(self, report: Report) -> None:
         self._report = report
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
         report = self._report()
         verdict = rules.evaluate(report)
-        models = [
-            {"name": runner.model, "state": runner.state, "reason": runner.reason}
-            for runner in report.runners
-        ]
-        status = "ready" if verdict.is_ready else "not ready"
-        told: dict[str, Any] = {
-            "status": status,
-            "reasons": verdict.reasons,
-            "degraded": verdict.degraded,
-            "models": models,
-        }
-        if report.cooling is not None:
-            told["cooling"] = msgspec.to_builtins(report.cooling)
+        told: dict[str, Any] = {"status": "ready" if verdict.is_ready else "not ready"}
+        if exchange_of(req).may(Scope.SYSTEM):
+            told |= _details(verdict)
+            told["models"] = [
+                {"name": runner.model, "state": runner.state, "reason": runner.reason}
+                for runner in report.runners
+            ]
+            if report.cooling is not None:
+                told["cooling"] = msgspec.to_builtins(report.cooling)
+        else:
+            told |= _outline(report)
         _answer(resp, told, is_well=verdict.is_ready)
 
 
@@ -74,6 +78,21 @@ class Metrics:
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = METRICS_TYPE
         resp.data = self._render().encode()
+
+
+def _details(verdict: rules.Verdict) -> dict[str, Any]:
+    return {"reasons": verdict.reasons, "degraded": verdict.degraded, "warnings": verdict.warnings}
+
+
+def _outline(report: HealthReport) -> dict[str, Any]:
+    """For everybody: that the door is open wider than a key's, but no addresses and no names."""
+    access = report.access
+    is_wide = access is not None and bool(access.trusted_subnets)
+    return {
+        "details": "need a key with the scope 'system'",
+        "warnings": ["clients of some subnets have models answer without a key"] if is_wide else [],
+        "claim_pending": access is not None and access.is_claim_pending,
+    }
 
 
 def _answer(resp: falcon.Response, told: dict[str, Any], *, is_well: bool) -> None:

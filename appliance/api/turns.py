@@ -30,8 +30,13 @@ def note(req: falcon.Request, exchange: Exchange, *, most_s: float, tier: str | 
     """Note the wishes in `exchange`. `most_s`: the longest deadline. `tier`: OpenAI's `service_tier`, whose
     "flex" means background where no header says otherwise. Raises InvalidRequest.
     """
+    priority = _priority(req, tier)
+    if exchange.grant is not None and exchange.grant.bounds.background_only:
+        if req.get_header(PRIORITY) == Priority.REALTIME:
+            exchange.warn(f"'{PRIORITY}' is ignored: with this key all requests are background")
+        priority = Priority.BACKGROUND
     exchange.turn = Turn(
-        priority=_priority(req, tier),
+        priority=priority,
         deadline_s=_deadline_s(req, most_s),
         request_id=exchange.request_id,
     )

@@ -49,8 +49,8 @@ class UsageReport:
 def _within(req: falcon.Request, asked: Question) -> Question:
     """What of it the caller may see."""
     grant = exchange_of(req).grant
-    if grant is None or Scope.ADMIN in grant.scopes:
+    if grant is None or Scope.SYSTEM in grant.scopes:
         return asked
     if asked.key not in (None, grant.key_id):
-        raise NotAllowed(reason="a key sees its own usage; that of others needs the scope 'admin'")
+        raise NotAllowed(reason="a key sees its own usage; that of others needs the scope 'system'")
     return replace(asked, key=grant.key_id)

@@ -111,7 +111,7 @@ class Preparer:
             )
         self._check_adapters(request)
         text, tokens = self._prompt(request)
-        self._check_length(len(tokens), request.max_tokens)
+        self._check_length(len(tokens), request)
         adapters = tuple(sorted((entry.name, entry.scale) for entry in request.adapters if entry.scale != 0))
         active = ActiveRequest(generate=request, prompt_tokens=tokens, scope=Scope(request.scope, adapters))
         grammar = self._grammar(request, text)
@@ -129,7 +129,7 @@ class Preparer:
         text: str | None,
     ) -> Sequence:
         request = active.generate
-        limit = self._n_ctx_seq
+        limit = self._context(request)
         if request.max_tokens is not None:
             limit = min(limit, len(active.prompt_tokens) + request.max_tokens)
         sampler = LlamaSampler(
@@ -216,12 +216,22 @@ class Preparer:
 
     # ── checks ───────────────────────────────────────────────────────────────────────────────────
 
-    def _check_length(self, prompt_tokens: int, max_tokens: int | None) -> None:
+    def _context(self, request: Generate) -> int:
+        """Tokens of prompt and answer: what the model serves, or the less that the caller may use."""
+        return min(self._n_ctx_seq, request.max_context or self._n_ctx_seq)
+
+    def _check_length(self, prompt_tokens: int, request: Generate) -> None:
         if prompt_tokens == 0:
             raise InvalidRequest(reason="the prompt is empty", param="prompt")
-        if prompt_tokens >= self._n_ctx_seq:
+        limit, max_tokens = self._context(request), request.max_tokens or 0
+        is_of_key = limit < self._n_ctx_seq
+        asked = 0 if request.is_max_tokens_default else max_tokens
+        if prompt_tokens >= limit or (is_of_key and prompt_tokens + asked > limit):
             raise ContextLengthExceeded(
-                prompt_tokens=prompt_tokens, limit_tokens=self._n_ctx_seq, requested_tokens=max_tokens or 0
+                prompt_tokens=prompt_tokens,
+                limit_tokens=limit,
+                requested_tokens=max_tokens,
+                is_of_key=is_of_key,
             )
 
     def _check_tokens(self, tokens: list[int]) -> None:

@@ -125,6 +125,10 @@ class Generate(ToRunner):
     sampling: SamplingParams = SamplingParams()
     max_tokens: int | None = None
     """None: to the end of the context."""
+    max_context: int | None = None
+    """Most tokens of prompt and answer together that the caller may use; None: as many as there are."""
+    is_max_tokens_default: bool = False
+    """Nobody asked for `max_tokens`: it gives way to `max_context` in the place of a refusal."""
     n: int = 1
     stop: list[str] = []
     constraint: Constraint | None = None
@@ -147,12 +151,16 @@ class Embed(ToRunner):
     normalize: bool = True
     truncate: bool = False
     """True only when the caller asked in so many words: an over-long input is cut to the context."""
+    max_context: int | None = None
+    """Of each input; as for Generate."""
 
 
 class Rerank(ToRunner):
     id: int
     query: str
     documents: list[str]
+    max_context: int | None = None
+    """Of each pair; as for Generate."""
 
 
 class Tokenize(ToRunner):

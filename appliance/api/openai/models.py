@@ -6,47 +6,49 @@ from typing import Any
 
 import falcon
 
-from appliance import log
+from appliance.api.calls import MAX_NAME_CHARS, Calls
 from appliance.api.exchange import exchange_of
 from appliance.api.openai.chunks import encode
+from appliance.api.store_changes import StoreChanges
 from appliance.errors import Unsupported
-from appliance.store.verbs import StoreVerbs
-from appliance.supervisor.inference import Inference, ModelCard
-
-_log = log.logger("api")
+from appliance.store.content import unreported
+from appliance.store.operations import Remove
+from appliance.supervisor.inference import ModelCard
 
 
 class Models:
     """Stateless; any thread."""
 
-    def __init__(self, inference: Inference) -> None:
-        self._inference = inference
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        cards = self._calls.models(exchange_of(req))
         resp.content_type = "application/json"
-        resp.data = encode({"object": "list", "data": [_object(card) for card in self._inference.models()]})
+        resp.data = encode({"object": "list", "data": [_object(card) for card in cards]})
 
 
 class Model:
     """Stateless; any thread. Ids hold `/` and `:`, raw or percent-encoded: the rest of the path is the id."""
 
-    def __init__(self, inference: Inference, store: StoreVerbs | None = None) -> None:
-        self._inference = inference
-        self._store = store
+    def __init__(self, calls: Calls, changes: StoreChanges | None = None) -> None:
+        """`changes` None: there is no store."""
+        self._calls = calls
+        self._changes = changes
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, model: str) -> None:
-        card = self._inference.find(model[:256])
+    def on_get(self, req: falcon.Request, resp: falcon.Response, model: str) -> None:
+        card = self._calls.find(exchange_of(req), model[:MAX_NAME_CHARS])
         resp.content_type = "application/json"
         resp.data = encode(_object(card))
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, model: str) -> None:
         """Of the store: models of the configuration stay, and are not found here."""
-        if self._store is None:
+        if self._changes is None:
             raise Unsupported(feature="DELETE of a model", reason="this daemon has no model store")
-        name = model[:256]
-        self._store.remove(name)
-        exchange_of(req).model = name
-        _log.info("model_deleted", request_id=exchange_of(req).request_id, model=name)
+        exchange, name = exchange_of(req), model[:MAX_NAME_CHARS]
+        asked = Remove(name=name)
+        self._changes.require(exchange, asked)
+        self._changes.perform(asked, exchange, unreported)
         resp.content_type = "application/json"
         resp.data = encode({"id": name, "object": "model", "deleted": True})
 

@@ -1,8 +1,10 @@
-"""Every route with every scope: one table decides, and nothing stands beside it."""
+"""Every route with every scope and every kind of key: one table decides, and nothing stands beside it."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import falcon.inspect
 import falcon.testing
 import pytest
 
+from appliance.access.claims import Claims
+from appliance.access.key_store import KeyStore
 from appliance.access.keys import KeyRing, StoredKey, generate
 from appliance.access.scopes import Scope
 from appliance.api import route_scopes
@@ -18,62 +22,98 @@ from tests.fakes.fake_inference import MODEL
 from tests.fakes.fake_layout import FakeLayout
 from tests.fakes.fake_store_verbs import FakeStoreVerbs
 from tests.unit.api.books import Books
-from tests.unit.api.door import Door
+from tests.unit.api.door import HERE, Door
 
 KEY = generate()
 BEARER = {"Authorization": f"Bearer {KEY.text}"}
 
 # Written out, not taken from the code: what a key of each scope may ask.
 ALLOWED: dict[str, set[str]] = {
-    "POST /v1/chat/completions": {"inference"},
-    "POST /v1/completions": {"inference"},
-    "POST /v1/responses": {"inference"},
-    "GET /v1/responses/{response_id}": {"inference"},
-    "DELETE /v1/responses/{response_id}": {"inference"},
-    "GET /v1/responses/{response_id}/input_items": {"inference"},
-    "POST /v1/responses/{response_id}/cancel": {"inference"},
-    "POST /v1/embeddings": {"inference"},
-    "POST /v1/rerank": {"inference"},
-    "POST /v1/reranking": {"inference"},
-    "POST /rerank": {"inference"},
-    "POST /reranking": {"inference"},
-    "POST /infill": {"inference"},
-    "POST /tokenize": {"inference"},
-    "POST /detokenize": {"inference"},
-    "GET /v1/queue": {"inference", "admin"},
-    "GET /v1/models": {"inference", "models:read"},
-    "GET /v1/models/{model:path}": {"inference", "models:read"},
+    "POST /v1/chat/completions": {"infer"},
+    "POST /v1/completions": {"infer"},
+    "POST /v1/responses": {"infer"},
+    "GET /v1/responses/{response_id}": {"infer"},
+    "DELETE /v1/responses/{response_id}": {"infer"},
+    "GET /v1/responses/{response_id}/input_items": {"infer"},
+    "POST /v1/responses/{response_id}/cancel": {"infer"},
+    "POST /v1/embeddings": {"infer"},
+    "POST /v1/rerank": {"infer"},
+    "POST /v1/reranking": {"infer"},
+    "POST /rerank": {"infer"},
+    "POST /reranking": {"infer"},
+    "POST /infill": {"infer"},
+    "POST /tokenize": {"infer"},
+    "POST /detokenize": {"infer"},
+    "GET /v1/queue": {"infer", "system"},
+    "GET /v1/models": {"infer", "models:read"},
+    "GET /v1/models/{model:path}": {"infer", "models:read"},
     "DELETE /v1/models/{model:path}": {"models:write"},
-    "GET /metrics": {"inference", "metrics"},
-    "GET /outpost/v1/usage": {"inference", "admin"},
+    "GET /metrics": {"metrics"},
+    "GET /outpost/v1/usage": {"infer", "system"},
     "GET /outpost/v1/models": {"models:read"},
     "GET /outpost/v1/models/{name:path}": {"models:read"},
     "POST /outpost/v1/operations": {"models:write"},
-    "POST /outpost/v1/fit": {"inference", "models:read", "models:write"},
-    "POST /outpost/v1/load": {"inference", "models:write"},
-    "POST /outpost/v1/unload": {"inference", "models:write"},
+    "POST /outpost/v1/fit": {"infer", "models:read", "models:write"},
+    "GET /outpost/v1/keys": {"keys:admin"},
+    "POST /outpost/v1/keys": {"keys:admin"},
+    "GET /outpost/v1/keys/{key_id}": {"keys:admin"},
+    "PATCH /outpost/v1/keys/{key_id}": {"keys:admin"},
+    "DELETE /outpost/v1/keys/{key_id}": {"keys:admin"},
+    "POST /outpost/v1/keys/{key_id}/rotate": {"keys:admin"},
+    "POST /outpost/v1/load": {"infer", "models:write"},
+    "POST /outpost/v1/unload": {"infer", "models:write"},
     "GET /v2/": {"models:read"},
     "GET /v2/{rest:path}": {"models:read"},
     "HEAD /v2/{rest:path}": {"models:read"},
 }
-PUBLIC = {"GET /healthz", "GET /readyz"}
+PUBLIC = {"GET /healthz", "GET /readyz", "POST /outpost/v1/claim"}
+INFER = [route for route, scopes in ALLOWED.items() if "infer" in scopes]
 PATHS = {
     "/v1/models/{model:path}": f"/v1/models/{MODEL}",
     "/outpost/v1/models/{name:path}": "/outpost/v1/models/tiny",
     "/v2/{rest:path}": "/v2/library/tiny/tags/list",
+    "/outpost/v1/keys/{key_id}": "/outpost/v1/keys/nobody00",
+    "/outpost/v1/keys/{key_id}/rotate": "/outpost/v1/keys/nobody00/rotate",
 }
+BODIES = {"/outpost/v1/claim": b'{"claim": "x"}'}
 
 
-def opened(*scopes: Scope, keys: bool = True) -> Door:
-    ring = KeyRing({KEY.key_id: StoredKey(sha256=KEY.sha256, scopes=frozenset(scopes))} if keys else {})
-    layout = FakeLayout(Path("/nowhere"))
-    return Door(
-        keys=ring,
-        store=FakeStoreVerbs(),
-        layout=layout,
-        render_metrics=lambda: "",
-        accounting=Books().accounting,
-    )
+class Doors:
+    """Doors with all routes, before stores that the test ends."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._stores: list[KeyStore] = []
+
+    def opened(self, *scopes: Scope, keys: bool = True, subnets: tuple[str, ...] = (), **fields: Any) -> Door:
+        """With one key of these scopes."""
+        told = {"sha256": KEY.sha256, "scopes": frozenset(scopes), **fields}
+        ring = KeyRing({KEY.key_id: StoredKey(**told)} if keys else {})
+        directory = self._directory / str(len(self._stores))
+        directory.mkdir()
+        store = KeyStore(directory, configured={})
+        self._stores.append(store)
+        return Door(
+            keys=ring,
+            key_store=store,
+            claims=Claims(store, directory),
+            trusted_subnets=subnets,
+            store=FakeStoreVerbs(),
+            layout=FakeLayout(Path("/nowhere")),
+            render_metrics=lambda: "",
+            accounting=Books().accounting,
+        )
+
+    def close(self) -> None:
+        for store in self._stores:
+            store.close()
+
+
+@pytest.fixture
+def doors(tmp_path: Path) -> Iterator[Doors]:
+    made = Doors(tmp_path)
+    yield made
+    made.close()
 
 
 def ask(door: Door, route: str, headers: dict[str, str] | None = None) -> falcon.testing.Result:
@@ -82,9 +122,17 @@ def ask(door: Door, route: str, headers: dict[str, str] | None = None) -> falcon
         method,
         PATHS.get(template, template),
         host="localhost",
+        remote_addr=HERE,
         headers={"Content-Type": "application/json", **(headers or {})},
-        body=b"{}" if method == "POST" else None,
+        body=BODIES.get(template, b"{}") if method in {"POST", "PATCH"} else None,
     )
+
+
+def code_of(answer: falcon.testing.Result) -> str:
+    told = answer.json
+    code = told["errors"][0]["detail"]["code"] if "errors" in told else told["error"]["code"]
+    assert isinstance(code, str)
+    return code
 
 
 def routes_of(door: Door) -> set[str]:
@@ -97,14 +145,14 @@ def routes_of(door: Door) -> set[str]:
     }
 
 
-def test_every_route_of_the_door_is_on_the_list() -> None:
-    assert routes_of(opened()) == set(ALLOWED) | PUBLIC
+def test_every_route_of_the_door_is_on_the_list(doors: Doors) -> None:
+    assert routes_of(doors.opened()) == set(ALLOWED) | PUBLIC
 
 
 @pytest.mark.parametrize("scope", list(Scope))
 @pytest.mark.parametrize("route", ALLOWED)
-def test_a_scope_opens_its_routes_and_no_others(route: str, scope: Scope) -> None:
-    answer = ask(opened(scope), route, BEARER)
+def test_a_scope_opens_its_routes_and_no_others(route: str, scope: Scope, doors: Doors) -> None:
+    answer = ask(doors.opened(scope), route, BEARER)
     if scope in ALLOWED[route]:
         assert answer.status_code not in {401, 403}
         return
@@ -115,28 +163,87 @@ def test_a_scope_opens_its_routes_and_no_others(route: str, scope: Scope) -> Non
     message = told["errors"][0]["message"] if "errors" in told else told["error"]["message"]
     assert all(f"'{needed}'" in message for needed in ALLOWED[route])
     assert f"'{scope}'" not in message
-    code = told["errors"][0]["detail"]["code"] if "errors" in told else told["error"]["code"]
-    assert code == "insufficient_scope"
+    assert code_of(answer) == "insufficient_scope"
 
 
 @pytest.mark.parametrize("route", ALLOWED)
-def test_a_key_with_all_scopes_opens_all_and_none_opens_nothing(route: str) -> None:
-    assert ask(opened(*Scope), route, BEARER).status_code not in {401, 403}
-    assert ask(opened(*Scope), route).status_code == 401
+def test_a_key_with_all_scopes_opens_all_and_none_opens_nothing(route: str, doors: Doors) -> None:
+    assert ask(doors.opened(*Scope), route, BEARER).status_code not in {401, 403}
+    assert ask(doors.opened(*Scope), route).status_code == 401
+
+
+@pytest.mark.parametrize("ended", [{"expires_s": 1.0}, {"revoked_s": 1.0}], ids=["expired", "revoked"])
+@pytest.mark.parametrize("route", [*ALLOWED, *sorted(PUBLIC)])
+def test_a_key_that_has_ended_opens_nothing(route: str, ended: dict[str, Any], doors: Doors) -> None:
+    assert ask(doors.opened(*Scope, **ended), route, BEARER).status_code == 401
+
+
+@pytest.mark.parametrize("route", ALLOWED)
+def test_a_key_for_other_models_reaches_none_of_these(route: str, doors: Doors) -> None:
+    """Where a model is named: as unknown as one that is not there, or not to be changed."""
+    door = doors.opened(*Scope, models=("other",))
+    method, _, template = route.partition(" ")
+    bodies: dict[str, dict[str, Any]] = {
+        "/v1/chat/completions": {"messages": [{"role": "user", "content": "x"}]},
+        "/v1/completions": {"prompt": "x"},
+        "/v1/embeddings": {"input": "x"},
+        "/v1/rerank": {"query": "x", "documents": ["y"]},
+        "/tokenize": {"content": "x"},
+        "/detokenize": {"tokens": [1]},
+        "/outpost/v1/fit": {},
+        "/outpost/v1/load": {},
+        "/outpost/v1/unload": {},
+    }
+    headers = {"Content-Type": "application/json", **BEARER}
+    if template in bodies:
+        body = json.dumps({"model": MODEL, **bodies[template]})
+        answer = door.client.simulate_request(method, template, host="localhost", headers=headers, body=body)
+        assert (answer.status_code, code_of(answer)) == (404, "model_not_found")
+        assert MODEL not in answer.json["error"]["message"].partition("available")[2]
+    elif template == "/outpost/v1/operations":
+        for asked in ({"verb": "remove", "name": "tiny"}, {"verb": "gc"}):
+            assert door.post(template, asked, BEARER).status_code == 403
+        unknown = door.post(template, {"verb": "remove", "name": "other"}, BEARER)
+        assert (unknown.status_code, code_of(unknown)) == (404, "model_not_found")
+        assert "tiny" not in unknown.text
+    elif template in PATHS and "keys" not in template:
+        assert ask(door, route, BEARER).status_code == 404
+    elif template in {"/v1/models", "/outpost/v1/models"}:
+        told = ask(door, route, BEARER).json
+        assert (told.get("data") or told.get("models") or []) == []
+
+
+@pytest.mark.parametrize("route", ALLOWED)
+def test_a_client_of_a_trusted_subnet_may_infer_and_nothing_else(route: str, doors: Doors) -> None:
+    door = doors.opened(*Scope, subnets=("127.0.0.0/8",))
+    answer = ask(door, route)
+    assert (answer.status_code not in {401, 403}) == (route in INFER)
+    assert answer.status_code != 403
+    assert ask(door, route, {"Authorization": "Bearer wrong"}).status_code == 401
+
+
+@pytest.mark.parametrize("route", ALLOWED)
+def test_a_subnet_is_trusted_by_the_socket_and_not_by_a_header(route: str, doors: Doors) -> None:
+    door = doors.opened(*Scope, subnets=("127.0.0.0/8",))
+    for header in ("X-Forwarded-For", "Forwarded", "Via", "X-Real-IP"):
+        assert ask(door, route, {header: "127.0.0.1"}).status_code == 401
+    assert ask(doors.opened(*Scope, subnets=("10.0.0.0/8",)), route).status_code == 401
 
 
 @pytest.mark.parametrize("route", sorted(PUBLIC))
-def test_health_is_public(route: str) -> None:
-    assert ask(opened(), route).status_code == 200
+def test_what_is_public_asks_for_no_key_but_refuses_a_wrong_one(route: str, doors: Doors) -> None:
+    status = 403 if "claim" in route else 200
+    assert ask(doors.opened(), route).status_code == status
+    assert ask(doors.opened(), route, {"X-Api-Key": "wrong"}).status_code == 401
 
 
 @pytest.mark.parametrize("route", ALLOWED)
-def test_without_keys_nothing_is_asked_for(route: str) -> None:
-    assert ask(opened(keys=False), route).status_code not in {401, 403}
+def test_without_keys_nothing_is_asked_for(route: str, doors: Doors) -> None:
+    assert ask(doors.opened(keys=False), route).status_code not in {401, 403}
 
 
-def test_a_key_for_inference_changes_nothing_in_the_store() -> None:
-    door = opened(Scope.INFERENCE)
+def test_a_key_for_inference_changes_nothing_in_the_store(doors: Doors) -> None:
+    door = doors.opened(Scope.INFER)
     for body in ({"verb": "remove", "name": "tiny"}, {"verb": "push", "name": "tiny"}, {"verb": "gc"}):
         assert door.post("/outpost/v1/operations", body, BEARER).status_code == 403
 
@@ -151,8 +258,11 @@ def test_a_key_for_inference_changes_nothing_in_the_store() -> None:
         ("GET", "/healthz/x", 404),
     ],
 )
-def test_what_is_no_route_is_told_as_such_to_every_key(method: str, path: str, status: int) -> None:
-    answer = opened(Scope.METRICS).client.simulate_request(method, path, host="localhost", headers=BEARER)
+def test_what_is_no_route_is_told_as_such_to_every_key(
+    method: str, path: str, status: int, doors: Doors
+) -> None:
+    door = doors.opened(Scope.METRICS)
+    answer = door.client.simulate_request(method, path, host="localhost", headers=BEARER)
     assert answer.status_code == status
 
 
@@ -167,5 +277,5 @@ def test_a_route_or_method_that_the_table_does_not_know_is_not_added() -> None:
             require_complete(route, Extra())
 
 
-def test_public_paths_are_those_of_health_alone() -> None:
-    assert {"/healthz", "/readyz"} == route_scopes.PUBLIC_PATHS
+def test_public_paths_are_those_of_health_and_the_claim_alone() -> None:
+    assert {"/healthz", "/readyz", "/outpost/v1/claim"} == route_scopes.PUBLIC_PATHS

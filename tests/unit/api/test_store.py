@@ -12,7 +12,7 @@ import pytest
 
 from appliance.access.keys import KeyRing, StoredKey, generate
 from appliance.access.scopes import Scope
-from appliance.api.store import MAX_OPERATIONS
+from appliance.api.store_changes import MAX_OPERATIONS
 from appliance.errors import DigestMismatch, InsufficientSpace, OutboundRefused
 from appliance.store.verbs import CalibrateWish, OptimizeWish
 from tests.fakes.fake_store_verbs import TINY, WEIGHTS, FakeStoreVerbs
