@@ -15,6 +15,7 @@ from appliance.api.caller import Callers
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import Observer
 from appliance.api.middleware import HostMiddleware, KeyMiddleware, OriginMiddleware, RequestMiddleware
+from appliance.api.ollama import routes as ollama_routes
 from appliance.api.openai.chat import ChatCompletions
 from appliance.api.openai.completions import Completions
 from appliance.api.openai.embeddings import Embeddings, Reranks
@@ -28,7 +29,7 @@ from appliance.api.queue import Queue
 from appliance.api.registry import ReadableLayout, Registry, RegistryRoot
 from appliance.api.residency import Fit, Load, Unload
 from appliance.api.route_scopes import require_complete
-from appliance.api.store import StoredModel, StoredModels, StoreOperations
+from appliance.api.store import Performer, StoredModel, StoredModels, StoreOperations
 from appliance.api.usage import UsageReport
 from appliance.store.verbs import StoreVerbs
 from appliance.supervisor.inference import Inference
@@ -85,10 +86,13 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
         _add(app, "/metrics", health.Metrics(render_metrics))
     if accounting is not None:
         _add(app, "/outpost/v1/usage", UsageReport(accounting.report))
-    if store is not None:
+    performer = Performer(store, audit) if store is not None else None
+    for route, resource in ollama_routes.resources(inference, limits, report, store, performer):
+        _add(app, route, resource)
+    if store is not None and performer is not None:
         _add(app, "/outpost/v1/models", StoredModels(store))
         _add(app, "/outpost/v1/models/{name:path}", StoredModel(store))
-        _add(app, "/outpost/v1/operations", StoreOperations(store, limits, audit))
+        _add(app, "/outpost/v1/operations", StoreOperations(performer, limits))
     if layout is not None:
         _add(app, "/v2/", RegistryRoot())
         _add(app, "/v2/{rest:path}", Registry(layout))

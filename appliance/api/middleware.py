@@ -98,8 +98,10 @@ class HostMiddleware:
             )
 
     def allows(self, host: str) -> bool:
-        """Loopback, IP literals, `*.local` and configured names. A rebinding page can be none of these."""
-        if host in {"localhost", *self._names} or host.endswith((".local", ".localhost")):
+        """Loopback, IP literals, `*.local`, `*.internal` (no public name ends so) and configured names. A
+        rebinding page can be none of these.
+        """
+        if host in {"localhost", *self._names} or host.endswith((".local", ".localhost", ".internal")):
             return True
         try:
             ipaddress.ip_address(host)
@@ -130,7 +132,7 @@ class OriginMiddleware:
         resp.set_header("Access-Control-Expose-Headers", _CORS_EXPOSED)
         resp.append_header("Vary", "Origin")
         if req.method == "OPTIONS":
-            resp.set_header("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS")
+            resp.set_header("Access-Control-Allow-Methods", "GET, HEAD, POST, DELETE, OPTIONS")
             resp.set_header(
                 "Access-Control-Allow-Headers",
                 req.get_header("Access-Control-Request-Headers") or _CORS_HEADERS,

@@ -55,38 +55,19 @@ class StoredModel:
         reply(resp, shown_object(self._store.show(name)))
 
 
-class StoreOperations:
-    """Any thread; the semaphore is all it owns."""
+class Performer:
+    """Does verbs, a bounded number at once over all doors. Any thread; the semaphore is all it owns."""
 
-    def __init__(self, store: StoreVerbs, limits: Limits, audit: Audit | None = None) -> None:
+    def __init__(self, store: StoreVerbs, audit: Audit | None = None) -> None:
+        """`audit`: who is told of changes; None: nobody."""
         self._store = store
-        self._limits = limits
         self._audit = audit
         self._places = threading.BoundedSemaphore(MAX_OPERATIONS)
 
-    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
-        exchange = exchange_of(req)
-        asked = operations.parse_operation(json_body.read(req, limit_bytes=self._limits.max_body_bytes))
-        if operations.paths_of(asked) and not exchange.caller.is_on_this_machine:
-            raise NotAllowed(
-                reason="files are named only by callers on this machine, and not through a proxy; "
-                "send names and digests"
-            )
-        exchange.model = " ".join(operations.names_of(asked))[:256] or None
-        running = Operation(
-            lambda report: self._perform(asked, exchange, report),
-            exchange,
-            heartbeat_s=self._limits.heartbeat_s,
-        )
-        running.start()
-        exchange.is_stream = True
-        resp.content_type = "application/x-ndjson"
-        resp.set_header("Cache-Control", "no-store")
-        resp.set_header("X-Accel-Buffering", "no")
-        resp.stream = running
-
-    def _perform(self, asked: operations.Operation, exchange: Exchange, report: Report) -> Outcome:
-        """In the verb's thread, which gives the place back however late it ends."""
+    def perform(self, asked: operations.Operation, exchange: Exchange, report: Report) -> Outcome:
+        """In the verb's thread, which gives the place back however late it ends. Raises Overloaded, and what
+        the verb raises.
+        """
         if not self._places.acquire(blocking=False):
             raise Overloaded(waiting=MAX_OPERATIONS, limit=MAX_OPERATIONS, retry_after_s=_RETRY_S)
         verb = type(asked).__name__.lower()
@@ -100,6 +81,35 @@ class StoreOperations:
             )
         _log.info("store_operation", request_id=exchange.request_id, verb=verb, **_loggable(outcome))
         return outcome
+
+
+class StoreOperations:
+    """Stateless; any thread."""
+
+    def __init__(self, performer: Performer, limits: Limits) -> None:
+        self._performer = performer
+        self._limits = limits
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        exchange = exchange_of(req)
+        asked = operations.parse_operation(json_body.read(req, limit_bytes=self._limits.max_body_bytes))
+        if operations.paths_of(asked) and not exchange.caller.is_on_this_machine:
+            raise NotAllowed(
+                reason="files are named only by callers on this machine, and not through a proxy; "
+                "send names and digests"
+            )
+        exchange.model = " ".join(operations.names_of(asked))[:256] or None
+        running = Operation(
+            lambda report: self._performer.perform(asked, exchange, report),
+            exchange,
+            heartbeat_s=self._limits.heartbeat_s,
+        )
+        running.start()
+        exchange.is_stream = True
+        resp.content_type = "application/x-ndjson"
+        resp.set_header("Cache-Control", "no-store")
+        resp.set_header("X-Accel-Buffering", "no")
+        resp.stream = running
 
 
 def _loggable(outcome: Outcome) -> dict[str, object]:

@@ -66,7 +66,11 @@ def validated(model: type[Model], body: dict[str, Any], exchange: Exchange) -> M
     """`body` as a `model`. Raises InvalidRequest or Unsupported for the first fault; warns of what is
     ignored.
     """
-    told = _without_ignored(model, body, exchange)
+    return checked(model, _without_ignored(model, body, exchange))
+
+
+def checked(model: type[Model], told: dict[str, Any]) -> Model:
+    """`told` as a `model`. Raises InvalidRequest or Unsupported for the first fault."""
     try:
         return model.model_validate(told)
     except pydantic.ValidationError as error:

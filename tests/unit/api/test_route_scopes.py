@@ -13,7 +13,9 @@ import pytest
 from appliance.access.keys import KeyRing, StoredKey, generate
 from appliance.access.scopes import Scope
 from appliance.api import route_scopes
+from appliance.api.ollama import cloud
 from appliance.api.route_scopes import require_complete
+from appliance.store.digest import digest_of
 from tests.fakes.fake_inference import MODEL
 from tests.fakes.fake_layout import FakeLayout
 from tests.fakes.fake_store_verbs import FakeStoreVerbs
@@ -52,15 +54,37 @@ ALLOWED: dict[str, set[str]] = {
     "POST /outpost/v1/fit": {"inference", "models:read", "models:write"},
     "POST /outpost/v1/load": {"inference", "models:write"},
     "POST /outpost/v1/unload": {"inference", "models:write"},
+    "GET /api/version": {"inference", "models:read"},
+    "HEAD /api/version": {"inference", "models:read"},
+    "GET /api/status": {"inference", "models:read"},
+    "POST /api/generate": {"inference"},
+    "POST /api/chat": {"inference"},
+    "POST /api/embed": {"inference"},
+    "POST /api/embeddings": {"inference"},
+    "GET /api/tags": {"inference", "models:read"},
+    "HEAD /api/tags": {"inference", "models:read"},
+    "GET /api/ps": {"inference", "models:read"},
+    "POST /api/show": {"inference", "models:read"},
+    "POST /api/create": {"models:write"},
+    "POST /api/copy": {"models:write"},
+    "DELETE /api/delete": {"models:write"},
+    "POST /api/pull": {"models:write"},
+    "POST /api/push": {"models:write"},
+    "HEAD /api/blobs/{digest}": {"models:write"},
+    "POST /api/blobs/{digest}": {"models:write"},
     "GET /v2/": {"models:read"},
     "GET /v2/{rest:path}": {"models:read"},
     "HEAD /v2/{rest:path}": {"models:read"},
 }
-PUBLIC = {"GET /healthz", "GET /readyz"}
+PUBLIC = {"GET /healthz", "GET /readyz", "GET /", "HEAD /"}
+CLOUD = {f"{method} {route}" for route, (method, _) in cloud.ROUTES.items()}
+"""Refused to every key, with their reason."""
 PATHS = {
     "/v1/models/{model:path}": f"/v1/models/{MODEL}",
     "/outpost/v1/models/{name:path}": "/outpost/v1/models/tiny",
     "/v2/{rest:path}": "/v2/library/tiny/tags/list",
+    "/api/blobs/{digest}": "/api/blobs/" + digest_of(b"{}"),
+    "/api/user/keys/{key}": "/api/user/keys/x",
 }
 
 
@@ -98,7 +122,7 @@ def routes_of(door: Door) -> set[str]:
 
 
 def test_every_route_of_the_door_is_on_the_list() -> None:
-    assert routes_of(opened()) == set(ALLOWED) | PUBLIC
+    assert routes_of(opened()) == set(ALLOWED) | PUBLIC | CLOUD
 
 
 @pytest.mark.parametrize("scope", list(Scope))
@@ -111,12 +135,27 @@ def test_a_scope_opens_its_routes_and_no_others(route: str, scope: Scope) -> Non
     assert answer.status_code == 403
     if route.startswith("HEAD"):
         return
-    told = answer.json
-    message = told["errors"][0]["message"] if "errors" in told else told["error"]["message"]
+    message, code = refused(answer.json)
     assert all(f"'{needed}'" in message for needed in ALLOWED[route])
     assert f"'{scope}'" not in message
-    code = told["errors"][0]["detail"]["code"] if "errors" in told else told["error"]["code"]
-    assert code == "insufficient_scope"
+    assert code in {"insufficient_scope", None}
+
+
+def refused(told: Any) -> tuple[str, str | None]:
+    """Message and code of an error in each door's form; Ollama's has no code."""
+    if "errors" in told:
+        return told["errors"][0]["message"], told["errors"][0]["detail"]["code"]
+    if isinstance(told["error"], str):
+        return told["error"], None
+    return told["error"]["message"], told["error"]["code"]
+
+
+@pytest.mark.parametrize("route", sorted(CLOUD))
+def test_what_needs_a_cloud_is_refused_to_every_key_and_asks_for_one(route: str) -> None:
+    answer = ask(opened(*Scope), route, BEARER)
+    assert answer.status_code == 403
+    assert "ollama cloud is disabled" in answer.json["error"]
+    assert ask(opened(*Scope), route).status_code == 401
 
 
 @pytest.mark.parametrize("route", ALLOWED)
@@ -167,5 +206,5 @@ def test_a_route_or_method_that_the_table_does_not_know_is_not_added() -> None:
             require_complete(route, Extra())
 
 
-def test_public_paths_are_those_of_health_alone() -> None:
-    assert {"/healthz", "/readyz"} == route_scopes.PUBLIC_PATHS
+def test_public_paths_are_those_of_health_and_the_word_that_somebody_is_there() -> None:
+    assert {"/healthz", "/readyz", "/"} == route_scopes.PUBLIC_PATHS
