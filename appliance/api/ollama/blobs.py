@@ -7,6 +7,8 @@ becomes a blob when its digest is right. What nobody has named within the grace,
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import falcon
@@ -19,6 +21,8 @@ from appliance.store.verbs import StoreVerbs
 
 MAX_UPLOADS: Final = 4
 """At once: each holds a thread and writes to a disk that models are read from."""
+MIN_BYTES_PER_S: Final = 16 * 1024
+_GRACE_S: Final = 60.0
 _RETRY_S: Final = 5.0
 _CHUNK_BYTES: Final = 1 << 20
 
@@ -42,12 +46,25 @@ class Blobs:
         if not self._places.acquire(blocking=False):
             raise Overloaded(waiting=MAX_UPLOADS, limit=MAX_UPLOADS, retry_after_s=_RETRY_S)
         try:
-            chunks = iter(lambda: req.stream.read(_CHUNK_BYTES), b"")  # in chunks it has no length
+            # By `stream`, since a body in chunks has no length that `bounded_stream` could go by.
+            chunks = paced(lambda: req.stream.read(_CHUNK_BYTES))
             self._store.take_blob(wanted, chunks, size=req.content_length)
         finally:
             self._places.release()
         exchange.model = None
         resp.status = falcon.HTTP_201
+
+
+def paced(read: Callable[[], bytes], *, clock: Callable[[], float] = time.monotonic) -> Iterator[bytes]:
+    """What `read` gives until it is empty. Raises InvalidRequest when it comes too slowly to deserve one of a
+    few places.
+    """
+    began_s, come = clock(), 0
+    while chunk := read():
+        come += len(chunk)
+        if come < MIN_BYTES_PER_S * (clock() - began_s - _GRACE_S):
+            raise InvalidRequest(reason=f"the body comes at less than {MIN_BYTES_PER_S} bytes per second")
+        yield chunk
 
 
 def _digest(text: str) -> Digest:

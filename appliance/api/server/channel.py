@@ -12,6 +12,7 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask
 
 from appliance import log
+from appliance.api import ollama_errors
 from appliance.api.error_responses import http_error_object
 from appliance.api.exchange import request_id_of
 from appliance.api.server.limits import ServerLimits
@@ -48,7 +49,10 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc]
         message = {413: "the body is larger than this Outpost takes"}.get(
             error.code, f"{error.reason}: {error.body}"
         )
-        body = msgspec.json.encode(http_error_object(error.code, message))
+        told = http_error_object(error.code, message)
+        if getattr(self.request, "path", "").startswith(ollama_errors.PREFIX):  # none, of what is no request
+            told = ollama_errors.ollama_object(told)
+        body = msgspec.json.encode(told)
         request_id = request_id_of(self.request.headers.get("X_REQUEST_ID"))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend([("Content-Type", "application/json"), ("X-Request-Id", request_id)])

@@ -38,12 +38,20 @@ class BodyPipe:
     """
 
     def __init__(
-        self, *, stall_s: float, on_first_read: Callable[[], None], on_room: Callable[[], None]
+        self,
+        *,
+        stall_s: float,
+        on_first_read: Callable[[], None],
+        on_room: Callable[[], None],
+        on_unread: Callable[[], None],
     ) -> None:
-        """`on_first_read`: the app wants the body (100 Continue). `on_room`: there is room to read again."""
+        """`on_first_read`: the app wants the body (100 Continue). `on_room`: there is room to read again.
+        `on_unread`: the request is over, and nobody had wanted the body.
+        """
         self._stall_s = stall_s
         self._on_first_read: Callable[[], None] | None = on_first_read
         self._on_room = on_room
+        self._on_unread = on_unread
         self._changed = threading.Condition()
         self._held: deque[bytes] = deque()
         self._held_bytes = 0
@@ -95,6 +103,8 @@ class BodyPipe:
             self._is_closed = True
             self._held.clear()
             self._held_bytes = 0
+        if self._on_first_read is not None:
+            self._on_unread()
         self._on_room()
 
     def read(self, size: int = -1) -> bytes:
@@ -188,6 +198,7 @@ class UploadChannel:
     stall_s: float
     server: Any
     will_close: bool
+    close_when_flushed: bool
     write_soon: Callable[[bytes], int]
     _upload: UploadParser | None = None
 
@@ -199,7 +210,17 @@ class UploadChannel:
             if is_asked:
                 self.write_soon(_CONTINUE)
 
-        return BodyPipe(stall_s=self.stall_s, on_first_read=begin, on_room=self.server.pull_trigger)
+        def unread() -> None:
+            # Whoever asked for leave and did not get it sends no body, and what he sends next is none.
+            if is_asked:
+                self.close_when_flushed = True
+
+        return BodyPipe(
+            stall_s=self.stall_s,
+            on_first_read=begin,
+            on_room=self.server.pull_trigger,
+            on_unread=unread,
+        )
 
     def readable(self) -> bool:
         if self._upload is not None and self._upload.body_rcv.buf.is_full:

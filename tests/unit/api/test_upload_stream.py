@@ -18,7 +18,13 @@ class Told:
     def __init__(self, *, stall_s: float = 5.0) -> None:
         self.begun = 0
         self.room = 0
-        self.pipe = BodyPipe(stall_s=stall_s, on_first_read=self._begin, on_room=self._room)
+        self.unread = 0
+        self.pipe = BodyPipe(
+            stall_s=stall_s, on_first_read=self._begin, on_room=self._room, on_unread=self._unread
+        )
+
+    def _unread(self) -> None:
+        self.unread += 1
 
     def _begin(self) -> None:
         self.begun += 1
@@ -59,6 +65,15 @@ def test_the_app_says_once_that_it_wants_the_body() -> None:
     told.pipe.append(b"ab")
     assert told.begun == 0
     assert (told.pipe.read(1), told.pipe.read(1), told.begun) == (b"a", b"b", 1)
+
+
+def test_a_body_that_nobody_wanted_is_told_as_such() -> None:
+    wanted, unwanted = Told(), Told()
+    wanted.pipe.append(b"a")
+    wanted.pipe.read(1)
+    wanted.pipe.close()
+    unwanted.pipe.close()
+    assert (wanted.unread, unwanted.unread) == (0, 1)
 
 
 def test_who_reads_from_a_full_pipe_makes_room() -> None:

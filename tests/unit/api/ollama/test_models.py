@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from appliance.api.ollama.blobs import paced
 from appliance.api.ollama.show import model_shown, parameters_text
-from appliance.errors import DigestMismatch, OutboundRefused
+from appliance.errors import DigestMismatch, InvalidRequest, OutboundRefused
 from appliance.health.report import RunnerHealth
 from appliance.store.digest import digest_of, hex_of
 from tests.fakes.fake_health import READY, report_with
@@ -333,3 +334,16 @@ def test_a_digest_that_is_none_is_refused(door: Door, digest: str) -> None:
     no_digest = {404} if "%2f" in digest else {400}
     assert refusal(door.post_bytes(f"/api/blobs/{digest}", b"x"))[0] in no_digest
     assert door.client.simulate_head(f"/api/blobs/{digest}", host="localhost").status_code in no_digest
+
+
+def test_a_body_that_trickles_is_given_up() -> None:
+    now_s = iter([0.0, 30.0, 60.0, 61.0, 63.0])
+    chunks = paced(lambda: b"x" * 8192, clock=lambda: next(now_s))
+    assert sum(len(next(chunks)) for _ in range(3)) == 3 * 8192
+    with pytest.raises(InvalidRequest, match="less than 16384 bytes per second"):
+        next(chunks)
+
+
+def test_a_body_that_flows_is_taken_to_its_end() -> None:
+    parts = iter([b"a", b"b", b""])
+    assert list(paced(lambda: next(parts))) == [b"a", b"b"]
