@@ -19,6 +19,7 @@ from appliance.api.openai.fields import Body
 from appliance.errors import InvalidRequest, Unsupported
 
 Model = TypeVar("Model", bound=Body)
+Checked = TypeVar("Checked", bound=pydantic.BaseModel)
 
 IGNORED: Final[Mapping[str, Sequence[object]]] = {
     "user": (),
@@ -69,7 +70,7 @@ def validated(model: type[Model], body: dict[str, Any], exchange: Exchange) -> M
     return checked(model, _without_ignored(model, body, exchange))
 
 
-def checked(model: type[Model], told: dict[str, Any]) -> Model:
+def checked(model: type[Checked], told: dict[str, Any]) -> Checked:
     """`told` as a `model`. Raises InvalidRequest or Unsupported for the first fault."""
     try:
         return model.model_validate(told)
