@@ -20,6 +20,7 @@ from appliance.api.exchange import Observer
 from appliance.api.key_middleware import Guard, KeyMiddleware, Verifier
 from appliance.api.keys import Claim, Key, KeyRotation, Keys
 from appliance.api.middleware import HostMiddleware, OriginMiddleware, RequestMiddleware
+from appliance.api.ollama import routes as ollama_routes
 from appliance.api.openai.chat import ChatCompletions
 from appliance.api.openai.completions import Completions
 from appliance.api.openai.embeddings import Embeddings, Reranks
@@ -111,6 +112,8 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
         _add(app, "/outpost/v1/claim", Claim(claims))
     if accounting is not None:
         _add(app, "/outpost/v1/usage", UsageReport(accounting.report))
+    for route, resource in ollama_routes.resources(inference, limits, report, changes):
+        _add(app, route, resource)
     if store is not None and changes is not None:
         _add(app, "/outpost/v1/models", StoredModels(store))
         _add(app, "/outpost/v1/models/{name:path}", StoredModel(store))

@@ -4,7 +4,8 @@
 
 `insufficient_memory` has a fifth, `reason`, where the GPU's driver refused what the plan had (docs/truth.md).
 
-Below `/v2` the same fault is told in OCI's form (`registry_errors.py`).
+Below `/v2` the same fault is told in OCI's form (`registry_errors.py`), below `/api` in Ollama's
+(`ollama_errors.py`).
 
 `tests/unit/api/test_error_responses.py` walks every leaf of `errors` and fails on one without a row.
 """
@@ -20,7 +21,7 @@ import falcon
 import msgspec
 
 from appliance import errors, log
-from appliance.api import registry_errors
+from appliance.api import ollama_errors, registry_errors
 from appliance.api.exchange import exchange_of
 
 _log = log.logger("api")
@@ -162,7 +163,7 @@ def _answer(
     req: falcon.Request, resp: falcon.Response, error: errors.OutpostError, _params: dict[str, Any]
 ) -> None:
     row = row_of(error)
-    _fill(req, resp, row.status, error_object(error))
+    _fill(req, resp, row.status, error_object(error), error=error)
     exchange_of(req).error_code = row.code
     if (seconds := retry_after_s(error)) is not None:
         resp.set_header("Retry-After", str(seconds))
@@ -204,9 +205,13 @@ def _fill(
     body: dict[str, Any],
     *,
     registry_code: str | None = None,
+    error: Exception | None = None,
 ) -> None:
     if registry_errors.is_registry(req.path):
         body = registry_errors.registry_object(body, code=registry_code)
+    elif ollama_errors.is_ollama(req.path):
+        body = ollama_errors.ollama_object(body, error, path=req.path)
+        status = ollama_errors.status_of(error, status) if error is not None else status
     resp.status = status_line(status)
     resp.content_type = "application/json"
     resp.data = msgspec.json.encode(body)

@@ -93,8 +93,10 @@ class HostMiddleware:
             )
 
     def allows(self, host: str) -> bool:
-        """Loopback, IP literals, `*.local` and configured names. A rebinding page can be none of these."""
-        if host in {"localhost", *self._names} or host.endswith((".local", ".localhost")):
+        """Loopback, IP literals, `*.local`, `*.internal` (no public name ends so) and configured names. A
+        rebinding page can be none of these.
+        """
+        if host in {"localhost", *self._names} or host.endswith((".local", ".localhost", ".internal")):
             return True
         try:
             ipaddress.ip_address(host)

@@ -22,7 +22,7 @@ Needed = frozenset[Scope] | None
 ANYONE: Final[Needed] = None
 _INFER: Final[Needed] = frozenset({Scope.INFER})
 _LIST: Final[Needed] = frozenset({Scope.INFER, Scope.MODELS_READ})
-"""Clients of the OpenAI API list the models before they ask one."""
+"""Clients of the OpenAI API and of Ollama's list the models, and look at one, before they ask it."""
 _READ: Final[Needed] = frozenset({Scope.MODELS_READ})
 _WRITE: Final[Needed] = frozenset({Scope.MODELS_WRITE})
 _QUEUE: Final[Needed] = frozenset({Scope.INFER, Scope.SYSTEM})
@@ -67,6 +67,31 @@ TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/outpost/v1/claim": {"POST": ANYONE},
     "/outpost/v1/load": {"POST": _MEMORY},
     "/outpost/v1/unload": {"POST": _MEMORY},
+    "/": {"GET": ANYONE, "HEAD": ANYONE},
+    "/api/version": {"GET": _LIST, "HEAD": _LIST},
+    "/api/status": {"GET": _LIST},
+    "/api/generate": {"POST": _INFER},
+    "/api/chat": {"POST": _INFER},
+    "/api/embed": {"POST": _INFER},
+    "/api/embeddings": {"POST": _INFER},
+    "/api/tags": {"GET": _LIST, "HEAD": _LIST},
+    "/api/ps": {"GET": _LIST},
+    "/api/show": {"POST": _LIST},
+    "/api/create": {"POST": _WRITE},
+    "/api/copy": {"POST": _WRITE},
+    "/api/delete": {"DELETE": _WRITE},
+    "/api/pull": {"POST": _WRITE},
+    "/api/push": {"POST": _WRITE},
+    "/api/blobs/{digest}": {"HEAD": _WRITE, "POST": _WRITE},
+    "/api/me": {"POST": _LIST},
+    "/api/signin": {"POST": _LIST},
+    "/api/signout": {"POST": _LIST},
+    "/api/user/keys/{key}": {"DELETE": _LIST},
+    "/api/web_search": {"POST": _LIST},
+    "/api/web_fetch": {"POST": _LIST},
+    "/api/experimental/web_search": {"POST": _LIST},
+    "/api/experimental/web_fetch": {"POST": _LIST},
+    "/api/experimental/model-recommendations": {"GET": _LIST},
     "/v2/": {"GET": _READ},
     "/v2/{rest:path}": {"GET": _READ, "HEAD": _READ},
 }

@@ -19,6 +19,7 @@ from appliance.api.openai.fields import Body
 from appliance.errors import InvalidRequest, Unsupported
 
 Model = TypeVar("Model", bound=Body)
+Checked = TypeVar("Checked", bound=pydantic.BaseModel)
 
 IGNORED: Final[Mapping[str, Sequence[object]]] = {
     "user": (),
@@ -66,7 +67,11 @@ def validated(model: type[Model], body: dict[str, Any], exchange: Exchange) -> M
     """`body` as a `model`. Raises InvalidRequest or Unsupported for the first fault; warns of what is
     ignored.
     """
-    told = _without_ignored(model, body, exchange)
+    return checked(model, _without_ignored(model, body, exchange))
+
+
+def checked(model: type[Checked], told: dict[str, Any]) -> Checked:
+    """`told` as a `model`. Raises InvalidRequest or Unsupported for the first fault."""
     try:
         return model.model_validate(told)
     except pydantic.ValidationError as error:

@@ -18,7 +18,7 @@ from tests.unit.api.door import HELLO, Door, refusal
 
 KEY = access_keys.generate()
 RING = KeyRing({KEY.key_id: StoredKey(sha256=KEY.sha256)})
-ROUTES = ["/v1/models", "/v1/models/x", "/metrics", "/v1/nope", "/"]
+ROUTES = ["/v1/models", "/v1/models/x", "/metrics", "/v1/nope", "/nope"]
 
 
 def asked(door: Door, method: str = "GET", path: str = "/v1/models", **kwargs: Any) -> Any:
