@@ -75,7 +75,7 @@ bench-door: ## 50 streams for ten minutes, and ten times too many requests for o
 	@$(BIN)/python -m tests.bench.door streams --seconds 600
 	@$(BIN)/python -m tests.bench.door overload --seconds 60
 
-bench-memory: ## predicted against measured peaks of memory, on 20 loads
+bench-memory: ## predicted against measured peaks of memory: 20 loads, and 18 that no constant was set by
 	@$(START) setup
 	@$(BIN)/python -m tests.bench.memory_plan $(ARGS)
 
