@@ -211,7 +211,7 @@ def _base_writer(
     return writer
 
 
-def write_vocabulary(writer: GGUFWriter, *, n_tokens: int = N_VOCAB, last: Sequence[str] = ()) -> None:
+def write_vocabulary(writer: GGUFWriter, *, n_tokens: int = N_VOCAB, last: tuple[str, ...] = ()) -> None:
     """The generator's; where it shall be larger, made-up words follow."""
     vocabulary = _Vocabulary.sentencepiece(last=last)
     words = range(n_tokens - len(vocabulary.tokens))
