@@ -207,14 +207,26 @@ def _base_writer(
     writer = GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
     _write_shape(writer, shape, name=name)
     writer.add_layer_norm_rms_eps(1e-5)
-    _Vocabulary.sentencepiece(last=last).write(writer, model="llama", pre="default")
+    write_vocabulary(writer, last=last)
+    return writer
+
+
+def write_vocabulary(writer: GGUFWriter, *, n_tokens: int = N_VOCAB, last: tuple[str, ...] = ()) -> None:
+    """The generator's; where it shall be larger, made-up words follow."""
+    vocabulary = _Vocabulary.sentencepiece(last=last)
+    words = range(n_tokens - len(vocabulary.tokens))
+    more = _Vocabulary(
+        [*vocabulary.tokens, *(f"▁w{word}" for word in words)],
+        [*vocabulary.scores, *(-1000.0 - word for word in words)],
+        [*vocabulary.types, *[TokenType.NORMAL] * len(words)],
+    )
+    more.write(writer, model="llama", pre="default")
     writer.add_unk_token_id(UNKNOWN)
     writer.add_bos_token_id(BOS)
     writer.add_eos_token_id(EOS)
     writer.add_eot_token_id(IM_END)
     writer.add_add_bos_token(value=True)
     writer.add_add_space_prefix(value=False)
-    return writer
 
 
 def _write_shape(writer: GGUFWriter, shape: Shape, *, name: str) -> None:
