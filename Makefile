@@ -25,7 +25,8 @@ test: ## run all checks and all tests: unit, integration, end to end (TESTS=… 
 	@$(MAKE) --no-print-directory lint
 ifeq ($(TESTS),)
 	@$(BIN)/pytest --quiet --numprocesses=auto
-	@$(BIN)/pytest -m "integration or e2e or crash" --durations=25
+	@$(BIN)/pytest tests/integration -m "integration and not alone" --quiet --numprocesses=auto --maxprocesses=4 --dist=loadfile --durations=10
+	@$(BIN)/pytest tests/integration tests/e2e tests/crash -m "alone or e2e or crash" --durations=25
 else
 	@$(BIN)/pytest -m "not bench" $(TESTS)
 endif
@@ -75,7 +76,7 @@ bench-door: ## 50 streams for ten minutes, and ten times too many requests for o
 	@$(BIN)/python -m tests.bench.door streams --seconds 600
 	@$(BIN)/python -m tests.bench.door overload --seconds 60
 
-bench-memory: ## predicted against measured peaks of memory, on 20 loads
+bench-memory: ## predicted against measured peaks of memory: 20 loads, and 18 that no constant was set by
 	@$(START) setup
 	@$(BIN)/python -m tests.bench.memory_plan $(ARGS)
 

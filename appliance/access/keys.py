@@ -1,4 +1,4 @@
-"""API keys: their form, their making, their check and their scopes. Stands in the middleware of flow 1.
+"""API keys: their form, their making and their check. Stands in the middleware of flow 1.
 
     ek_<id8>_<43 characters: base64url of 32 random bytes>_<crc6: base62 of the CRC-32 of all before it>
 
@@ -15,14 +15,17 @@ import hmac
 import re
 import secrets
 import string
+import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
 from typing import Final
 
-from appliance.access.grants import Grant
+from appliance.access.grants import NO_BOUNDS, Bounds, Grant
 from appliance.access.scopes import DEFAULT, Scope
-from appliance.errors import ScopeMissing, Unauthenticated
+from appliance.errors import Unauthenticated
 
 _BASE62: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _ID_ALPHABET: Final = string.ascii_lowercase + string.digits
@@ -39,62 +42,115 @@ class NewKey:
     sha256: str
 
 
+class KeyState(StrEnum):
+    ACTIVE = "active"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+NO_SHA256: Final = "0" * 64
+"""Of nothing."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredKey:
-    """What is known of a key, beside its id."""
+    """What is known of a key, beside its id. Times are Unix times; None: never, or not known."""
 
     sha256: str
     """Of the whole key, in hex."""
+    previous_sha256: str = NO_SHA256
+    """Of the key before the last rotation, which holds until `previous_until_s`."""
+    previous_until_s: float = 0.0
+    name: str = ""
+    note: str = ""
     scopes: frozenset[Scope] = DEFAULT
+    models: tuple[str, ...] = ()
+    bounds: Bounds = NO_BOUNDS
+    created_s: float | None = None
+    expires_s: float | None = None
+    revoked_s: float | None = None
+    last_used_s: float | None = None
+    """Coarse (`last_used.py`)."""
+    is_configured: bool = False
+    """It stands in the configuration, and is changed only there."""
+
+    def state(self, now_s: float) -> KeyState:
+        if self.revoked_s is not None:
+            return KeyState.REVOKED
+        is_over = self.expires_s is not None and now_s >= self.expires_s
+        return KeyState.EXPIRED if is_over else KeyState.ACTIVE
 
 
-_NOBODY: Final = StoredKey(sha256="0" * 64, scopes=frozenset())
+_UNKNOWN: Final = StoredKey(sha256=NO_SHA256, scopes=frozenset())
 """Compared with when the id is unknown, so that known and unknown ids take the same time."""
+_ENDED: Final = {
+    KeyState.REVOKED: "this key has been revoked",
+    KeyState.EXPIRED: "this key has expired",
+}
 
 
 class KeyRing:
     """The keys of this Outpost, by id. Immutable; any thread may ask."""
 
-    def __init__(self, keys: Mapping[str, StoredKey]) -> None:
+    def __init__(self, keys: Mapping[str, StoredKey], *, now: Callable[[], float] = time.time) -> None:
         self._keys = dict(keys)
+        self._grants = {key_id: _grant_of(key_id, key) for key_id, key in keys.items()}
+        self._made_s = max((key.created_s or 0.0 for key in keys.values()), default=0.0)
+        self._now = now
 
     def __bool__(self) -> bool:
-        """Whether there is any key at all; without one the door is open to this machine."""
+        """Whether there is any key at all, be it expired or revoked; without one the door may stand open."""
         return bool(self._keys)
 
-    def verify(self, bearer: str | None) -> str:
-        """The id of the key `bearer` (the text after `Bearer `). Raises Unauthenticated.
+    @property
+    def keys(self) -> Mapping[str, StoredKey]:
+        return MappingProxyType(self._keys)
 
-        Constant time: an unknown id and a wrong secret cost the same; only a malformed text, which an
-        attacker can tell himself, returns earlier.
+    def now_s(self) -> float:
+        """Never before the newest key was made: a board that has lost its clock revives no expired key."""
+        return max(self._now(), self._made_s)
+
+    def is_needed(self) -> bool:
+        """Whether requests need a key."""
+        return bool(self._keys)
+
+    def verify(self, bearer: str | None) -> Grant:
+        """What the key `bearer` (the text after `Bearer `) may do. Raises Unauthenticated.
+
+        Constant time: an unknown id, a wrong secret and an old one cost the same; only a malformed text,
+        which an attacker can tell himself, returns earlier. Whether a key has ended is told to who has it.
         """
         if not bearer:
             raise Unauthenticated(reason="an API key is needed")
         key_id = key_id_of(bearer)
         if key_id is None:
             raise Unauthenticated(reason="this is not a key of an Outpost: its form or checksum is wrong")
-        stored = self._keys.get(key_id, _NOBODY)
-        if not hmac.compare_digest(stored.sha256, digest_of(bearer)):
+        stored, told, now_s = self._keys.get(key_id, _UNKNOWN), digest_of(bearer), self.now_s()
+        is_present = hmac.compare_digest(stored.sha256, told)
+        is_previous = hmac.compare_digest(stored.previous_sha256, told)
+        if not (is_present or (is_previous and now_s < stored.previous_until_s)):
             raise Unauthenticated(reason="this key is not known here")
-        return key_id
+        if (state := stored.state(now_s)) is not KeyState.ACTIVE:
+            raise Unauthenticated(reason=_ENDED[state])
+        return self._grants[key_id]
 
-    def grant(self, key_id: str) -> Grant:
-        """What a verified key may do; how much, `[quotas]` says for all."""
-        return Grant(key_id=key_id, scopes=self._keys.get(key_id, _NOBODY).scopes)
-
-    def has(self, key_id: str, scope: Scope) -> bool:
-        """Whether a verified key has it."""
-        return scope in self._keys.get(key_id, _NOBODY).scopes
-
-    def require(self, key_id: str, needed: frozenset[Scope]) -> None:
-        """Raises ScopeMissing when a verified key has none of the scopes in `needed`."""
-        if self._keys.get(key_id, _NOBODY).scopes.isdisjoint(needed):
-            raise ScopeMissing(key_id=key_id, needed=sorted(needed))
+    def admins(self) -> frozenset[str]:
+        """The ids of those that may change keys now."""
+        now_s = self.now_s()
+        return frozenset(
+            key_id
+            for key_id, key in self._keys.items()
+            if Scope.KEYS_ADMIN in key.scopes and key.state(now_s) is KeyState.ACTIVE
+        )
 
 
-def generate() -> NewKey:
-    """Make a key from 32 random bytes of the kernel."""
-    key_id = "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
+def _grant_of(key_id: str, key: StoredKey) -> Grant:
+    return Grant(key_id=key_id, name=key.name, scopes=key.scopes, models=key.models, bounds=key.bounds)
+
+
+def generate(key_id: str | None = None) -> NewKey:
+    """Make a key from 32 random bytes of the kernel. `key_id`: of the key that it takes the place of."""
+    key_id = key_id or "".join(secrets.choice(_ID_ALPHABET) for _ in range(8))
     secret = base64.urlsafe_b64encode(secrets.token_bytes(32)).decode().rstrip("=")
     body = f"ek_{key_id}_{secret}"
     text = f"{body}_{_checksum(body)}"

@@ -87,7 +87,7 @@ class AccountingMiddleware:
 def is_counted(route: str, method: str) -> bool:
     """Whether it asks a model: what a key for inference may post."""
     needed = needed_for(route, method) if route else None
-    return method == "POST" and needed is not None and Scope.INFERENCE in needed
+    return method == "POST" and needed is not None and Scope.INFER in needed
 
 
 def headers_of(allowances: Sequence[Allowance]) -> Iterable[tuple[str, str]]:

@@ -37,7 +37,7 @@ class ErrorFields(Answer):
 
 
 class ErrorAnswer(Answer):
-    """Every error, but those below `/v2`."""
+    """Every error, but those below `/v2` and `/api`."""
 
     error: ErrorFields
 
@@ -74,6 +74,23 @@ class HealthAnswer(HealthReport):
     """Why it is not ready."""
     degraded: tuple[str, ...]
     """What is worse than it should be, though requests are served."""
+    warnings: tuple[str, ...]
+    """What an operator has to know of the door."""
+
+
+class Outline(Answer):
+    """For who lacks the scope `system`: no names and no addresses."""
+
+    details: str
+    """What would tell more."""
+    warnings: list[str]
+    claim_pending: bool
+
+
+class HealthOutline(Outline):
+    status: Literal["ok", "not live"]
+    live: bool
+    ready: bool
 
 
 class ModelReadiness(Answer):
@@ -86,8 +103,13 @@ class ReadinessAnswer(Answer):
     status: Literal["ready", "not ready"]
     reasons: list[str]
     degraded: list[str]
+    warnings: list[str]
     models: list[ModelReadiness]
     cooling: CoolingHealth | None = None
+
+
+class ReadinessOutline(Outline):
+    status: Literal["ready", "not ready"]
 
 
 # ── the queue, and models in memory ────────────────────────────────────────────────────────────────────────

@@ -34,6 +34,8 @@ _MARK_PREFIX: Final = "HTTP_X_FORWARDED_"
 class Caller:
     address: str
     is_on_this_machine: bool = False
+    is_certain: bool = True
+    """The address is his own, and not that of a proxy in front of him."""
 
 
 class Callers:
@@ -47,14 +49,15 @@ class Callers:
         told = str(environ.get("REMOTE_ADDR", ""))
         if told == PROXY_SOCKET:
             named = self._named(str(environ.get(_FORWARDED_FOR, "")))
-            return Caller(address=str(named or told))
+            return Caller(address=str(named or told), is_certain=named is not None)
         peer = address_of(told)
         if peer is None:
-            return Caller(address=told)
+            return Caller(address=told, is_certain=False)
         if self._is_trusted(peer):
             named = self._named(str(environ.get(_FORWARDED_FOR, "")))
-            return Caller(address=str(named or peer))
-        return Caller(address=told, is_on_this_machine=peer.is_loopback and not _is_forwarded(environ))
+            return Caller(address=str(named or peer), is_certain=named is not None)
+        is_own = not _is_forwarded(environ)
+        return Caller(address=told, is_on_this_machine=peer.is_loopback and is_own, is_certain=is_own)
 
     def _named(self, forwarded_for: str) -> Address | None:
         """The last entry that no proxy of ours is: what stands before it, the caller may have written."""

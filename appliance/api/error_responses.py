@@ -4,7 +4,8 @@
 
 `insufficient_memory` has a fifth, `reason`, where the GPU's driver refused what the plan had (docs/truth.md).
 
-Below `/v2` the same fault is told in OCI's form (`registry_errors.py`).
+Below `/v2` the same fault is told in OCI's form (`registry_errors.py`), below `/api` in Ollama's
+(`ollama_errors.py`).
 
 `tests/unit/api/test_error_responses.py` walks every leaf of `errors` and fails on one without a row.
 """
@@ -12,7 +13,7 @@ Below `/v2` the same fault is told in OCI's form (`registry_errors.py`).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -20,7 +21,7 @@ import falcon
 import msgspec
 
 from appliance import errors, log
-from appliance.api import registry_errors
+from appliance.api import ollama_errors, registry_errors
 from appliance.api.exchange import exchange_of
 
 _log = log.logger("api")
@@ -43,17 +44,24 @@ TABLE: Final[dict[type[errors.OutpostError], Row]] = {
     errors.BodyTooLarge: Row(413, "invalid_request_error", "body_too_large"),
     errors.ModelNotFound: Row(404, "invalid_request_error", "model_not_found"),
     errors.InvalidReference: Row(400, "invalid_request_error", "invalid_reference"),
+    errors.ResponseNotFound: Row(404, "invalid_request_error", "response_not_found"),
+    errors.PreviousResponseNotFound: Row(400, "invalid_request_error", "previous_response_not_found"),
     errors.OutboundRefused: Row(403, "permission_error", "outbound_refused"),
     errors.ModelInUse: Row(409, "invalid_request_error", "model_in_use"),
     errors.Unauthenticated: Row(401, "authentication_error", "invalid_api_key"),
     errors.NotAllowed: Row(403, "permission_error", "not_allowed"),
     errors.ScopeMissing: Row(403, "permission_error", "insufficient_scope"),
+    errors.ModelNotAllowed: Row(403, "permission_error", "model_not_allowed"),
+    errors.KeyNotFound: Row(404, "invalid_request_error", "key_not_found"),
+    errors.LastAdminKey: Row(409, "invalid_request_error", "last_admin_key"),
+    errors.ClaimRefused: Row(403, "permission_error", "claim_refused"),
     errors.ClientGone: Row(499, "invalid_request_error", "client_gone"),
     errors.Overloaded: Row(503, "server_error", "overloaded", retry=True),
     errors.ModelLoading: Row(503, "server_error", "model_loading", retry=True),
     errors.DeadlineExceeded: Row(504, "server_error", "deadline_exceeded", retry=True),
     errors.MachineBusy: Row(503, "server_error", "machine_busy", retry=True),
     errors.ShuttingDown: Row(503, "server_error", "shutting_down", retry=True),
+    errors.TooManyAttempts: Row(429, "rate_limit_error", "too_many_attempts", retry=True),
     errors.Throttled: Row(503, "server_error", "thermal_throttle", retry=True),
     errors.RateLimited: Row(429, "rate_limit_error", "rate_limit_exceeded", retry=True),
     errors.PromptExceedsQuota: Row(429, "rate_limit_error", "prompt_exceeds_quota"),
@@ -66,6 +74,7 @@ TABLE: Final[dict[type[errors.OutpostError], Row]] = {
     errors.StoreInUse: Row(503, "server_error", "store_in_use"),
     errors.InsufficientSpace: Row(507, "server_error", "insufficient_space"),
     errors.FileUnreadable: Row(503, "server_error", "file_unreadable"),
+    errors.KeysUnusable: Row(503, "server_error", "keys_unusable"),
     errors.StoreFault: Row(500, "server_error", "store_fault"),
     errors.ModelInvalid: Row(422, "invalid_request_error", "model_invalid"),
     errors.ModelBroken: Row(503, "server_error", "model_broken"),
@@ -114,12 +123,14 @@ class Codes:
     may_retry: bool
 
 
-def codes_by_status() -> dict[int, Codes]:
+def codes_by_status(*, is_ollama: bool = False) -> dict[int, Codes]:
     """Status → the codes it may come with, for the OpenAPI document."""
     found: dict[int, Codes] = {}
     internal = Row(_INTERNAL.status, _INTERNAL.type, _INTERNAL.code)
     http = [Row(status, "", code) for status, code in _HTTP_CODES.items()]
-    for row in (*TABLE.values(), internal, *http):
+    statuses = ollama_errors.STATUSES if is_ollama else {}
+    rows = [replace(row, status=statuses.get(kind, row.status)) for kind, row in TABLE.items()]
+    for row in (*rows, internal, *http):
         known = found.setdefault(row.status, Codes(set(), may_retry=False))
         known.codes.add(row.code)
         known.may_retry = known.may_retry or row.retry
@@ -174,7 +185,7 @@ def _answer(
     req: falcon.Request, resp: falcon.Response, error: errors.OutpostError, _params: dict[str, Any]
 ) -> None:
     row = row_of(error)
-    _fill(req, resp, row.status, error_object(error))
+    _fill(req, resp, row.status, error_object(error), error=error)
     exchange_of(req).error_code = row.code
     if (seconds := retry_after_s(error)) is not None:
         resp.set_header("Retry-After", str(seconds))
@@ -216,9 +227,13 @@ def _fill(
     body: dict[str, Any],
     *,
     registry_code: str | None = None,
+    error: Exception | None = None,
 ) -> None:
     if registry_errors.is_registry(req.path):
         body = registry_errors.registry_object(body, code=registry_code)
+    elif ollama_errors.is_ollama(req.path):
+        body = ollama_errors.ollama_object(body, error, path=req.path)
+        status = ollama_errors.status_of(error, status) if error is not None else status
     resp.status = status_line(status)
     resp.content_type = "application/json"
     resp.data = msgspec.json.encode(body)

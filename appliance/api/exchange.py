@@ -18,6 +18,7 @@ import falcon
 
 from appliance import log
 from appliance.access.grants import Grant
+from appliance.access.scopes import Scope
 from appliance.api.caller import Caller
 from appliance.api.metering import Meter
 from appliance.api.token_gaps import TokenGaps
@@ -137,11 +138,26 @@ class Exchange:
     def total_s(self) -> float:
         return self._total_s if self._total_s is not None else self.age_s()
 
+    @property
+    def key_id(self) -> str:
+        """Empty: no key was sent."""
+        return self.grant.key_id if self.grant is not None else ""
+
+    def may(self, scope: Scope) -> bool:
+        """Whether it may see or do what only that scope opens; where no key is needed, everybody may."""
+        return self.grant is None or scope in self.grant.scopes
+
+    def sees(self, model: str) -> bool:
+        """Whether it may use that model, and know of it."""
+        return self.grant is None or self.grant.allows(model)
+
     def age_s(self) -> float:
         return time.perf_counter() - self._started_s
 
     def asker(self) -> Asker:
         """Its request, before a model."""
+        if self.grant is not None and self.grant.bounds.background_only:
+            self.turn.priority = Priority.BACKGROUND
         return Asker(owner=self.owner, turn=self.turn, gone=self.gone, keep_alive_s=self.keep_alive_s)
 
     def mark_accepted(self, accepted: Accepted) -> None:

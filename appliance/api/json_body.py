@@ -36,6 +36,12 @@ class _Misfit:
 def read(req: falcon.Request, *, limit_bytes: int) -> dict[str, Any]:
     """The body of `req` as one JSON object. Raises InvalidRequest, BodyTooLarge, or falcon's 415."""
     _check_content_type(req)
+    return read_untyped(req, limit_bytes=limit_bytes)
+
+
+def read_untyped(req: falcon.Request, *, limit_bytes: int) -> dict[str, Any]:
+    """The same of whatever Content-Type, for doors that keep web pages out in another way."""
+    _check_encoding(req)
     body = req.bounded_stream.read(limit_bytes + 1)
     if len(body) > limit_bytes:
         raise BodyTooLarge(size_bytes=req.content_length, limit_bytes=limit_bytes)
@@ -76,12 +82,13 @@ def parse(body: bytes) -> dict[str, Any]:
 
 
 def _check_content_type(req: falcon.Request) -> None:
-    """JSON only, and never compressed: a form type would let any web page post here without asking the
-    browser first.
-    """
+    """JSON only: a form type would let any web page post here without asking the browser first."""
     essence = (req.content_type or "").partition(";")[0].strip().lower()
     if essence != "application/json":
         raise falcon.HTTPUnsupportedMediaType(description="send Content-Type: application/json")
+
+
+def _check_encoding(req: falcon.Request) -> None:
     if (req.get_header("Content-Encoding") or "identity").strip().lower() != "identity":
         raise falcon.HTTPUnsupportedMediaType(
             description="compressed bodies are not taken; send it without Content-Encoding"

@@ -1,27 +1,22 @@
-"""What every request passes before its handler and after it: id, Host, Origin, key; warnings and the one log
-line.
+"""What every request passes before its handler and after it: id, Host, Origin; warnings and the one log line.
 
 Order of the checks: the Host first (a page that rebinds DNS must learn nothing), then the Origin, then the
-key, then, once the route is known, the key's scopes.
+key, then, once the route is known, the key's scopes (`key_middleware.py`).
 """
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 from collections.abc import Sequence
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
 import falcon
 
-from appliance.access.keys import KeyRing, scope_of
-from appliance.access.wrong_keys import WrongKeys
-from appliance.api import accounting, placement, registry_errors
+from appliance.api import accounting, placement
 from appliance.api.caller import Callers
 from appliance.api.exchange import Exchange, Observer, exchange_of
-from appliance.api.route_scopes import PUBLIC_PATHS, needed_for
-from appliance.errors import InvalidRequest, NotAllowed, Unauthenticated
+from appliance.api.hosts import host_of
+from appliance.errors import InvalidRequest, NotAllowed
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CORS_HEADERS: Final = (
@@ -98,8 +93,10 @@ class HostMiddleware:
             )
 
     def allows(self, host: str) -> bool:
-        """Loopback, IP literals, `*.local` and configured names. A rebinding page can be none of these."""
-        if host in {"localhost", *self._names} or host.endswith((".local", ".localhost")):
+        """Loopback, IP literals, `*.local`, `*.internal` (no public name ends so) and configured names. A
+        rebinding page can be none of these.
+        """
+        if host in {"localhost", *self._names} or host.endswith((".local", ".localhost", ".internal")):
             return True
         try:
             ipaddress.ip_address(host)
@@ -130,7 +127,7 @@ class OriginMiddleware:
         resp.set_header("Access-Control-Expose-Headers", _CORS_EXPOSED)
         resp.append_header("Vary", "Origin")
         if req.method == "OPTIONS":
-            resp.set_header("Access-Control-Allow-Methods", "GET, POST, OPTIONS")
+            resp.set_header("Access-Control-Allow-Methods", "GET, HEAD, POST, PATCH, DELETE, OPTIONS")
             resp.set_header(
                 "Access-Control-Allow-Headers",
                 req.get_header("Access-Control-Request-Headers") or _CORS_HEADERS,
@@ -140,69 +137,7 @@ class OriginMiddleware:
             resp.complete = True
 
 
-class KeyMiddleware:
-    """Asks for a key, when there are any, and for the scope that the route needs; without keys only loopback
-    is ever bound, and this machine is trusted.
-    """
-
-    def __init__(self, keys: KeyRing, wrong_keys: WrongKeys | None = None) -> None:
-        """`wrong_keys` None: whoever guesses is not slowed."""
-        self._keys = keys
-        self._wrong_keys = wrong_keys
-
-    def process_request(self, req: falcon.Request, _resp: falcon.Response) -> None:
-        exchange = exchange_of(req)
-        if not self._keys or req.path in PUBLIC_PATHS:
-            return
-        told = _bearer(req)
-        try:
-            key_id = self._keys.verify(told)
-        except Unauthenticated:
-            # To send none is no guess: many clients ask first whether they need one.
-            if told is not None and self._wrong_keys is not None:
-                self._wrong_keys.note(exchange.caller.address)
-            raise
-        exchange.owner, exchange.scope = key_id, scope_of(key_id)
-        exchange.grant = self._keys.grant(key_id)
-
-    def process_resource(
-        self, req: falcon.Request, _resp: falcon.Response, _resource: object, _params: dict[str, Any]
-    ) -> None:
-        """Falcon calls it once it knows the route; where there is none, a 404 needs no scope."""
-        needed = needed_for(req.uri_template or "", req.method)
-        if self._keys and needed is not None:
-            self._keys.require(exchange_of(req).owner, needed)
-
-
-def host_of(header: str) -> str | None:
-    """The host in a Host header without its port, in lower case; None when it is not exactly one host."""
-    if any(character in header for character in ", /\\@\t"):
-        return None
-    try:
-        host = urlsplit(f"//{header}").hostname
-    except ValueError:
-        return None
-    return host.rstrip(".") if host else None
-
-
 def _is_same(origin: str, req: falcon.Request) -> bool:
-    return origin.partition("://")[2].lower() == str(req.env.get("HTTP_HOST", "")).lower()
-
-
-def _bearer(req: falcon.Request) -> str | None:
-    """The key as `Authorization: Bearer` has it, or else `X-Api-Key`; below `/v2` also as the password of
-    `Basic`, which is what registry clients can send.
-    """
-    scheme, _, key = (req.get_header("Authorization") or "").partition(" ")
-    if scheme.lower() == "bearer" and key.strip():
-        return key.strip()
-    if scheme.lower() == "basic" and registry_errors.is_registry(req.path):
-        return _password(key.strip())
-    return req.get_header("X-Api-Key")
-
-
-def _password(basic: str) -> str | None:
-    try:
-        return base64.b64decode(basic, validate=True).decode("utf-8").partition(":")[2] or None
-    except ValueError:  # UnicodeDecodeError is one
-        return None
+    """Never `null`, which pages without an origin send, nor where no Host is told."""
+    host = str(req.env.get("HTTP_HOST", "")).lower()
+    return bool(host) and origin.partition("://")[2].lower() == host

@@ -20,7 +20,8 @@ from typing import Any, Final
 import msgspec
 
 from appliance import log
-from appliance.api.error_responses import error_object, row_of
+from appliance.api import error_responses
+from appliance.api.error_responses import row_of
 from appliance.api.exchange import Exchange
 from appliance.errors import ClientGone, OutpostError
 from appliance.store.answers import progress_object
@@ -31,6 +32,7 @@ from appliance.store.operations import Outcome
 _log = log.logger("api")
 
 Work = Callable[[Report], Outcome]
+ErrorObject = Callable[[Exception], dict[str, Any]]
 
 MIN_INTERVAL_S: Final = 0.1
 POLL_S: Final = 0.25
@@ -45,8 +47,17 @@ class Operation:
     `_fault` are given to it by the verb's thread under the lock.
     """
 
-    def __init__(self, work: Work, exchange: Exchange, *, heartbeat_s: float) -> None:
+    def __init__(
+        self,
+        work: Work,
+        exchange: Exchange,
+        *,
+        heartbeat_s: float,
+        error_object: ErrorObject = error_responses.error_object,
+    ) -> None:
+        """`error_object`: the form of the last line where the verb fails."""
         self._work = work
+        self._error_object = error_object
         self._exchange = exchange
         self._heartbeat_s = heartbeat_s
         self._changed = threading.Condition()
@@ -70,6 +81,19 @@ class Operation:
         with self._changed:
             if self._fault is not None and not self._news:
                 raise self._fault
+
+    def finish(self) -> Outcome:
+        """In place of iterating: its outcome alone, after `start`. Raises its fault, ClientGone."""
+        while True:
+            self._wait(POLL_S)
+            _, outcome, fault = self._take()
+            if fault is not None:
+                raise fault
+            if outcome is not None:
+                return outcome
+            if self._exchange.gone():
+                self._cancel()
+                raise ClientGone
 
     def __iter__(self) -> Iterator[bytes]:
         last, told_s = b"", time.monotonic()
@@ -127,7 +151,7 @@ class Operation:
         self._exchange.error_code = row_of(fault).code
         if not isinstance(fault, OutpostError):
             _log.error("operation_failed", request_id=self._exchange.request_id, exc_info=fault)
-        return _line(error_object(fault))
+        return _line(self._error_object(fault))
 
     @property
     def _is_over(self) -> bool:

@@ -1,6 +1,6 @@
 """GET /v1/queue: who waits, for which model, where he stands. Each caller sees what is his own.
 
-With the scope `admin`, and on an Outpost without keys (which answers to its own machine only), one sees all.
+With the scope `system`, and on an Outpost without keys (which answers to its own machine only), one sees all.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import falcon
 
-from appliance.access.keys import KeyRing
 from appliance.access.scopes import Scope
 from appliance.api.answers import QueueAnswer
 from appliance.api.exchange import exchange_of
@@ -32,14 +31,12 @@ class Queue:
         )
     }
 
-    def __init__(self, inference: Inference, keys: KeyRing) -> None:
+    def __init__(self, inference: Inference) -> None:
         self._inference = inference
-        self._keys = keys
 
     def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
-        owner = exchange_of(req).owner
-        sees_all = not self._keys or self._keys.has(owner, Scope.ADMIN)
-        waiting = self._inference.waiting(owner=None if sees_all else owner)
+        exchange = exchange_of(req)
+        waiting = self._inference.waiting(owner=None if exchange.may(Scope.SYSTEM) else exchange.owner)
         resp.content_type = "application/json"
         resp.set_header("Cache-Control", "no-store")
         resp.data = encode({"object": "list", "data": [_shown(one) for one in waiting]})

@@ -118,7 +118,9 @@ class Registry:
             raise InvalidReference(
                 text=rest[:200], reason="a registry has NAME/manifests, /blobs, /tags/list"
             )
-        tags = tags_of(route["name"], self._layout.references())
+        exchange = exchange_of(req)
+        stored = [entry for entry in self._layout.references() if exchange.sees(entry[0].display)]
+        tags = tags_of(route["name"], stored)
         if not tags:
             raise _Unknown("NAME_UNKNOWN", f"no model is named {route['name']}")
         if route["kind"] == "manifests":

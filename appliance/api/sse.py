@@ -58,6 +58,9 @@ class ChunkWriter(Protocol):
 class EventStream:
     """The body of one streamed answer. Owned by the waitress thread that iterates and closes it."""
 
+    done: bytes = DONE
+    """What ends a stream without a fault."""
+
     def __init__(
         self,
         generation: Generation,
@@ -85,7 +88,7 @@ class EventStream:
             # waitress sends the header with the first bytes, so there must be some.
             yield self._writer.opening() or PING
             yield from self._events()
-            yield self._writer.closing() + DONE
+            yield self._writer.closing() + self.done
         except OutpostError as error:
             yield self._error_event(error)
         except _Gone:

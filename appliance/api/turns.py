@@ -22,7 +22,7 @@ DEADLINE: Final = "X-Outpost-Deadline-S"
 PROGRESS: Final = "X-Outpost-Progress"
 LEAST_DEADLINE_S: Final = 0.05
 _MAX_CHARS: Final = 32
-_UNKNOWN_TIERS: Final = frozenset({"scale", "priority"})
+_UNKNOWN_TIERS: Final = frozenset({"scale", "priority", "fast"})
 _SWITCH: Final = {None: False, "0": False, "1": True}
 
 
@@ -30,8 +30,13 @@ def note(req: falcon.Request, exchange: Exchange, *, most_s: float, tier: str | 
     """Note the wishes in `exchange`. `most_s`: the longest deadline. `tier`: OpenAI's `service_tier`, whose
     "flex" means background where no header says otherwise. Raises InvalidRequest.
     """
+    priority = _priority(req, tier)
+    if exchange.grant is not None and exchange.grant.bounds.background_only:
+        if req.get_header(PRIORITY) == Priority.REALTIME:
+            exchange.warn(f"'{PRIORITY}' is ignored: with this key all requests are background")
+        priority = Priority.BACKGROUND
     exchange.turn = Turn(
-        priority=_priority(req, tier),
+        priority=priority,
         deadline_s=_deadline_s(req, most_s),
         request_id=exchange.request_id,
     )

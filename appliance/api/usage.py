@@ -1,6 +1,6 @@
 """GET /outpost/v1/usage?by=key,model&since=7d&key=ID&format=json|csv: what was asked of which model, by whom.
 
-With the scope `admin`, and on an Outpost without keys, one sees all; any other key sees its own. It may be
+With the scope `system`, and on an Outpost without keys, one sees all; any other key sees its own. It may be
 two seconds behind.
 """
 
@@ -72,8 +72,8 @@ class UsageReport:
 def _within(req: falcon.Request, asked: Question) -> Question:
     """What of it the caller may see."""
     grant = exchange_of(req).grant
-    if grant is None or Scope.ADMIN in grant.scopes:
+    if grant is None or Scope.SYSTEM in grant.scopes:
         return asked
     if asked.key not in (None, grant.key_id):
-        raise NotAllowed(reason="a key sees its own usage; that of others needs the scope 'admin'")
+        raise NotAllowed(reason="a key sees its own usage; that of others needs the scope 'system'")
     return replace(asked, key=grant.key_id)

@@ -16,7 +16,7 @@ def _usage(commands: Any) -> None:
         "tell what was asked of which model, by which key",
         usage="outpost usage [--by WHAT] [--since TIME] [--key ID] [--json|--csv] [options]",
         more="Requests, errors, tokens, time and, where a sensor measures it, energy; never what was asked. "
-        "A key sees its own, one with the scope admin sees all; without keys, all is shown. Days and hours "
+        "A key sees its own, one with the scope system sees all; without keys, all is shown. Days and hours "
         "are UTC. What was asked in the last two seconds may be missing. Where no daemon runs in the "
         "directory, its file is read.",
         examples=(

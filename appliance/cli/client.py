@@ -39,6 +39,7 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 class Answer(NamedTuple):
     status: int
     body: Json
+    warnings: tuple[str, ...] = ()
 
 
 class Client:
@@ -77,6 +78,14 @@ class Client:
             if response.status != 200:
                 raise self._refusal(response)
             return Answer(response.status, self._object(response.read()))
+
+    def send(self, method: str, path: str, body: Json | None = None) -> Answer:
+        """Any request whose answer is a JSON object, with what the server warns of."""
+        with self._asked(method, path, body) as response:
+            if response.status not in {200, 201}:
+                raise self._refusal(response)
+            warnings = tuple(response.headers.get_all("X-Outpost-Warning", []))
+            return Answer(response.status, self._object(response.read()), warnings)
 
     def chat(
         self, body: Json, *, wants_progress: bool = False

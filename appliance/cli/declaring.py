@@ -127,6 +127,18 @@ def another(parser: argparse.ArgumentParser) -> None:
     _credentials(group)
 
 
+def key_connection(parser: argparse.ArgumentParser) -> None:
+    """How to reach the daemon, or its data directory where none runs."""
+    text = _ORDER + "Where no daemon runs in the directory, its keys are changed by this command itself. "
+    group = _connection(parser, text=text + _KEY, data="the data directory, with a daemon or without")
+    group.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="configuration where no daemon runs (default: /etc/outpost/outpost.toml)",
+    )
+
+
 def _connection(parser: argparse.ArgumentParser, *, text: str, data: str) -> Any:
     group = parser.add_argument_group("connection", text)
     group.add_argument("--host", metavar="ADDRESS", help="the daemon's HOST:PORT or URL")

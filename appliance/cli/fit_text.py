@@ -56,6 +56,7 @@ def _parts(rung: Json) -> list[tuple[str, str, str]]:
         ("KV cache", taken["cache_bytes"], f"{_cells(placement)}, when all are used"),
         ("compute", taken["compute_bytes"], f"ubatch {placement['n_ubatch']}"),
         ("logits", taken["output_bytes"], ""),
+        ("copies", taken["copy_bytes"], "of slots, while a prefix is shared or slots are exchanged"),
         ("process", taken["process_bytes"], ""),
         ("total", taken["total_bytes"], ""),
     ]

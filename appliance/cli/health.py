@@ -29,6 +29,10 @@ def main(arguments: argparse.Namespace) -> int:
         print(f"{client.target.url}: {'ready' if is_ready else 'not ready'}")
         for reason in [*why, *reasons(answer.body, "degraded")]:
             print(f"  {printable(reason)}")
+        for warning in reasons(answer.body, "warnings"):
+            print(f"  warning: {printable(warning)}")
+        if isinstance(details := answer.body.get("details"), str):
+            print(f"  details {printable(details)}")
         if (line := cooling_line(answer.body)) is not None:
             print(f"  {line}")
     return Exit.OK if is_ready else Exit.UNAVAILABLE

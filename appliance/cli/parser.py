@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance import __version__
-from appliance.cli import account_commands, device_commands, memory_commands, store_commands
+from appliance.cli import account_commands, device_commands, key_commands, memory_commands, store_commands
 from appliance.cli.declaring import (
     Formatter,
     Parser,
@@ -250,7 +250,7 @@ def _queue(commands: Any) -> None:
         "list the requests that wait for a model",
         usage="outpost queue [--json] [options]",
         more="Model by model, in the order in which they will be served, with when that may be. A key sees "
-        "its own requests, one with the scope admin sees all; without keys, all are shown.",
+        "its own requests, one with the scope system sees all; without keys, all are shown.",
         examples=("outpost queue", "outpost queue --json | jq '.waiting | length'"),
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -302,6 +302,7 @@ _DECLARED: Final[dict[str, Callable[[Any], None]]] = {
     "run": _run,
     **store_commands.DECLARED,
     **memory_commands.DECLARED,
+    **key_commands.DECLARED,
     "fit": _fit,
     "ps": _ps,
     "queue": _queue,

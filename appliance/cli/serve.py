@@ -23,7 +23,6 @@ def main(arguments: argparse.Namespace) -> int:
     from appliance import config as configuration  # noqa: PLC0415
 
     config = configuration.load(arguments.config, overrides=overrides_of(arguments))
-    configuration.require_keys_for_public_bind(config)
     from appliance.daemon import composition  # noqa: PLC0415
 
     return composition.main(config, preload=arguments.preload, on_ready=announce)

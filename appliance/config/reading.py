@@ -9,9 +9,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from appliance.config.access_settings import KeySettings
 from appliance.config.section import Section
-from appliance.config.settings import Config, KeySettings, ModelSettings, RemoteSettings
-from appliance.config.values import is_loopback
+from appliance.config.settings import Config, ModelSettings, RemoteSettings
 from appliance.errors import ConfigError
 
 DEFAULT_PATH: Final = Path("/etc/outpost/outpost.toml")
@@ -35,24 +35,6 @@ def load(path: Path | None = None, *, overrides: Mapping[str, object] | None = N
     except ValidationError as error:
         raise _config_error(error, source=str(source), told=told) from error
     return config
-
-
-def require_keys_for_public_bind(config: Config, *, source: str = COMMAND_LINE) -> None:
-    """Raise ConfigError when others than this machine could reach the door and no key guards it."""
-    if config.server.proxy_socket and not config.access.keys:
-        raise ConfigError(
-            source=source,
-            key="server.proxy_socket",
-            value=config.server.proxy_socket,
-            expected="none as long as [access] has no keys: others reach this machine through a proxy",
-        )
-    if not is_loopback(config.server.host) and not config.access.keys:
-        raise ConfigError(
-            source=source,
-            key="server.listen",
-            value=config.server.listen,
-            expected="a loopback address as long as [access] has no keys; add a key before you open the door",
-        )
 
 
 def _read(path: Path) -> dict[str, Any]:

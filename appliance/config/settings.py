@@ -9,6 +9,7 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from appliance.config.access_settings import AccessSettings
 from appliance.config.board_settings import (
     CalibrationSettings,
     HeatSettings,
@@ -17,6 +18,7 @@ from appliance.config.board_settings import (
     MemorySettings,
     OptimizeSettings,
 )
+from appliance.config.response_settings import ResponseSettings
 from appliance.config.section import MIB, Section, setting
 from appliance.config.tracing import TracingSettings
 from appliance.config.usage_settings import AuditSettings, QuotaSettings, UsageSettings
@@ -28,8 +30,6 @@ from appliance.config.values import (
     FlashAttention,
     HostName,
     KeepAlive,
-    KeyId,
-    KeyScope,
     Listen,
     LogFormat,
     LogLevel,
@@ -40,12 +40,10 @@ from appliance.config.values import (
     RedirectHost,
     RemoteHost,
     SandboxWish,
-    Sha256,
     SocketPath,
     Token,
     entry_from_path,
     frozen,
-    key_from_sha256,
     parse_listen,
 )
 from appliance.units import LEAST_UBATCH, MOST_CONTEXT, MOST_PARALLEL, MOST_THREADS, MOST_UBATCH
@@ -55,12 +53,13 @@ class ServerSettings(Section):
     """The HTTP door."""
 
     listen: Listen = setting(
-        "127.0.0.1:11434", "Address and port. Anything but loopback needs [access] keys."
+        "127.0.0.1:11434",
+        "Address and port. Where others than this machine can reach it, everybody needs a key.",
     )
     proxy_socket: SocketPath = setting(
         "",
         "Empty, or the path of a Unix socket beside it, for a proxy of this machine (configs/haproxy.cfg) "
-        "that others reach. Needs [access] keys.",
+        "that others reach. Everybody needs a key then.",
     )
     max_body_bytes: int = setting(16 * MIB, "Largest request body.", unit="bytes", ge=1024, le=1024 * MIB)
     heartbeat_s: float = setting(
@@ -316,27 +315,6 @@ class StoreSettings(Section):
     )
 
 
-class KeySettings(Section):
-    """One key."""
-
-    sha256: Sha256 = Field(description="SHA-256 of the whole key, in hex. The key itself is stored nowhere.")
-    scopes: Annotated[tuple[KeyScope, ...], BeforeValidator(frozen)] = setting(
-        ("inference",), "What it may do; nothing but what is listed.", min_length=1
-    )
-
-
-class AccessSettings(Section):
-    """Who may ask, and for what. Without keys everybody on this machine may, and nobody else."""
-
-    keys: dict[KeyId, Annotated[KeySettings, BeforeValidator(key_from_sha256)]] = Field(
-        default_factory=dict,
-        description="Key id = SHA-256 of the whole key, in hex (the key itself is stored nowhere): it may "
-        "have models answer. Or key id = { sha256 = …, scopes = […] } with any of inference, models:read "
-        "(list and take away), models:write (change what is stored), metrics and admin (see what the "
-        "requests of other keys do).",
-    )
-
-
 class LogSettings(Section):
     """What is told to the journal."""
 
@@ -382,4 +360,5 @@ class Config(Section):
     hibernation: HibernationSettings = HibernationSettings()
     optimize: OptimizeSettings = OptimizeSettings()
     calibration: CalibrationSettings = CalibrationSettings()
+    responses: ResponseSettings = ResponseSettings()
     tracing: TracingSettings = TracingSettings()

@@ -36,7 +36,7 @@ SandboxWish = Literal["auto", "strict", "off"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 LogFormat = Literal["auto", "json", "console"]
 OptimizePolicy = Literal["off", "ask", "auto"]
-KeyScope = Literal["inference", "models:read", "models:write", "metrics", "admin"]
+KeyScope = Literal["infer", "models:read", "models:write", "keys:admin", "metrics", "system"]
 """`access.scopes.Scope` as the file writes it; a test compares the two."""
 
 
@@ -185,5 +185,6 @@ BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Token = Annotated[str, AfterValidator(_token)]
 Origin = Annotated[str, AfterValidator(_origin)]
 ProxyAddress = Annotated[str, AfterValidator(_proxy)]
+NetworkAddress = ProxyAddress
 KeyId = Annotated[str, AfterValidator(_key_id)]
 Sha256 = Annotated[str, AfterValidator(_sha256)]

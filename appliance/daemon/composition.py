@@ -5,12 +5,14 @@ in reverse.
     supervisor    the loop that decides; one reader and one stderr thread per runner
     http-*        waitress: one loop, workers on demand; verbs on stored models run on these
     upkeep        scrubs the store and collects what no model needs
+    keys          writes down now and then when keys were used
     accounts      writes what keys use, a batch a second while there is something
     thermal       reads the sensors and tells the supervisor how fast models may compute
 
-Start: lock of the data directory → store → supervisor → door → upkeep → `daemon.json` → `on_ready` → READY=1.
+Start: lock of the data directory → keys → store → supervisor → door → upkeep → `daemon.json` → `on_ready` →
+READY=1.
 Stop (SIGTERM, SIGINT): STOPPING=1, no more spawns, pulls and probes end, drain while the door still answers,
-door, supervisor, upkeep, store, `daemon.json`. A second signal ends the drain at once.
+door, supervisor, upkeep, store, keys, `daemon.json`. A second signal ends the drain at once.
 """
 
 from __future__ import annotations
@@ -28,9 +30,11 @@ from appliance.access.wrong_keys import WrongKeys
 from appliance.api.accounting import Accounting
 from appliance.api.app import App, create_app
 from appliance.api.calls import Limits
+from appliance.api.openai.responses.kept import ResponseLimits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.accelerators import board_gpu
+from appliance.daemon.access import Access
 from appliance.daemon.account_policy import accounts_policy
 from appliance.daemon.accounts import Accounts, access_counts
 from appliance.daemon.audit_log import audit_of, note_start
@@ -40,7 +44,7 @@ from appliance.daemon.heat import Heat
 from appliance.daemon.hibernation import Den, hibernation_policy
 from appliance.daemon.memory import BoardMemory
 from appliance.daemon.model_store import Children, make_store
-from appliance.daemon.policies import key_ring, queue_policy, residency_policy, runner_policy, upkeep_policy
+from appliance.daemon.policies import queue_policy, residency_policy, runner_policy, upkeep_policy
 from appliance.daemon.snapshots import Snapshots
 from appliance.daemon.speeds import BoardSpeeds
 from appliance.daemon.store_health import store_health
@@ -100,6 +104,7 @@ class Daemon:
         self._started_s = time.monotonic()
         self._is_stopping = False
         self._preload = tuple(preload)
+        self._access = Access(config)
         self._spawner = Spawner()
         self._tracer = tracer_of(config.tracing)
         self._children = Children(config, busy=self._is_busy, sysroot=sysroot)
@@ -148,6 +153,8 @@ class Daemon:
         self._accounts = Accounts(accounts_policy(config), joules=self._joules)
         self._wrong_keys = WrongKeys()
         self._audit = audit_of(config)
+        if self._audit is not None:
+            self._access.audited(self._audit)
         self._app = self._make_app(Root(sysroot))
 
     def _make_app(self, root: Root) -> App:
@@ -168,7 +175,9 @@ class Daemon:
             inference=self._supervisor,
             report=self.health,
             limits=door_limits(config),
-            keys=key_ring(config),
+            key_store=self._access.keys,
+            claims=self._access.claims,
+            trusted_subnets=config.access.trusted_subnets,
             host_names=config.server.names,
             allowed_origins=config.server.origins,
             trusted_proxies=config.server.trusted_proxies,
@@ -185,6 +194,7 @@ class Daemon:
             audit=self._audit,
             board=lambda: sample(root, data_dir=config.data.dir),
             snapshots=Snapshots(config.data.dir),
+            responses=ResponseLimits(**config.responses.model_dump()),
         )
 
     def _joules(self) -> dict[str, float]:
@@ -209,6 +219,7 @@ class Daemon:
         """Until a signal."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        self._access.start()
         if self._audit is not None:
             note_start(self._audit, self._config)
         self._accounts.start()
@@ -227,6 +238,7 @@ class Daemon:
             self._stop_supervisor(drain_s=0.0)
             self._accounts.stop()
             self._store.close()
+            self._access.stop()
             raise
         self._upkeep.start()
         self._heat.start()
@@ -256,6 +268,7 @@ class Daemon:
         if self._tracer is not None:
             self._tracer.close()
         self._store.close()
+        self._access.stop()
         self._record.unlink(missing_ok=True)
         _log.info("daemon_stopped", uptime_s=round(time.monotonic() - self._started_s, 1))
 
@@ -282,6 +295,7 @@ class Daemon:
             return all_specs(self._config, (), preload=self._preload, calibrated=self._calibration.applied)
         except BaseException:
             self._store.close()
+            self._access.stop()
             raise
         return specs
 
@@ -310,6 +324,7 @@ class Daemon:
         write_record(self._record, {"address": address, "pid": os.getpid(), "version": __version__})
         if on_ready is not None:
             on_ready(server.url)
+        self._access.announce()
         systemd.notify("READY=1", f"STATUS=serving on {address}")
         _log.info(
             "daemon_ready",
@@ -333,6 +348,7 @@ class Daemon:
             models=self._supervisor.status(),
             store=store_health(self._store),
             cooling=self._heat.health(),
+            access=self._access.health(),
         )
 
     @property

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from appliance.access.keys import KeyRing, StoredKey
-from appliance.access.scopes import Scope
 from appliance.calibrating.values import Choice
 from appliance.config import Config, ModelSettings
 from appliance.daemon.placements import placement
@@ -13,15 +11,6 @@ from appliance.wire.messages import Adapter, EngineSettings
 
 _MAX_BACKOFF_S = 30.0
 _NOTHING_CHOSEN = Choice()
-
-
-def key_ring(config: Config) -> KeyRing:
-    return KeyRing(
-        {
-            key_id: StoredKey(sha256=key.sha256, scopes=frozenset(Scope(scope) for scope in key.scopes))
-            for key_id, key in config.access.keys.items()
-        }
-    )
 
 
 def queue_policy(config: Config) -> QueuePolicy:

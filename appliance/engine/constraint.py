@@ -3,13 +3,15 @@ made.
 
 A grammar is needed for `response_format`, for raw GBNF, and for `tool_choice` required or named: then it
 admits nothing but a call of one of the functions, in the model's own format. With `tool_choice` auto alone
-the model is free. Reasoning stays possible: a block the prompt has opened is let run to its end first, and
+the model is free, but for calls of functions that are `strict`: where the model begins a call, the grammar
+finishes it. Reasoning stays possible: a block the prompt has opened is let run to its end first, and
 one the model may open is optional.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -23,6 +25,17 @@ from appliance.wire.messages import ChatPrompt, Constraint, ConstraintKind, Tool
 
 _CACHED: Final = 64
 _MAX_PARALLEL_CALLS: Final = 8
+_MARKERS: Final = {
+    ToolFormat.HERMES: "<tool_call>",
+    ToolFormat.JSON: "<tool_call>",
+    ToolFormat.LLAMA3: "<|python_tag|>",
+    ToolFormat.MISTRAL: "[TOOL_CALLS]",
+    ToolFormat.MISTRAL_ARGS: "[TOOL_CALLS]",
+}
+"""What announces calls; as in `chat_output/tool_calls.py`."""
+_BARE: Final = frozenset({ToolFormat.JSON, ToolFormat.LLAMA3})
+"""A call may also stand alone, at the beginning."""
+_BLANKS: Final = " \t\r\n"
 _FORMAT_PARAM: Final = "response_format.json_schema.schema"
 
 
@@ -50,7 +63,8 @@ def compile_constraint(
     `reasoning_open`: the rendered prompt ends inside a reasoning block (`template_format.opens_reasoning`).
     """
     tools = _forced_tools(chat)
-    if constraint is None and not tools:
+    is_free = constraint is None and not tools and _has_strict(chat)
+    if constraint is None and not tools and not is_free:
         return None
     if constraint is not None and constraint.kind is ConstraintKind.GBNF:
         if tools:
@@ -67,6 +81,7 @@ def compile_constraint(
         parallel=chat is not None and chat.parallel_tool_calls and chat.tool_choice is not ToolChoice.NAMED,
         reasoning=reasoning if thinking else None,
         reasoning_open=reasoning_open,
+        is_free=is_free,
     )
     return CompiledConstraint(gbnf=_compiled(wish.key()), param=wish.param, calls_tool=bool(tools))
 
@@ -81,6 +96,8 @@ class _Wish:
     parallel: bool
     reasoning: ReasoningTags | None
     reasoning_open: bool
+    is_free: bool
+    """Text, too, is an answer."""
 
     @property
     def param(self) -> str:
@@ -91,15 +108,20 @@ class _Wish:
         kind = None if self.constraint is None else self.constraint.kind.value
         schema = None if self.constraint is None else self.constraint.schema
         tags = None if self.reasoning is None else [self.reasoning.open, self.reasoning.close]
+        how = [self.tool_format.value, self.parallel, tags, self.reasoning_open, self.is_free]
         try:
-            return json.dumps(
-                [kind, schema, self.tools, self.tool_format.value, self.parallel, tags, self.reasoning_open],
-                allow_nan=False,
-            )
+            return json.dumps([kind, schema, self.tools, *how], allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidRequest(
                 reason=f"the schema is not plain JSON: {error}", param=_FORMAT_PARAM
             ) from error
+
+
+def _has_strict(chat: ChatPrompt | None) -> bool:
+    """A function that may be called holds the model to its schema."""
+    if chat is None or chat.tool_choice is not ToolChoice.AUTO:
+        return False
+    return any(tool.get("function", {}).get("strict") for tool in chat.tools)
 
 
 def _forced_tools(chat: ChatPrompt | None) -> list[dict[str, Any]]:
@@ -129,14 +151,16 @@ def _raw(gbnf: str) -> CompiledConstraint:
 @lru_cache(maxsize=_CACHED)
 def _compiled(key: str) -> str:
     """Conversations repeat their tools and schemas: compile each once. Failures are not kept."""
-    kind, schema, tools, tool_format, parallel, tags, reasoning_open = json.loads(key)
+    kind, schema, tools, tool_format, parallel, tags, reasoning_open, is_free = json.loads(key)
     grammar = GrammarText()
     answers: list[str] = []
     if kind == ConstraintKind.JSON_OBJECT:
         answers.append(grammar.fixed("object"))
     elif kind == ConstraintKind.JSON_SCHEMA:
         answers.append(schema_rule(schema, grammar, param=_FORMAT_PARAM))
-    if tools:
+    if is_free:
+        answers.append(_text_or_calls(tools, ToolFormat(tool_format), grammar, parallel=parallel))
+    elif tools:
         answers.append(_calls(tools, ToolFormat(tool_format), grammar, parallel=parallel))
     root = " | ".join(answers)
     if tags is not None:
@@ -150,13 +174,15 @@ def _compiled(key: str) -> str:
 
 
 def _calls(
-    tools: list[dict[str, Any]], tool_format: ToolFormat, grammar: GrammarText, *, parallel: bool
+    tools: list[dict[str, Any]],
+    tool_format: ToolFormat,
+    grammar: GrammarText,
+    *,
+    parallel: bool,
+    all_strict: bool = True,
 ) -> str:
     """One call of one of the tools, or several, in the model's own form."""
-    key = "parameters" if tool_format is ToolFormat.LLAMA3 else "arguments"
-    calls = grammar.rule(
-        " | ".join(dict.fromkeys(_call(i, tool, tool_format, key, grammar) for i, tool in enumerate(tools)))
-    )
+    calls = _one_call(tools, tool_format, grammar, all_strict=all_strict)
     more = f"{{0,{_MAX_PARALLEL_CALLS - 1}}}" if parallel else "{0}"
     match tool_format:
         case ToolFormat.LLAMA3:
@@ -170,14 +196,53 @@ def _calls(
             return grammar.rule(f'{one} ("\\n" {one}){more}')
 
 
-def _call(index: int, tool: dict[str, Any], tool_format: ToolFormat, key: str, grammar: GrammarText) -> str:
+def _one_call(
+    tools: list[dict[str, Any]], tool_format: ToolFormat, grammar: GrammarText, *, all_strict: bool
+) -> str:
+    """Without what stands around it. `all_strict`: also the functions that do not ask for it."""
+    key = "parameters" if tool_format is ToolFormat.LLAMA3 else "arguments"
+    ways = (
+        _call(index, tool, tool_format, key, grammar, all_strict=all_strict)
+        for index, tool in enumerate(tools)
+    )
+    return grammar.rule(" | ".join(dict.fromkeys(ways)))
+
+
+def _text_or_calls(
+    tools: list[dict[str, Any]], tool_format: ToolFormat, grammar: GrammarText, *, parallel: bool
+) -> str:
+    """Any text without the marker of calls, then perhaps calls. Where a call needs no marker, a text does not
+    begin with a brace: the parser would take it for a call.
+    """
+    calls = _calls(tools, tool_format, grammar, parallel=parallel, all_strict=False)
+    marker = _MARKERS[tool_format]
+    if tool_format not in _BARE:
+        return f"{_without(marker, grammar)} {calls}?"
+    bare = _one_call(tools, tool_format, grammar, all_strict=False)
+    text = _without(marker, grammar, first_not="{")
+    marked = "" if tool_format is ToolFormat.LLAMA3 else f"{calls}?"
+    return f"[ \\t\\r\\n]* ({text} {marked} | {bare})"
+
+
+def _call(
+    index: int,
+    tool: dict[str, Any],
+    tool_format: ToolFormat,
+    key: str,
+    grammar: GrammarText,
+    *,
+    all_strict: bool,
+) -> str:
     function = tool.get("function")
     name = function.get("name") if isinstance(function, dict) else None
     if not isinstance(function, dict) or not isinstance(name, str) or not name:
         raise InvalidRequest(
             reason="a function with a name is expected", param=f"tools[{index}].function.name"
         )
-    arguments = _arguments(function.get("parameters"), grammar, f"tools[{index}].function.parameters")
+    if all_strict or function.get("strict"):
+        arguments = _arguments(function.get("parameters"), grammar, f"tools[{index}].function.parameters")
+    else:
+        arguments = grammar.fixed("object")
     if tool_format is ToolFormat.MISTRAL_ARGS:
         return grammar.rule(f"{literal(f'[TOOL_CALLS]{name}[ARGS]')} {arguments}")
     head = f'{{"name": {json.dumps(name, ensure_ascii=False)}, "{key}": '
@@ -210,8 +275,40 @@ def _after_reasoning(answer: str, tags: ReasoningTags, grammar: GrammarText, *, 
 
 
 def _until(marker: str, grammar: GrammarText) -> str:
-    """Any text up to and with the first `marker`: the Knuth-Morris-Pratt automaton, one rule per state."""
+    """Any text up to and with the first `marker`, one rule per state."""
     names = [f"until-{state}" for state in range(len(marker))]
+    for name, steps in zip(names, _automaton(marker), strict=True):
+        ways = [
+            literal(char) + ("" if reached == len(marker) else f" {names[reached]}")
+            for char, reached in steps.items()
+        ]
+        grammar.define(name, " | ".join([*ways, f"[^{_class(steps)}] {names[0]}"]))
+    return names[0]
+
+
+def _without(marker: str, grammar: GrammarText, *, first_not: str = "") -> str:
+    """Any text in which `marker` does not stand, also none. `first_not`: nor does it begin with that, or with
+    blanks.
+    """
+    names = [f"text-{state}" for state in range(len(marker))]
+    for name, steps in zip(names, _automaton(marker), strict=True):
+        grammar.define(name, f'{_ways_on(steps, names)} | ""')
+    if not first_not:
+        return names[0]
+    first = _ways_on(_automaton(marker)[0], names, but=first_not + _BLANKS)
+    grammar.define("text", f'{first} | ""')
+    return "text"
+
+
+def _ways_on(steps: dict[str, int], names: list[str], *, but: str = "") -> str:
+    """One more character, which does not complete the marker and is none of `but`."""
+    ways = [f"{literal(char)} {names[reached]}" for char, reached in steps.items() if reached < len(names)]
+    return " | ".join([*ways, f"[^{_class([*steps, *but])}] {names[0]}"])
+
+
+def _automaton(marker: str) -> list[dict[str, int]]:
+    """Knuth, Morris and Pratt: of each state, where a character of the marker leads, if not to the first."""
+    states: list[dict[str, int]] = []
     for state in range(len(marker)):
         steps: dict[str, int] = {}
         for char in dict.fromkeys(marker):
@@ -219,10 +316,9 @@ def _until(marker: str, grammar: GrammarText) -> str:
             reached = next(k for k in range(min(len(read), len(marker)), -1, -1) if read.endswith(marker[:k]))
             if reached:
                 steps[char] = reached
-        ways = [
-            literal(char) + ("" if reached == len(marker) else f" {names[reached]}")
-            for char, reached in steps.items()
-        ]
-        others = "".join(f"\\U{ord(char):08X}" for char in steps)
-        grammar.define(names[state], " | ".join([*ways, f"[^{others}] {names[0]}"]))
-    return names[0]
+        states.append(steps)
+    return states
+
+
+def _class(chars: Iterable[str]) -> str:
+    return "".join(f"\\U{ord(char):08X}" for char in chars)

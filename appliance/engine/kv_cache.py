@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from appliance.engine.backend import SlotStore
 from appliance.engine.radix import RadixTree
 from appliance.errors import EngineFault
+from appliance.wire.sizes import COPY_BYTES
 
 _SHARED = "\0shared"
 """Owner of the prefixes that their callers declared shareable; no API key hashes to it."""
@@ -155,6 +156,8 @@ class KvCache:
         held = self.slots[match.slot].held if match.slot is not None else 0
         pays = held * self.copy_s_per_cell < 0.5 * match.ready * per_token_s
         choice = choose_slot(self.slots, match.slot, match.ready, copy_pays=pays)
+        if choice is not None and choice.copy_from is not None and not self._may_copy(choice.copy_from):
+            choice = choose_slot(self.slots, match.slot, match.ready, copy_pays=False)
         if choice is None:
             return None
         slot = self.slots[choice.target]
@@ -236,7 +239,7 @@ class KvCache:
     def swap_pays(self, left: int, right: int, *, per_pass_s: float) -> bool:
         """A gap costs a pass in every step; closing it pays when it is cheaper than a few dozen passes."""
         cells = self.slots[left].held + self.slots[right].held
-        return cells * self.copy_s_per_cell < 32 * per_pass_s
+        return cells * self.copy_s_per_cell < 32 * per_pass_s and self._may_copy(left, right)
 
     def check(self) -> None:
         """Invariants, for tests and idle moments: raises AssertionError."""
@@ -248,6 +251,10 @@ class KvCache:
             )
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────────
+
+    def _may_copy(self, *indices: int) -> bool:
+        """Whether so many slots may be in memory a second time: a plan has room for `COPY_BYTES`."""
+        return sum(self._store.slot_bytes(index) for index in indices) <= COPY_BYTES
 
     def _copy(self, source: int, target: int) -> None:
         slot = self.slots[target]

@@ -51,8 +51,8 @@ class PoolingPreparer:
         if not tokens:
             raise InvalidRequest(reason="the input is empty", param=f"input.{index}")
         if request.truncate:
-            return tokens[: self._n_ctx_seq]
-        return self._checked(tokens)
+            return tokens[: self._context(request)]
+        return self._checked(tokens, request)
 
     def _pairs(self, request: Rerank) -> Iterator[list[int]]:
         """Query and document as a cross-encoder expects them: the GGUF's rerank template, or query,
@@ -62,19 +62,26 @@ class PoolingPreparer:
         template = self._model.meta(_RERANK_TEMPLATE_KEY)
         for document in request.documents:
             if template is None:
-                yield self._checked(self._model.pair_tokens(query, self._tokens(document)))
+                yield self._checked(self._model.pair_tokens(query, self._tokens(document)), request)
             else:
                 text = template.replace("{query}", request.query).replace("{document}", document)
-                yield self._checked(self._tokens(text, parse_special=True))
+                yield self._checked(self._tokens(text, parse_special=True), request)
 
     def _tokens(self, text: str, *, parse_special: bool = False) -> list[int]:
         return fitting_tokens(
             self._model, text, limit=self._n_ctx_seq, add_special=False, parse_special=parse_special
         )
 
-    def _checked(self, tokens: list[int]) -> list[int]:
-        if len(tokens) > self._n_ctx_seq:
-            raise ContextLengthExceeded(prompt_tokens=len(tokens), limit_tokens=self._n_ctx_seq)
+    def _context(self, request: Embed | Rerank) -> int:
+        """Tokens of one input: what the model serves, or the less that the caller may use."""
+        return min(self._n_ctx_seq, request.max_context or self._n_ctx_seq)
+
+    def _checked(self, tokens: list[int], request: Embed | Rerank) -> list[int]:
+        limit = self._context(request)
+        if len(tokens) > limit:
+            raise ContextLengthExceeded(
+                prompt_tokens=len(tokens), limit_tokens=limit, is_of_key=limit < self._n_ctx_seq
+            )
         return tokens
 
 

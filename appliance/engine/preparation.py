@@ -15,6 +15,7 @@ from typing import assert_never
 from appliance.engine.chat_output import make_parser
 from appliance.engine.constraint import CompiledConstraint, compile_constraint
 from appliance.engine.gbnf_matcher import GrammarMatcher, GrammarVocabulary, SharedGrammar
+from appliance.engine.infill import infill_tokens
 from appliance.engine.kv_cache import Scope
 from appliance.engine.llama.model import LlamaModel
 from appliance.engine.llama.sampler import LlamaSampler
@@ -110,7 +111,7 @@ class Preparer:
             )
         self._check_adapters(request)
         text, tokens = self._prompt(request)
-        self._check_length(len(tokens), request.max_tokens)
+        self._check_length(len(tokens), request)
         adapters = tuple(sorted((entry.name, entry.scale) for entry in request.adapters if entry.scale != 0))
         active = ActiveRequest(generate=request, prompt_tokens=tokens, scope=Scope(request.scope, adapters))
         grammar = self._grammar(request, text)
@@ -128,7 +129,7 @@ class Preparer:
         text: str | None,
     ) -> Sequence:
         request = active.generate
-        limit = self._n_ctx_seq
+        limit = self._context(request)
         if request.max_tokens is not None:
             limit = min(limit, len(active.prompt_tokens) + request.max_tokens)
         sampler = LlamaSampler(
@@ -174,15 +175,16 @@ class Preparer:
     def _completion_tokens(self, prompt: TextPrompt) -> list[int]:
         if prompt.suffix is None:
             return self._tokens(prompt.text, add_special=True)
-        markers = self._model.fim_tokens()
+        markers = self._model.infill_markers()
         if markers is None:
             raise Unsupported(
-                feature="suffix", reason="this model has no fill-in-the-middle tokens", param="suffix"
+                feature="'suffix'", reason="this model has no fill-in-the-middle tokens", param="suffix"
             )
-        before, after, middle = markers
-        start = self._tokens("", add_special=True)
-        inner = [before, *self._tokens(prompt.text), after, *self._tokens(prompt.suffix), middle]
-        return [*start, *inner]
+        check_fits(self._model, _gap_text(prompt), limit=self._n_ctx_seq, parse_special=False)
+        return [*self._tokens("", add_special=True), *infill_tokens(prompt, markers, self._plain_tokens)]
+
+    def _plain_tokens(self, text: str) -> list[int]:
+        return self._model.tokenize(text, add_special=False, parse_special=False)
 
     def _tokens(self, text: str, *, add_special: bool = False) -> list[int]:
         return fitting_tokens(
@@ -214,12 +216,22 @@ class Preparer:
 
     # ── checks ───────────────────────────────────────────────────────────────────────────────────
 
-    def _check_length(self, prompt_tokens: int, max_tokens: int | None) -> None:
+    def _context(self, request: Generate) -> int:
+        """Tokens of prompt and answer: what the model serves, or the less that the caller may use."""
+        return min(self._n_ctx_seq, request.max_context or self._n_ctx_seq)
+
+    def _check_length(self, prompt_tokens: int, request: Generate) -> None:
         if prompt_tokens == 0:
             raise InvalidRequest(reason="the prompt is empty", param="prompt")
-        if prompt_tokens >= self._n_ctx_seq:
+        limit, max_tokens = self._context(request), request.max_tokens or 0
+        is_of_key = limit < self._n_ctx_seq
+        asked = 0 if request.is_max_tokens_default else max_tokens
+        if prompt_tokens >= limit or (is_of_key and prompt_tokens + asked > limit):
             raise ContextLengthExceeded(
-                prompt_tokens=prompt_tokens, limit_tokens=self._n_ctx_seq, requested_tokens=max_tokens or 0
+                prompt_tokens=prompt_tokens,
+                limit_tokens=limit,
+                requested_tokens=max_tokens,
+                is_of_key=is_of_key,
             )
 
     def _check_tokens(self, tokens: list[int]) -> None:
@@ -316,6 +328,11 @@ class Preparer:
             and facts.reasoning is not None
             and opens_reasoning(text, facts.reasoning)
         )
+
+
+def _gap_text(prompt: TextPrompt) -> str:
+    """All that is to be tokenised around a gap."""
+    return "\n".join([*(file.text for file in prompt.files), prompt.text, prompt.suffix or ""])
 
 
 def _markers(chat: ChatAbility) -> tuple[str, ...]:

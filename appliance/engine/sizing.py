@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import structs
 
 from appliance.engine.context_shape import ContextShape, draft_shape, generator_shape, n_ctx_seq, pooled_shape
 from appliance.engine.cores import compute_cores
@@ -21,7 +23,7 @@ from appliance.errors import ModelInvalid, OutpostError
 from appliance.gguf.shape import MAX_LAYERS
 from appliance.hardware import process_memory
 from appliance.wire.messages import Placement
-from appliance.wire.sizes import ContextSize, Measure, Measured
+from appliance.wire.sizes import MOST_COPIED, Buffer, ContextSize, Measure, Measured, unused_bytes
 
 _FLOAT_BYTES: Final = 4
 _WORK_BYTES: Final = 2
@@ -80,7 +82,9 @@ class _Models:
             if self._draft is not None:
                 beside = draft_shape(shape, n_ctx_train=self._draft.model.n_ctx_train)
                 draft = self._size(self._draft, beside, placement)
-            return Measured(index=index, model=self._size(self._main, shape, placement), draft=draft)
+            size = self._size(self._main, shape, placement)
+            size = structs.replace(size, n_copied=min(MOST_COPIED, shape.n_slots - 1))
+            return Measured(index=index, model=size, draft=draft)
         except (OutpostError, ValueError, KeyError) as error:
             return Measured(index=index, fault=str(error))
 
@@ -105,8 +109,9 @@ class _Models:
         n_threads, _ = compute_cores(placement)
         context = LlamaContext(model, shape, n_threads=n_threads)
         try:
+            buffers = buffers_of(context)
             return ContextSize(
-                buffers=buffers_of(context),
+                buffers=buffers,
                 n_vocab=model.n_vocab,
                 n_slots=shape.n_slots,
                 n_cells=context.n_ctx_seq * shape.n_slots,
@@ -116,6 +121,7 @@ class _Models:
                 work_bytes=_WORK_BYTES * min(shape.n_ubatch, shape.n_batch) * _widest(model),
                 vocabulary_bytes=opened.vocabulary_bytes,
                 is_mapped=placement.use_mmap and opened.is_mappable,
+                unused_cache_bytes=_unused_bytes(context, buffers),
             )
         finally:
             context.close()
@@ -134,6 +140,17 @@ def _opened(name: str, path: str, paths: list[str], n_gpu_layers: int, *, repack
         model.close()
         raise ModelInvalid(model=name, reason="it has no vocabulary")
     return _Opened(model, taken, is_mapped(paths or [path], n_gpu_layers=n_gpu_layers, repack=repack))
+
+
+def _unused_bytes(context: LlamaContext, buffers: Sequence[Buffer]) -> int:
+    """A window or a state is used to its end; of a pooled context all slots share the cells."""
+    model = context.model
+    if model.n_swa or model.keeps_state or context.pooling != "none":
+        return 0
+    share = 1 - context.n_ctx_seq / context.cells_per_slot
+    return unused_bytes(
+        sum(buffer.cache_bytes for buffer in buffers), share, n_streams=model.n_layers * context.n_slots
+    )
 
 
 def _output_bytes(model: LlamaModel, shape: ContextShape) -> int:

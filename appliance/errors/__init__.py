@@ -8,10 +8,16 @@
     │   ├── BodyTooLarge            more bytes than the door takes
     │   ├── ModelNotFound
     │   ├── InvalidReference        not a model name, tag or digest
+    │   ├── ResponseNotFound        not kept, not any more, or another key's
+    │   ├── PreviousResponseNotFound  the same of the one that is to be gone on from
     │   ├── OutboundRefused         the configuration does not name this host
     │   ├── Unauthenticated         no key, or a wrong one
     │   ├── NotAllowed              not by this caller, name or web page
     │   ├── ScopeMissing            the key is not for this
+    │   ├── ModelNotAllowed         nor for this model
+    │   ├── KeyNotFound
+    │   ├── LastAdminKey            nobody could change keys any more
+    │   ├── ClaimRefused            not what stands on the console
     │   ├── ModelInUse              it is served or pulled just now
     │   ├── PromptExceedsQuota      more tokens than the key may ever use at once
     │   └── ClientGone              the caller hung up before the answer began
@@ -21,6 +27,7 @@
     │   ├── DeadlineExceeded        the answer was not complete in time
     │   ├── MachineBusy             speed is measured only while nobody asks
     │   ├── ShuttingDown
+    │   ├── TooManyAttempts         somebody guesses
     │   ├── Throttled               the board is too hot for new requests
     │   ├── RateLimited             the key has used what it may for now; which bound
     │   └── TooManyWrongKeys        from this address
@@ -32,6 +39,7 @@
     │   ├── StoreInUse              another process works on the model store
     │   ├── InsufficientSpace       the disk; both counts
     │   ├── FileUnreadable          a model's file, just now; what it is, is not known by that
+    │   ├── KeysUnusable            their database is damaged, or of a newer version
     │   ├── StoreFault              the disk refuses: I/O error, read-only, no more files
     │   └── AuditUnwritable         what is to be audited cannot be written down
     ├── ContentError        the content is wrong
@@ -69,6 +77,7 @@ from appliance.errors.capacity import (
     RateLimited,
     ShuttingDown,
     Throttled,
+    TooManyAttempts,
     TooManyWrongKeys,
 )
 from appliance.errors.config import ConfigError
@@ -84,16 +93,22 @@ from appliance.errors.content import (
 from appliance.errors.remote import RemoteError, RemoteRefused, RemoteUnreachable
 from appliance.errors.request import (
     BodyTooLarge,
+    ClaimRefused,
     ClientGone,
     ContextLengthExceeded,
     InvalidReference,
     InvalidRequest,
+    KeyNotFound,
+    LastAdminKey,
     ModelInUse,
+    ModelNotAllowed,
     ModelNotFound,
     NotAllowed,
     OutboundRefused,
+    PreviousResponseNotFound,
     PromptExceedsQuota,
     RequestError,
+    ResponseNotFound,
     ScopeMissing,
     Unauthenticated,
     Unsupported,
@@ -106,6 +121,7 @@ from appliance.errors.resource import (
     GpuUnavailable,
     InsufficientMemory,
     InsufficientSpace,
+    KeysUnusable,
     ResourceError,
     StoreFault,
     StoreInUse,
@@ -125,6 +141,7 @@ __all__ = [
     "AuditUnwritable",
     "BodyTooLarge",
     "CapacityError",
+    "ClaimRefused",
     "ClientGone",
     "ConfigError",
     "ContentError",
@@ -139,12 +156,16 @@ __all__ = [
     "InsufficientSpace",
     "InvalidReference",
     "InvalidRequest",
+    "KeyNotFound",
+    "KeysUnusable",
+    "LastAdminKey",
     "MachineBusy",
     "ManifestInvalid",
     "ModelBroken",
     "ModelInUse",
     "ModelInvalid",
     "ModelLoading",
+    "ModelNotAllowed",
     "ModelNotFound",
     "ModelQuarantined",
     "ModelfileInvalid",
@@ -152,6 +173,7 @@ __all__ = [
     "OutboundRefused",
     "OutpostError",
     "Overloaded",
+    "PreviousResponseNotFound",
     "PromptExceedsQuota",
     "RateLimited",
     "RemoteError",
@@ -159,6 +181,7 @@ __all__ = [
     "RemoteUnreachable",
     "RequestError",
     "ResourceError",
+    "ResponseNotFound",
     "RunnerDied",
     "RunnerError",
     "RunnerHung",
@@ -169,6 +192,7 @@ __all__ = [
     "StoreInUse",
     "TemplateInvalid",
     "Throttled",
+    "TooManyAttempts",
     "TooManyWrongKeys",
     "Unauthenticated",
     "Unsupported",

@@ -76,6 +76,14 @@ class Throttled(CapacityError):
         )
 
 
+class TooManyAttempts(CapacityError):
+    def __init__(self, *, retry_after_s: float) -> None:
+        super().__init__(
+            f"too many wrong secrets came from this address; retry in {retry_after_s:.0f} s",
+            retry_after_s=retry_after_s,
+        )
+
+
 class RateLimited(CapacityError):
     """The key has used what it may for now."""
 

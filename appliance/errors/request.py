@@ -21,18 +21,28 @@ class Unsupported(RequestError):
 
 class ContextLengthExceeded(RequestError):
     def __init__(
-        self, *, prompt_tokens: int, limit_tokens: int, requested_tokens: int = 0, is_projected: bool = False
+        self,
+        *,
+        prompt_tokens: int,
+        limit_tokens: int,
+        requested_tokens: int = 0,
+        is_projected: bool = False,
+        is_of_key: bool = False,
     ) -> None:
-        """`is_projected`: the prompt was too long to be counted whole."""
+        """`is_projected`: the prompt was too long to be counted whole. `is_of_key`: the model could do more,
+        the key may not.
+        """
         about = "about " if is_projected else ""
         asked = f" and {requested_tokens} were asked for in the answer" if requested_tokens else ""
+        limit = "this key may use" if is_of_key else "this model serves"
         super().__init__(
-            f"the prompt has {about}{prompt_tokens} tokens{asked}, but this model serves {limit_tokens} "
-            "tokens per request; shorten the prompt: it is never cut silently",
+            f"the prompt has {about}{prompt_tokens} tokens{asked}, but {limit} {limit_tokens} tokens per "
+            "request; shorten the prompt: it is never cut silently",
             prompt_tokens=prompt_tokens,
             limit_tokens=limit_tokens,
             requested_tokens=requested_tokens,
             is_projected=is_projected,
+            is_of_key=is_of_key,
         )
 
 
@@ -69,6 +79,29 @@ class InvalidReference(RequestError):
         return "model"
 
 
+class ResponseNotFound(RequestError):
+    def __init__(self, *, response_id: str) -> None:
+        super().__init__(
+            f"response '{response_id[:80]}' not found: it is not yours, too old, or was never kept",
+            response_id=response_id,
+        )
+
+
+class PreviousResponseNotFound(RequestError):
+    """The same of the one that a new response goes on from."""
+
+    def __init__(self, *, response_id: str) -> None:
+        super().__init__(
+            f"previous response '{response_id[:80]}' not found: it is not yours, too old, or was never "
+            "kept; send the whole conversation as 'input'",
+            response_id=response_id,
+        )
+
+    @property
+    def param(self) -> str | None:
+        return "previous_response_id"
+
+
 class OutboundRefused(RequestError):
     def __init__(self, *, host: str) -> None:
         super().__init__(
@@ -97,10 +130,46 @@ class ScopeMissing(RequestError):
     def __init__(self, *, key_id: str, needed: list[str]) -> None:
         scopes = " or ".join(f"'{scope}'" for scope in needed)
         super().__init__(
-            f"this key may not do that: it needs the scope {scopes}, which its entry in [access.keys] "
-            f"({key_id}) does not list",
+            f"this key may not do that: it needs the scope {scopes}, which the key {key_id} does not have",
             key_id=key_id,
             needed=needed,
+        )
+
+
+class ModelNotAllowed(RequestError):
+    def __init__(self, *, model: str, allowed: list[str]) -> None:
+        super().__init__(
+            f"this key may not change '{model}': it is for models named {', '.join(allowed)}",
+            model=model,
+            allowed=allowed,
+        )
+
+    @property
+    def param(self) -> str | None:
+        return "model"
+
+
+class KeyNotFound(RequestError):
+    def __init__(self, *, key_id: str) -> None:
+        super().__init__(f"no key has the id {key_id!r}; `outpost keys list` shows all", key_id=key_id)
+
+
+class LastAdminKey(RequestError):
+    def __init__(self, *, key_id: str) -> None:
+        super().__init__(
+            f"{key_id} is the last key with keys:admin: without it no key can be changed over the network; "
+            "make another one first, or force it",
+            key_id=key_id,
+        )
+
+
+class ClaimRefused(RequestError):
+    """One sentence for all causes: who guesses learns nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this is not the claim of this Outpost, or it was taken, or was made before its last start; what "
+            "holds now, if anything, stands on its console"
         )
 
 

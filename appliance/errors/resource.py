@@ -148,6 +148,13 @@ class StoreFault(ResourceError):
         super().__init__(f"the store failed at {path}: {reason}", path=path, reason=reason)
 
 
+class KeysUnusable(ResourceError):
+    def __init__(self, *, path: str, reason: str, remedy: str) -> None:
+        super().__init__(
+            f"the keys in {path} cannot be used: {reason}; {remedy}", path=path, reason=reason, remedy=remedy
+        )
+
+
 class AuditUnwritable(ResourceError):
     def __init__(self, *, event: str, reason: str) -> None:
         super().__init__(

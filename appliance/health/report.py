@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from appliance.health.access import AccessHealth
 from appliance.health.cooling import CoolingHealth
 from appliance.supervisor.status import ModelStatus
 
@@ -122,6 +123,7 @@ class HealthReport:
     store: StoreHealth | None = None
     cooling: CoolingHealth | None = None
     """None: nobody watches the sensors."""
+    access: AccessHealth | None = None
 
 
 def collect(
@@ -133,6 +135,7 @@ def collect(
     models: Sequence[ModelStatus],
     store: StoreHealth | None = None,
     cooling: CoolingHealth | None = None,
+    access: AccessHealth | None = None,
 ) -> HealthReport:
     return HealthReport(
         version=version,
@@ -142,6 +145,7 @@ def collect(
         runners=tuple(_runner(status) for status in models),
         store=store,
         cooling=cooling,
+        access=access,
     )
 
 

@@ -7,12 +7,15 @@
    next request starts it.
 4. A model that runs elsewhere than it was to, or much slower than it usually does, is served all the same:
    degraded, not unready.
+5. A door that is open wider than a key's, or not yet claimed, is a warning: meant so, and to be known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from appliance.health.access import AccessHealth
 from appliance.health.report import HealthReport, RunnerHealth
 from appliance.supervisor.states import RunnerState
 
@@ -25,6 +28,8 @@ class Verdict:
     """Why it is not ready; empty when it is."""
     degraded: tuple[str, ...] = ()
     """What it serves worse than it should: no reason to send requests elsewhere, but one to look."""
+    warnings: tuple[str, ...] = ()
+    """What an operator has to know of the door."""
 
 
 def evaluate(report: HealthReport) -> Verdict:
@@ -43,7 +48,16 @@ def evaluate(report: HealthReport) -> Verdict:
         is_ready=not reasons,
         reasons=tuple(reasons),
         degraded=tuple(told for runner in report.runners for told in _degraded(runner)),
+        warnings=tuple(_warnings(report.access)) if report.access is not None else (),
     )
+
+
+def _warnings(access: AccessHealth) -> Iterator[str]:
+    """5."""
+    if access.trusted_subnets:
+        yield f"clients of {', '.join(access.trusted_subnets)} have models answer without a key"
+    if access.is_claim_pending:
+        yield "it is not claimed: `outpost keys claim`, with what stands on its console"
 
 
 def _without_models(report: HealthReport) -> str:

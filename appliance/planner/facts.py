@@ -27,6 +27,8 @@ class Footprint:
     output_bytes: int
     process_bytes: int
     """Interpreter, libraries, vocabulary, and what a driver takes for a context."""
+    copy_bytes: int = 0
+    """Slots that are in memory a second time, on their way to others."""
     device_bytes: int = 0
     """Of all these, what lies in memory that is the GPU's alone; 0 where memory is unified."""
 
@@ -38,6 +40,7 @@ class Footprint:
             + self.cache_bytes
             + self.compute_bytes
             + self.output_bytes
+            + self.copy_bytes
             + self.process_bytes
         )
 

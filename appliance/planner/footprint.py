@@ -13,11 +13,11 @@ from __future__ import annotations
 from typing import Final
 
 from appliance.planner.facts import Footprint
-from appliance.wire.sizes import ContextSize, Measured
+from appliance.wire.sizes import COPY_BYTES, ContextSize, Measured
 
 _MIB: Final = 1024 * 1024
 
-PROCESS_BYTES: Final = 58 * _MIB
+PROCESS_BYTES: Final = 59 * _MIB
 """Interpreter, numpy, llama.cpp's and our libraries: pages of files and heap; the graphs of a model."""
 CELL_BYTES: Final = 320
 """Beside its keys and values: llama.cpp's table of cells, the tokens we remember of it, the look-up for
@@ -45,11 +45,21 @@ def footprint(measured: Measured, *, adapters_bytes: int = 0, driver_bytes: int 
     return Footprint(
         weights_bytes=sum(buffer.weights_bytes for buffer in buffers) + adapters_bytes,
         mapped_bytes=0,
-        cache_bytes=sum(buffer.cache_bytes for buffer in buffers),
+        cache_bytes=sum(_cache_bytes(one) for one in sizes),
+        copy_bytes=sum(copy_bytes(one) for one in sizes),
         compute_bytes=sum(buffer.compute_bytes for buffer in buffers) + sum(one.work_bytes for one in sizes),
         output_bytes=sum(output_bytes(one) for one in sizes),
         process_bytes=PROCESS_BYTES + driver_bytes + sum(process_bytes(one) for one in sizes),
     )
+
+
+def _cache_bytes(size: ContextSize) -> int:
+    return sum(buffer.cache_bytes for buffer in size.buffers) - size.unused_cache_bytes
+
+
+def copy_bytes(size: ContextSize) -> int:
+    """Slots on their way to others: a prefix that another request shares, an exchange."""
+    return min(COPY_BYTES, size.n_copied * _cache_bytes(size) // size.n_slots)
 
 
 def output_bytes(size: ContextSize) -> int:

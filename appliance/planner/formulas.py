@@ -25,7 +25,7 @@ from appliance.planner.cache import CacheShape, cache_bytes, state_numbers
 from appliance.planner.facts import Footprint
 from appliance.planner.footprint import footprint as footprint_of
 from appliance.wire.messages import Placement
-from appliance.wire.sizes import Buffer, ContextSize, Measured
+from appliance.wire.sizes import MOST_COPIED, Buffer, ContextSize, Measured, unused_bytes
 
 TOLERANCE: Final[Mapping[str, float]] = {"weights": 0.005, "cache": 0.005, "compute": 0.1}
 """As a share of what a dry run says."""
@@ -98,6 +98,8 @@ def context_size(
         n_threads=placement.n_threads or 4,
         work_bytes=2 * pass_.n_ubatch * max(width, *shape.n_ff, 0),
         vocabulary_bytes=vocabulary_bytes(headers[0]),
+        unused_cache_bytes=unused_cache_bytes(shape, pass_, sum(buffer.cache_bytes for buffer in buffers)),
+        n_copied=0 if pass_.is_pooled or is_draft else min(MOST_COPIED, pass_.n_slots - 1),
         is_mapped=placement.use_mmap
         and placement.n_gpu_layers == 0
         and not any(may_be_copied(kind, cpu, own_kernels=own_kernels) for kind in kinds),
@@ -144,6 +146,14 @@ def compute_bytes(header: Header, pass_: CacheShape) -> int:
     n_outputs = min(n_tokens, pass_.n_outputs)
     logits = n_outputs * _FLOAT_BYTES * ((shape.n_vocab or 0) + width) + n_tokens * _FLOAT_BYTES * width
     return max(activations, logits)
+
+
+def unused_cache_bytes(shape: ModelShape, pass_: CacheShape, cache_bytes: int) -> int:
+    """`engine/sizing.py`, by a header."""
+    if shape.n_swa or _keeps_state(shape) or pass_.is_pooled:
+        return 0
+    share = 1 - pass_.n_ctx_seq / pass_.cells
+    return unused_bytes(cache_bytes, share, n_streams=shape.n_layer * pass_.n_slots)
 
 
 def vocabulary_bytes(header: Header) -> int:

@@ -23,7 +23,7 @@ from appliance.planner.facts import Accelerator, Footprint
 from appliance.planner.footprint import footprint
 from appliance.planner.steps import Traits
 from appliance.wire.load import Placement
-from appliance.wire.sizes import Buffer, ContextSize, Measured
+from appliance.wire.sizes import MOST_COPIED, Buffer, ContextSize, Measured
 
 _BLOCK: Final = 32
 """Numbers of a block of q8_0."""
@@ -113,6 +113,8 @@ class _Parts:
             n_threads=placement.n_threads or _THREADS,
             work_bytes=2 * pass_.n_ubatch * max(width, *self.shape.n_ff, 0),
             vocabulary_bytes=self._vocabulary_bytes,
+            unused_cache_bytes=formulas.unused_cache_bytes(self.shape, pass_, buffer.cache_bytes),
+            n_copied=0 if pass_.is_pooled else min(MOST_COPIED, pass_.n_slots - 1),
         )
 
     def _cache_bytes(self, pass_: CacheShape) -> int:

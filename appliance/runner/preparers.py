@@ -129,7 +129,7 @@ def text_chars(request: Request) -> int:
         case Generate(prompt=ChatPrompt() as prompt) | ApplyTemplate(prompt=prompt):
             return sum(len(str(message.get("content") or "")) for message in prompt.messages)
         case Generate(prompt=TextPrompt() as text):
-            return len(text.text) + len(text.suffix or "")
+            return len(text.text) + len(text.suffix or "") + sum(len(file.text) for file in text.files)
         case Embed():
             return sum(len(entry) for entry in request.inputs)
         case Rerank():

@@ -218,6 +218,14 @@ class Layout(Reading):
             self._settle_temporary(adoption.temporary, descriptor)
         return descriptor
 
+    def settle_temporary(self, temporary: Path, descriptor: Descriptor) -> None:
+        """Content of this digest, whole and durable beside the blobs, becomes one; or goes, where it is there
+        already.
+        """
+        self._require_writable()
+        with self.locks.alone(descriptor.digest):
+            self._settle_temporary(temporary, descriptor)
+
     def quarantine(self, digest: Digest, reason: str) -> None:
         """Never served again until it arrives anew; the models that need it are broken with this reason."""
         with self.locks.alone(digest):

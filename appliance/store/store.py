@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +20,13 @@ from typing import Final
 
 from appliance.errors import InvalidReference, ModelNotFound, OutboundRefused, OutpostError, Unsupported
 from appliance.modelfile import parse
-from appliance.store import gc, listing_rows, scrub
+from appliance.store import gc, listing_rows, scrub, upload
 from appliance.store.arrivals import named_where_full
 from appliance.store.build import Builder, Order, Quantize
 from appliance.store.content import Progress, Report, unreported
 from appliance.store.copy import Foresee
 from appliance.store.derived import Derivations
-from appliance.store.descriptor import Resolved
+from appliance.store.descriptor import Descriptor, Resolved
 from appliance.store.digest import Digest
 from appliance.store.exchange import Exchange
 from appliance.store.files import Files
@@ -216,6 +216,16 @@ class ModelStore:
         with self._bringing(report) as guarded:
             self._builder.build(order, guarded)
         return reference.display
+
+    def has_blob(self, digest: Digest) -> bool:
+        found = self.layout.blobs.status(digest)
+        if found is None:
+            return False
+        return self.layout.has(Descriptor(media_type=upload.MEDIA_TYPE, digest=digest, size=found.st_size))
+
+    def take_blob(self, digest: Digest, chunks: Iterable[bytes], *, size: int | None) -> None:
+        with self._bringing(unreported) as guarded:
+            upload.receive(self.layout, digest, chunks, size=size, report=guarded)
 
     def optimize(self, name: str, report: Report, *, wish: OptimizeWish) -> Optimized:
         reference = parse_reference(name)

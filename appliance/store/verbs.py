@@ -8,7 +8,7 @@ come is kept for the next try.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from appliance.calibrating.outline import PlannedAxis
 from appliance.calibrating.record import Record as CalibrationRecord
 from appliance.optimizing.record import Record
 from appliance.store.content import Report
+from appliance.store.digest import Digest
 from appliance.store.kept import NOTHING_KEPT, PROTECTED_S, Kept
 from appliance.store.listing import ListedModel
 from appliance.store.show import ShownModel
@@ -135,6 +136,14 @@ class StoreVerbs(Protocol):
     ) -> str:
         """Paths in the Modelfile are taken relative to `base_dir`; None: they are refused (NotAllowed).
         Raises ModelfileInvalid, TemplateInvalid, ModelInvalid, Unsupported.
+        """
+
+    def has_blob(self, digest: Digest) -> bool:
+        """Whether it is there and sound; what it says yes to stays for an hour, named or not."""
+
+    def take_blob(self, digest: Digest, chunks: Iterable[bytes], *, size: int | None) -> None:
+        """What a client sends before a `create` that names it. `size`: as announced; None: it was not. Raises
+        DigestMismatch, InvalidRequest for too few bytes, InsufficientSpace.
         """
 
     def import_file(

@@ -34,7 +34,7 @@ from appliance.wire.sizes import Measured
 
 _log = logger("sizer")
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raised with every change of what is measured; another is not read."""
 _MOST_FILES: Final = 128
 _MOST_ENTRIES: Final = 512

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.telemetry import (
+    access_metrics,
     door_metrics,
     engine_metrics,
     hardware_metrics,
@@ -29,6 +30,7 @@ CHAPTERS: Final[dict[str, tuple[Family, ...]]] = {
     "Models and their runners": engine_metrics.FAMILIES,
     "The daemon": prometheus.FAMILIES,
     "The store": store_metrics.FAMILIES,
+    "Keys and usage": access_metrics.FAMILIES,
     "Heat and power": heat_metrics.FAMILIES,
     "The board": hardware_metrics.FAMILIES,
 }

@@ -92,10 +92,19 @@ class ChatPrompt(Struct, tag="chat"):
     """True: the last message is the assistant's and is continued, not answered."""
 
 
+class FileText(Struct, array_like=True):
+    """Another file of the project in which a gap is to be filled."""
+
+    name: str
+    text: str
+
+
 class TextPrompt(Struct, tag="text"):
     text: str
     suffix: str | None = None
     """Fill-in-middle, where the model has the tokens."""
+    files: list[FileText] = []
+    """Beside `suffix` only."""
 
 
 class TokensPrompt(Struct, tag="tokens"):
@@ -116,6 +125,10 @@ class Generate(ToRunner):
     sampling: SamplingParams = SamplingParams()
     max_tokens: int | None = None
     """None: to the end of the context."""
+    max_context: int | None = None
+    """Most tokens of prompt and answer together that the caller may use; None: as many as there are."""
+    is_max_tokens_default: bool = False
+    """Nobody asked for `max_tokens`: it gives way to `max_context` in the place of a refusal."""
     n: int = 1
     stop: list[str] = []
     constraint: Constraint | None = None
@@ -138,12 +151,16 @@ class Embed(ToRunner):
     normalize: bool = True
     truncate: bool = False
     """True only when the caller asked in so many words: an over-long input is cut to the context."""
+    max_context: int | None = None
+    """Of each input; as for Generate."""
 
 
 class Rerank(ToRunner):
     id: int
     query: str
     documents: list[str]
+    max_context: int | None = None
+    """Of each pair; as for Generate."""
 
 
 class Tokenize(ToRunner):

@@ -10,7 +10,7 @@ llama.cpp's inside, one that ends after it has failed of the file.
 from __future__ import annotations
 
 import socket
-from typing import Union
+from typing import Final, Union
 
 from appliance.wire.base import FromRunner, Struct, ToRunner
 from appliance.wire.channel import Channel
@@ -28,6 +28,14 @@ class Measure(ToRunner):
     draft_path: str | None = None
     own_kernels: bool = True
     speculation: bool = True
+
+
+COPY_BYTES: Final = 256 * 1024 * 1024
+"""Slots are copied and exchanged through memory: so much of them is there a second time, and no more."""
+
+MOST_COPIED: Final = 2
+"""Slots at once: an exchange."""
+_PAGE_BYTES: Final = 4096
 
 
 class Buffer(Struct):
@@ -58,6 +66,17 @@ class ContextSize(Struct):
     """Heap that metadata and vocabulary took in the sizer; a runner's takes as much."""
     is_mapped: bool = False
     """Its weights stay in the mapped file."""
+    unused_cache_bytes: int = 0
+    """Of the cache: cells past the context, which llama.cpp rounds up to, and which nobody ever writes."""
+    n_copied: int = 0
+    """Slots whose content may be in memory a second time, on its way to another slot."""
+
+
+def unused_bytes(cache_bytes: int, share: float, *, n_streams: int) -> int:
+    """Of a cache of which that share is never written. `n_streams`: layers x slots, each with keys and values
+    of its own, whose last page is in part used.
+    """
+    return max(0, int(cache_bytes * share) - 2 * n_streams * _PAGE_BYTES)
 
 
 class Measured(FromRunner):

@@ -28,6 +28,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     models = {
         STARTER_NAME: STARTER,
         "tiny": tiny_gguf.write_generator(directory / "tiny.gguf"),
+        "tiny-infill": tiny_gguf.write_generator(directory / "tiny-infill.gguf", infill=True),
         "tiny-embed": tiny_gguf.write_encoder(directory / "tiny-embed.gguf", pooling=PoolingType.MEAN),
         "truncated": _truncated(directory / "truncated.gguf"),
         "garbage": _garbage(directory / "garbage.gguf"),

@@ -73,3 +73,36 @@ def test_openai_by_way_of_others(daemon: Daemon, script: str) -> None:
     assert len(set(seen["embeddings"])) == 1
     assert seen["unknown_model"] == 404
     assert seen["cancelled_after"] == 5
+
+
+def test_ollama_for_javascript(daemon: Daemon) -> None:
+    seen = seen_by("ollama_client.mjs", daemon)
+    assert f"{STARTER_NAME}:latest" in seen["models"]
+    assert seen["chat"]["text"] == seen["stream"]["text"]
+    assert (seen["chat"]["count"], seen["stream"]["count"]) == (8, 8)
+    assert (seen["chat"]["reason"], seen["stream"]["done"]) == ("length", True)
+    assert seen["stream"]["total_ns"] > 0
+    assert seen["generate"]["text"]
+    assert seen["generate"]["context"]
+    assert seen["tools"]
+    assert isinstance(seen["structured"]["town"], str)
+    assert len(set(seen["embeddings"])) == 1
+    assert seen["show"]["capabilities"] == ["completion"]
+    assert f"{STARTER_NAME}:latest" in seen["ps"]
+    assert seen["unknown_model"] == {
+        "type": "ResponseError",
+        "status": 404,
+        "message": "model 'no-such-model' not found",
+    }
+    assert seen["cancelled_after"] == 5
+
+
+def test_ollama_by_way_of_langchain(daemon: Daemon) -> None:
+    seen = seen_by("langchain_ollama_client.py", daemon)
+    assert seen["chat"]["text"] == seen["stream"]
+    assert seen["chat"]["usage"]["output_tokens"] == 8
+    assert seen["tools"]
+    assert isinstance(seen["structured"]["town"], str)
+    assert len(set(seen["embeddings"])) == 1
+    assert seen["unknown_model"] == 404
+    assert seen["cancelled_after"] == 5

@@ -5,17 +5,17 @@ mid-work.
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from appliance.calibrating.record import Record as CalibrationRecord
 from appliance.calibrating.values import Axis, AxisFound, Choice, Findings, Row
-from appliance.errors import ModelNotFound
+from appliance.errors import DigestMismatch, ModelNotFound
 from appliance.optimizing.record import Record, Tried
 from appliance.optimizing.verdict import Reason
 from appliance.store.content import Progress, Report
-from appliance.store.digest import digest_of
+from appliance.store.digest import Digest, digest_of
 from appliance.store.listing import ListedModel
 from appliance.store.reference import parse_reference
 from appliance.store.show import ShownModel, ShownTensor
@@ -156,6 +156,7 @@ class FakeStoreVerbs:
     collected: Collected = field(default_factory=lambda: Collected(blobs=2, size_bytes=3_000_000))
     withheld: tuple[str, ...] = ()
     rebuilt: tuple[str, ...] | None = None
+    blobs: dict[Digest, bytes] = field(default_factory=dict)
     record: Record = RECORD
     calibrated: CalibrationRecord = CALIBRATED
 
@@ -183,6 +184,16 @@ class FakeStoreVerbs:
         quantize: str | None = None,
     ) -> str:
         return self._work("create", name, modelfile, base_dir, quantize, report=report)
+
+    def has_blob(self, digest: Digest) -> bool:
+        return digest in self.blobs
+
+    def take_blob(self, digest: Digest, chunks: Iterable[bytes], *, size: int | None) -> None:
+        content = b"".join(chunks)
+        self.calls.append(("take_blob", digest, size))
+        if digest_of(content) != digest:
+            raise DigestMismatch(what="the body", expected=digest, actual=digest_of(content))
+        self.blobs[digest] = content
 
     def import_file(
         self,

@@ -8,6 +8,7 @@ import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from appliance.access.quota_rules import Bound
 from appliance.hardware.pressure import Pressure
 from appliance.hardware.report import HardwareReport, sample
 from appliance.hardware.storage import Disk, Storage
@@ -18,6 +19,7 @@ from appliance.supervisor.inference import ModelCard
 from appliance.supervisor.states import Eviction, RunnerState
 from appliance.supervisor.status import ModelStatus
 from appliance.supervisor.turn import Priority, QueueCounts, Turn
+from appliance.telemetry.access_metrics import AccessCounts, access_samples
 from appliance.telemetry.engine_metrics import engine_samples
 from appliance.telemetry.hardware_metrics import hardware_samples
 from appliance.telemetry.heat_metrics import heat_samples
@@ -40,6 +42,15 @@ COUNTS = QueueCounts(
     is_background_held=False,
     expired=dict.fromkeys(Priority, 0),
     displaced=dict.fromkeys(Priority, 0),
+)
+ACCESS = AccessCounts(
+    refused={bound.value: 1 for bound in Bound},
+    wrong_keys=2,
+    wrong_keys_refused=1,
+    pending_rows=0,
+    lost=0,
+    faults={"full": 1},
+    audit_lost=0,
 )
 COOLING = CoolingHealth.of(
     replace(
@@ -82,6 +93,7 @@ def full_metrics(*, models: int, requests: int = 2, names: str = "m{}") -> Prome
             lambda: engine_samples(statuses),
             lambda: queue_samples(COUNTS),
             lambda: store_samples(STORE),
+            lambda: access_samples(ACCESS),
             lambda: heat_samples(COOLING),
             lambda: hardware_samples(board),
         ],

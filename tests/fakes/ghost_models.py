@@ -47,10 +47,15 @@ class Dense:
 
 
 def dense(model: Dense) -> Ghost:
-    return ghost(_metadata(model), [*_ends(model), *_layers(model)])
+    return ghost(_named(model.architecture, own_metadata(model)), dense_tensors(model))
 
 
-def _metadata(model: Dense) -> dict[str, GhostValue]:
+def dense_tensors(model: Dense) -> list[GhostTensor]:
+    return [*_ends(model), *_layers(model)]
+
+
+def own_metadata(model: Dense) -> dict[str, GhostValue]:
+    """What stands under the architecture's prefix."""
     own: dict[str, GhostValue] = {
         "context_length": model.n_ctx_train,
         "embedding_length": model.n_embd,
@@ -70,7 +75,7 @@ def _metadata(model: Dense) -> dict[str, GhostValue]:
             "expert_used_count": model.n_expert_used,
             "expert_feed_forward_length": model.n_ff_exp,
         }
-    return _named(model.architecture, own | dict(model.more or {}))
+    return own | dict(model.more or {})
 
 
 def _named(architecture: str, own: Mapping[str, GhostValue]) -> dict[str, GhostValue]:

@@ -34,6 +34,8 @@ UNKNOWN, BOS, EOS, IM_START, IM_END = range(5)
 """Ids of the control tokens of the generator's vocabulary; <|im_end|> ends generation."""
 FIRST_BYTE = 5
 """Id of byte token <0x00>; the others follow in order."""
+INFILL = ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|repo_name|>", "<|file_sep|>")
+"""Qwen's names of the tokens around a gap, last in the vocabulary of a generator made for it."""
 WORDS = ("▁the", "▁a", "▁and", "▁of", "▁to", "▁in", "▁is", "ing", "er", "th", "he", "an", "▁Hello", "▁world")
 """The only tokens of more than one character, so that most text tokenises character by character."""
 
@@ -57,7 +59,8 @@ class _Vocabulary:
     types: list[TokenType]
 
     @classmethod
-    def sentencepiece(cls) -> _Vocabulary:
+    def sentencepiece(cls, *, last: tuple[str, ...] = ()) -> _Vocabulary:
+        """`last`: further control tokens."""
         control = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
         byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
         letters = ["▁", *(chr(code) for code in range(0x21, 0x7F)), *"äöüßé€"]
@@ -67,9 +70,10 @@ class _Vocabulary:
             *[TokenType.CONTROL] * 4,
             *[TokenType.BYTE] * 256,
             *[TokenType.NORMAL] * len(normal),
+            *[TokenType.CONTROL] * len(last),
         ]
-        scores = [0.0] * (5 + 256) + [-float(rank) for rank in range(len(normal))]
-        return cls([*control, *byte_tokens, *normal], scores, types)
+        scores = [0.0] * (5 + 256) + [-float(rank) for rank in range(len(normal))] + [0.0] * len(last)
+        return cls([*control, *byte_tokens, *normal, *last], scores, types)
 
     @classmethod
     def wordpiece(cls) -> _Vocabulary:
@@ -103,15 +107,18 @@ def write_generator(
     name: str = "tiny",
     weights: GGMLQuantizationType = GGMLQuantizationType.F32,
     as_floats: bool = False,
+    infill: bool = False,
 ) -> Path:
     """Another `seed` is another model with the same vocabulary: a draft model, or a second one to load.
 
     `weights`: the type of all matrices; `as_floats`: the values of that type, but written as F32.
+    `infill`: with the tokens for it.
     """
-    writer = _llama_writer(path, shape or Shape(), name=name)
+    last = INFILL if infill else ()
+    writer = _llama_writer(path, shape or Shape(), name=name, last=last)
     if chat_template is not None:
         writer.add_chat_template(chat_template)
-    tensors = _llama_tensors(shape or Shape(), np.random.default_rng(seed))
+    tensors = _llama_tensors(shape or Shape(), np.random.default_rng(seed), n_vocab=N_VOCAB + len(last))
     return _finish(writer, path, tensors, weights=weights, as_floats=as_floats)
 
 
@@ -186,26 +193,40 @@ def write_adapter(path: Path, *, seed: int = 7, rank: int = 4, shape: Shape | No
 # ── metadata ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _llama_writer(path: Path, shape: Shape, *, name: str) -> GGUFWriter:
-    writer = _base_writer(path, gguf.MODEL_ARCH.LLAMA, shape, name=name)
+def _llama_writer(path: Path, shape: Shape, *, name: str, last: tuple[str, ...] = ()) -> GGUFWriter:
+    writer = _base_writer(path, gguf.MODEL_ARCH.LLAMA, shape, name=name, last=last)
     writer.add_head_count_kv(shape.n_head_kv)
     writer.add_rope_dimension_count(shape.n_embd // shape.n_head)
     return writer
 
 
-def _base_writer(path: Path, architecture: gguf.MODEL_ARCH, shape: Shape, *, name: str) -> GGUFWriter:
+def _base_writer(
+    path: Path, architecture: gguf.MODEL_ARCH, shape: Shape, *, name: str, last: tuple[str, ...] = ()
+) -> GGUFWriter:
     """With the generator's vocabulary."""
     writer = GGUFWriter(path, gguf.MODEL_ARCH_NAMES[architecture])
     _write_shape(writer, shape, name=name)
     writer.add_layer_norm_rms_eps(1e-5)
-    _Vocabulary.sentencepiece().write(writer, model="llama", pre="default")
+    write_vocabulary(writer, last=last)
+    return writer
+
+
+def write_vocabulary(writer: GGUFWriter, *, n_tokens: int = N_VOCAB, last: tuple[str, ...] = ()) -> None:
+    """The generator's; where it shall be larger, made-up words follow."""
+    vocabulary = _Vocabulary.sentencepiece(last=last)
+    words = range(n_tokens - len(vocabulary.tokens))
+    more = _Vocabulary(
+        [*vocabulary.tokens, *(f"▁w{word}" for word in words)],
+        [*vocabulary.scores, *(-1000.0 - word for word in words)],
+        [*vocabulary.types, *[TokenType.NORMAL] * len(words)],
+    )
+    more.write(writer, model="llama", pre="default")
     writer.add_unk_token_id(UNKNOWN)
     writer.add_bos_token_id(BOS)
     writer.add_eos_token_id(EOS)
     writer.add_eot_token_id(IM_END)
     writer.add_add_bos_token(value=True)
     writer.add_add_space_prefix(value=False)
-    return writer
 
 
 def _write_shape(writer: GGUFWriter, shape: Shape, *, name: str) -> None:
@@ -246,11 +267,11 @@ def _finish(
 # ── tensors: NumPy shapes are (rows, columns), the reverse of ggml's ────────────────────────────────────────
 
 
-def _llama_tensors(shape: Shape, rng: np.random.Generator) -> _Tensors:
+def _llama_tensors(shape: Shape, rng: np.random.Generator, *, n_vocab: int = N_VOCAB) -> _Tensors:
     n_embd, n_kv = shape.n_embd, shape.n_embd // shape.n_head * shape.n_head_kv
-    yield "token_embd.weight", rng.normal(0, 1, (N_VOCAB, n_embd))
+    yield "token_embd.weight", rng.normal(0, 1, (n_vocab, n_embd))
     yield "output_norm.weight", np.ones(n_embd)
-    yield "output.weight", _projection(rng, N_VOCAB, n_embd) * 2
+    yield "output.weight", _projection(rng, n_vocab, n_embd) * 2
     for layer in range(shape.n_layer):
         block = f"blk.{layer}"
         yield f"{block}.attn_norm.weight", np.ones(n_embd)

@@ -91,7 +91,7 @@ class Keyed:
         self.user, self.admin = access_keys.generate(), access_keys.generate()
         config = (
             f'[access.keys]\n{self.user.key_id} = "{self.user.sha256}"\n{self.admin.key_id} = '
-            f'{{ sha256 = "{self.admin.sha256}", scopes = ["admin", "models:write"] }}\n'
+            f'{{ sha256 = "{self.admin.sha256}", scopes = ["system", "models:write"] }}\n'
             "[quotas]\ntokens_per_day = 60\nrequests_per_min = 30\n"
         )
         self.daemon = Daemon(directory, models={"tiny": generator()}, config=config)

@@ -26,7 +26,7 @@ from tests.integration.api_door import (
     wait_for,
 )
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.alone, pytest.mark.integration]
 MANY = 50
 
 

@@ -29,7 +29,7 @@ from appliance.store.content import Progress
 from appliance.store.verbs import CalibrateWish
 from tests.fakes.fake_nvpmodel import FakeNvpmodel
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(120)]
 
 SHORT = CalibrateWish(limit_s=5.0)
 

@@ -24,7 +24,7 @@ CONFIG = f"""
 level = "debug"
 requests_bytes = 1000000
 [access.keys]
-{KEY.key_id} = {{ sha256 = "{KEY.sha256}", scopes = ["inference", "admin"] }}
+{KEY.key_id} = {{ sha256 = "{KEY.sha256}", scopes = ["infer", "system"] }}
 [quotas]
 requests_per_min = 60
 tokens_per_min = 100000

@@ -14,7 +14,7 @@ import pytest
 from tests.fakes.fake_daemon import FakeDaemon, Script
 from tests.integration.command_line import OUTPOST, environment, one_line, outpost, start
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(30)]
 
 
 @pytest.mark.parametrize(

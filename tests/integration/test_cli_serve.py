@@ -86,7 +86,7 @@ def test_a_daemon_tells_its_address_is_found_keeps_its_directory_and_leaves_no_t
         assert running.wait(timeout=20) == 0
         assert running.stdout is not None
         assert running.stdout.read() == ""  # the log is on stderr
-    assert sorted(file.name for file in data.iterdir()) == ["daemon.lock", "store"]
+    assert sorted(file.name for file in data.iterdir()) == ["daemon.lock", "keys.db", "store"]
     gone = outpost(tmp_path, "ps", "--data", "data")
     assert gone.returncode == os.EX_UNAVAILABLE
     assert "start one with: outpost serve --data data" in gone.stderr
@@ -125,7 +125,6 @@ def test_a_daemon_whose_output_nobody_reads_serves_and_ends_well(tmp_path: Path,
     ("arguments", "exit_code", "told"),
     [
         (["--listen", "here"], os.EX_CONFIG, "server.listen"),
-        (["--listen", "0.0.0.0:0"], os.EX_CONFIG, "add a key"),
         (["--ctx", "999999999"], os.EX_CONFIG, "engine.n_ctx_seq"),
         (["--model", "bad name=tiny.gguf"], os.EX_CONFIG, "models"),
         (["--config", "bad.toml"], os.EX_CONFIG, "bad.toml"),

@@ -125,6 +125,7 @@ def test_a_daemon_is_ready_for_a_model_that_waits_for_its_first_request(served: 
     assert {key: value for key, value in told.items() if key not in {"cooling", "degraded"}} == {
         "status": "ready",
         "reasons": [],
+        "warnings": [],
         "models": [{"name": "m", "state": "stopped", "reason": None}],
     }
 

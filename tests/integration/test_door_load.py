@@ -8,7 +8,7 @@ import pytest
 
 from tests.bench.door import overload, served, streams
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(120)]
 
 
 def test_of_fifty_streams_no_event_is_lost_doubled_or_out_of_order(

@@ -15,7 +15,7 @@ from appliance.runner.template_worker import TemplateClient, start_template_work
 from appliance.wire.messages import ChatPrompt
 from tests.fakes.go_templates import FAMILIES
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(60)]
 
 HELLO: list[dict[str, Any]] = [{"role": "user", "content": "Hello"}]
 

@@ -30,6 +30,7 @@ from tests.fakes.random_grammars import random_grammar
 from tests.integration.test_grammars import ENUM, GOOD, PERSON, WIDE
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.integration,
     pytest.mark.timeout(120),
     pytest.mark.skipif(not STARTER.exists(), reason="the starter model is missing: `make run` gets it"),

@@ -17,7 +17,7 @@ from tests.fakes.haproxy import DoorProcess, HAProxy
 from tests.fakes.smuggling import ROUTE, SMUGGLED, TWO_FOR_HAPROXY, VECTORS
 from tests.integration.api_door import PROMPT, chat_request, http, read_all, read_until, status_of, wait_for
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.alone, pytest.mark.integration]
 Address = tuple[str, int]
 
 

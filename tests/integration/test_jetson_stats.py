@@ -13,6 +13,8 @@ from appliance.hardware import jetson_stats
 from appliance.hardware.jetson_stats import JetsonStats
 from appliance.hardware.root import Absent
 
+pytestmark = pytest.mark.alone
+
 
 def ask(temper: str, limit_s: float = 30.0) -> JetsonStats | Absent:
     return jetson_stats.ask(command=[sys.executable, "-m", "tests.fakes.fake_jtop", temper], limit_s=limit_s)

@@ -244,6 +244,45 @@ def test_a_prompt_of_a_hundred_times_the_context_is_refused_as_well(tiny_model: 
     assert refused.value.fields["prompt_tokens"] >= 100_000
 
 
+def bounded(desk: Desk, prompt: list[int], most: int | None, *, is_default: bool) -> int:
+    """The key of an answer that goes on for as long as it may, to a caller who may use 64 tokens."""
+    return desk.begin(
+        Generate(
+            id=desk.next_id(),
+            prompt=TokensPrompt(tokens=prompt),
+            sampling=SamplingParams(temperature=0.0, ignore_eos=True),
+            max_tokens=most,
+            max_context=64,
+            is_max_tokens_default=is_default,
+        )
+    )
+
+
+@pytest.mark.parametrize(("length", "most", "is_default"), [(64, None, True), (64, 1, False), (60, 5, False)])
+def test_what_the_caller_may_use_is_not_passed(
+    tiny_model: Path, length: int, most: int | None, is_default: bool
+) -> None:
+    with (
+        Desk(tiny_model, n_ctx_seq=256) as desk,
+        pytest.raises(ContextLengthExceeded, match="this key may use 64 tokens") as refused,
+    ):
+        bounded(desk, [9] * length, most, is_default=is_default)
+    assert refused.value.fields["prompt_tokens"] == length
+    assert refused.value.fields["requested_tokens"] == (most or 0)
+
+
+@pytest.mark.parametrize(
+    ("most", "is_default", "completed"), [(4, False, 4), (50, True, 4), (None, True, 4), (2, True, 2)]
+)
+def test_a_length_that_nobody_asked_for_gives_way(
+    tiny_model: Path, most: int | None, is_default: bool, completed: int
+) -> None:
+    with Desk(tiny_model, n_ctx_seq=256) as desk:
+        key = bounded(desk, [9] * 60, most, is_default=is_default)
+        desk.finish()
+        assert desk.usage(key).completion_tokens == completed
+
+
 @pytest.mark.parametrize("token", [-1, N_VOCAB, 2**31 - 1])
 def test_a_token_outside_the_vocabulary_is_refused(tiny_model: Path, token: int) -> None:
     with Desk(tiny_model) as desk, pytest.raises(InvalidRequest) as refused:

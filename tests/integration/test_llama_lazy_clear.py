@@ -14,7 +14,7 @@ from appliance.engine.llama.library import initialise, lazy_clear
 from tests.fakes.tiny_gguf import Shape, write_generator
 from tests.integration.llama_desk import Desk
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.alone, pytest.mark.integration]
 
 
 @pytest.fixture

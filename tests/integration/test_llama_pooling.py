@@ -93,6 +93,14 @@ def test_an_over_long_input_is_refused_with_both_counts(desk: Desk) -> None:
     assert refused.value.fields["limit_tokens"] == 256
 
 
+def test_an_input_beyond_what_the_caller_may_use_is_refused_or_cut_as_asked(desk: Desk) -> None:
+    with pytest.raises(ContextLengthExceeded, match="this key may use 64 tokens"):
+        desk.call(Embed(id=desk.next_id(), inputs=[[7] * 65], max_context=64))
+    cut = desk.call(Embed(id=desk.next_id(), inputs=[[7] * 65], truncate=True, max_context=64))
+    whole = desk.call(Embed(id=desk.next_id(), inputs=[[7] * 64], max_context=64))
+    np.testing.assert_allclose(vectors(cut)[0], vectors(whole)[0], atol=2e-5)
+
+
 def test_an_over_long_input_is_cut_only_when_asked(desk: Desk) -> None:
     cut = desk.call(Embed(id=desk.next_id(), inputs=[[7] * 300], truncate=True))
     whole = desk.call(Embed(id=desk.next_id(), inputs=[[7] * 256]))

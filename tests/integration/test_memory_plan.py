@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.memory_plan import FAST, measure, row
+from tests.bench.memory_cases import FAST
+from tests.bench.memory_plan import measure, row
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 

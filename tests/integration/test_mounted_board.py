@@ -16,7 +16,10 @@ from tests.fakes.mounted_board import MountedDaemon, can_mount, on_board, set_av
 from tests.integration.command_line import OUTPOST, environment
 from tests.integration.daemon_asking import chat, health
 
-pytestmark = pytest.mark.skipif(not can_mount(), reason="this user may not have a mount namespace")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(not can_mount(), reason="this user may not have a mount namespace"),
+]
 
 PSUTIL = """
 import json, psutil

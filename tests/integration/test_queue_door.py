@@ -24,7 +24,7 @@ from tests.fakes.fake_inference import FakeInference
 from tests.integration.api_door import http, read_all, read_until, status_of
 from tests.integration.supervisor.conftest import MakeSupervisor, eventually, spec, supervise
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.alone, pytest.mark.integration]
 __all__ = ["supervise"]
 
 POLICY = QueuePolicy(max_running=1, max_waiting=3, patience_s=20.0)

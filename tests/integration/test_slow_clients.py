@@ -15,7 +15,7 @@ from tests.fakes.haproxy import DoorProcess, HAProxy
 from tests.fakes.slow_clients import SlowClients, idle, slow_body, slow_header, slow_large_body, unread
 from tests.integration.api_door import PROMPT
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(180)]
 
 ASKED = 300
 Address = tuple[str, int]

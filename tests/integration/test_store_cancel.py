@@ -23,7 +23,7 @@ from tests.daemon import Daemon
 from tests.fakes.model_files import generator
 from tests.integration.supervisor.conftest import eventually
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(120)]
 
 REACHED_S: Final = 1.0
 OUTPOST: Final = Path(sys.executable).with_name("outpost")

@@ -19,7 +19,7 @@ from appliance.errors import EngineFault, InvalidRequest, ModelInvalid
 from appliance.runner.template_worker import TemplateClient, start_template_worker
 from appliance.wire.messages import ChatPrompt
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(60)]
 
 DECIDED_WITHIN_S = 2.2
 """2 s, and what a busy test machine adds."""

@@ -18,7 +18,6 @@ from appliance.config import (
     is_loopback,
     load,
     parse_listen,
-    require_keys_for_public_bind,
 )
 from appliance.config.values import KeyScope
 from appliance.errors import ConfigError
@@ -172,7 +171,8 @@ def test_an_unknown_table_is_an_error_that_lists_the_known_ones(tmp_path: Path) 
     path = written(tmp_path, "[serve]\nx = 1\n")
     assert refusal(path).endswith(
         "expected no such key; known: server, queue, runner, engine, lifecycle, models, store, access, "
-        "quotas, usage, audit, heat, log, data, memory, hibernation, optimize, calibration, tracing"
+        "quotas, usage, audit, heat, log, data, memory, hibernation, optimize, calibration, responses, "
+        "tracing"
     )
 
 
@@ -266,14 +266,17 @@ def test_a_value_out_of_bounds_names_the_bound_and_the_source(tmp_path: Path) ->
         ("access.keys", {"short": SHA256}),
         ("access.keys", {"abcd1234": "ek_abcd1234_secret"}),
         ("access.keys", {"abcd1234": {}}),
-        ("access.keys", {"abcd1234": {"scopes": ["inference"]}}),
+        ("access.keys", {"abcd1234": {"scopes": ["infer"]}}),
         ("access.keys", {"abcd1234": {"sha256": SHA256, "scopes": []}}),
         ("access.keys", {"abcd1234": {"sha256": SHA256, "scopes": ["models"]}}),
-        ("access.keys", {"abcd1234": {"sha256": SHA256, "scopes": "inference"}}),
-        ("access.keys", {"abcd1234": {"sha256": SHA256, "scope": ["inference"]}}),
+        ("access.keys", {"abcd1234": {"sha256": SHA256, "scopes": "infer"}}),
+        ("access.keys", {"abcd1234": {"sha256": SHA256, "scope": ["infer"]}}),
         ("server.proxy_socket", 5),
         ("server.proxy_socket", "/run/" + "a" * 120),
         ("server.proxy_socket", "/run/a\0b"),
+        ("access.keys", {"abcd1234": {"sha256": SHA256, "concurrency": 0}}),
+        ("access.trusted_subnets", ["10.0.0.1/8"]),
+        ("access.trusted_subnets", ["lan"]),
         ("server.trusted_proxies", ["*"]),
         ("server.trusted_proxies", ["localhost"]),
         ("server.trusted_proxies", ["127.0.0.1:80"]),
@@ -318,19 +321,12 @@ def test_only_loopback_counts_as_private(host: str, private: bool) -> None:
     assert is_loopback(host) is private
 
 
-def test_a_public_bind_without_keys_is_refused() -> None:
-    with pytest.raises(ConfigError, match="has no keys"):
-        require_keys_for_public_bind(load(overrides={"server.listen": "0.0.0.0:80"}))
-
-
-def test_a_public_bind_with_a_key_is_allowed() -> None:
-    require_keys_for_public_bind(
-        load(overrides={"server.listen": "0.0.0.0:80", "access.keys": {"abcd1234": SHA256}})
-    )
-
-
-def test_loopback_needs_no_key() -> None:
-    require_keys_for_public_bind(Config())
+@pytest.mark.parametrize("network", ["0.0.0.0/0", "::/0", "128.0.0.0/1", "2000::/3", "0.0.0.0/7"])
+def test_a_trusted_subnet_that_lets_everyone_in_has_to_be_meant(network: str) -> None:
+    with pytest.raises(ConfigError, match="allow_everyone = true"):
+        load(overrides={"access.trusted_subnets": ["10.0.0.0/8", network]})
+    told = load(overrides={"access.trusted_subnets": [network], "access.allow_everyone": True})
+    assert told.access.trusted_subnets == (network,)
 
 
 def test_a_key_is_a_hash_or_a_table_with_scopes(tmp_path: Path) -> None:
@@ -343,9 +339,9 @@ def test_a_key_is_a_hash_or_a_table_with_scopes(tmp_path: Path) -> None:
         )
     ).access.keys
     assert {key_id: (key.sha256, key.scopes) for key_id, key in keys.items()} == {
-        "abcd1234": (SHA256, ("inference",)),
+        "abcd1234": (SHA256, ("infer",)),
         "efgh5678": (SHA256, ("models:read", "metrics")),
-        "ijkl9012": (SHA256, ("inference",)),
+        "ijkl9012": (SHA256, ("infer",)),
     }
 
 
@@ -362,5 +358,5 @@ def test_a_key_that_was_written_in_place_of_its_hash_is_not_told(tmp_path: Path)
 
 
 def test_an_unknown_field_of_a_key_is_told_with_those_there_are(tmp_path: Path) -> None:
-    text = f'[access.keys]\nabcd1234 = {{ sha256 = "{SHA256}", scope = ["inference"] }}\n'
-    assert "no such key; known: sha256, scopes" in refusal(written(tmp_path, text))
+    text = f'[access.keys]\nabcd1234 = {{ sha256 = "{SHA256}", scope = ["infer"] }}\n'
+    assert "no such key; known: sha256, scopes, name, models, " in refusal(written(tmp_path, text))

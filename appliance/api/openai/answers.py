@@ -210,17 +210,33 @@ class RerankAnswer(Answer):
     usage: InputUsage
 
 
+class ScoredItem(Answer):
+    """TEI's."""
+
+    index: int
+    score: float
+    text: str | None = None
+
+
 class ModelObject(Answer):
     id: str
     object: Literal["model"]
     created: int
     owned_by: Literal["outpost"]
+    max_model_len: int | None
+    """Tokens per request; null: it was never loaded."""
     state: str
     """stopped | starting | ready | draining | stopping | failed"""
     reason: str | None
     """Why it is failed, quarantined or broken."""
     meta: dict[str, Any]
     """`size` in bytes, and once it was loaded what llama-server tells of a model."""
+
+
+class DeletedModel(Answer):
+    id: str
+    object: Literal["model"]
+    deleted: Literal[True]
 
 
 class ModelsAnswer(Answer):
@@ -240,3 +256,28 @@ class TokenizeAnswer(Answer):
 
 class DetokenizeAnswer(Answer):
     content: str
+
+
+class InfillEvent(Answer):
+    """One piece of the text. A fault in mid-stream is an event with `error` alone."""
+
+    index: int
+    content: str
+    stop: bool
+    tokens_predicted: int
+    error: ErrorFields | None = None
+
+
+class InfillAnswer(Answer):
+    index: int
+    content: str
+    stop: Literal[True]
+    model: str
+    tokens_predicted: int
+    tokens_evaluated: int
+    tokens_cached: int
+    has_new_line: bool
+    truncated: Literal[False]
+    stop_type: Literal["none", "eos", "limit", "word"]
+    stopping_word: str
+    timings: Timings

@@ -55,7 +55,7 @@ class ChatCompletions(Endpoint):
             FORM,
             exchange,
             self._limits,
-            model=body.model,
+            body,
             fingerprint=self._fingerprint,
             n=request.n,
         )

@@ -14,8 +14,8 @@ def warnings_of(body: ChatBody) -> Iterator[str]:
     yield from _unused_in_parts(body)
     if body.response_format is not None and body.response_format.type != "text" and _must_call(body):
         yield "'response_format' is ignored: 'tool_choice' wants a call"
-    if not _must_call(body) and any(tool.function.strict for tool in body.tools or ()):
-        yield "'strict' of a function holds only where 'tool_choice' wants a call"
+    if body.grammar is not None and any(tool.function.strict for tool in body.tools or ()):
+        yield "'strict' of a function does not hold beside 'grammar'"
 
 
 def _must_call(body: ChatBody) -> bool:

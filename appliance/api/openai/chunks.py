@@ -19,7 +19,15 @@ class Envelope:
     """Frozen after construction. `{…head,"choices":[` + choice + `]` + tail + `}`, as one event."""
 
     def __init__(
-        self, *, id_: str, object_: str, created_s: int, model: str, fingerprint: str, with_usage: bool
+        self,
+        *,
+        id_: str,
+        object_: str,
+        created_s: int,
+        model: str,
+        fingerprint: str,
+        with_usage: bool,
+        tier: str | None = None,
     ) -> None:
         head = encode(
             {
@@ -28,6 +36,7 @@ class Envelope:
                 "created": created_s,
                 "model": model,
                 "system_fingerprint": fingerprint,
+                **tier_object(tier),
             }
         )[:-1]
         self._head = b"data: " + head + b',"choices":['
@@ -45,3 +54,8 @@ class Envelope:
     def usage(self, usage: Usage) -> bytes:
         """The one chunk without choices, for those who asked for `include_usage`."""
         return self._head + b'],"usage":' + encode(usage_object(usage)) + b"}\n\n"
+
+
+def tier_object(asked: str | None) -> dict[str, str]:
+    """The tier that was served, for who asked for one."""
+    return {} if asked is None else {"service_tier": "flex" if asked == "flex" else "default"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,8 +49,18 @@ class Choice:
 def collect(
     generation: Generation, exchange: Exchange, *, n: int, timeout_s: float
 ) -> tuple[list[Choice], Usage]:
-    """Wait for the last delta. Raises the error that ended the work, ClientGone, or DeadlineExceeded."""
+    """Wait for the last delta. Raises as `deltas`."""
     choices = [Choice(index) for index in range(n)]
+    usage: Usage | None = None
+    for delta in deltas(generation, exchange, timeout_s=timeout_s):
+        choices[delta.choice].add(delta)
+        usage = delta.usage or usage
+    assert usage is not None
+    return choices, usage
+
+
+def deltas(generation: Generation, exchange: Exchange, *, timeout_s: float) -> Iterator[Delta]:
+    """All, up to the last. Raises the error that ended the work, ClientGone, or DeadlineExceeded."""
     while True:
         items = generation.next(POLL_S)
         if exchange.gone():
@@ -60,7 +71,7 @@ def collect(
             if isinstance(item, Progress):
                 continue
             exchange.mark_token(item.choice, item.tokens)
-            choices[item.choice].add(checked(item))
+            yield checked(item)
             if item.usage is not None:
                 exchange.usage, exchange.finish_reason = item.usage, item.finish_reason
-                return choices, item.usage
+                return

@@ -22,13 +22,15 @@ def requests_of(body: CompletionBody, *, scope: str, raw_grammar: bool) -> list[
     max_tokens = generation_request.limit_of(
         DEFAULT_MAX_TOKENS if body.max_tokens is None else body.max_tokens
     )
+    common["n"] = made_of(body)
+    is_judged = made_of(body) > (body.n or 1)
     return [
         Generate(
             id=0,
             prompt=_prompt_of(told, body.suffix),
             max_tokens=max_tokens,
             constraint=constraint,
-            top_logprobs=body.logprobs,
+            top_logprobs=0 if is_judged and body.logprobs is None else body.logprobs,
             echo=bool(body.echo),
             **common,
         )
@@ -36,10 +38,17 @@ def requests_of(body: CompletionBody, *, scope: str, raw_grammar: bool) -> list[
     ]
 
 
+def made_of(body: CompletionBody) -> int:
+    """Choices that are made for each prompt; the best `n` of them are told."""
+    return body.best_of or body.n or 1
+
+
 def _check(body: CompletionBody) -> None:
-    if body.best_of is not None and body.best_of != (body.n or 1):
+    if made_of(body) < (body.n or 1):
+        raise InvalidRequest(reason="at least 'n'", param="best_of")
+    if body.stream and made_of(body) > (body.n or 1):
         raise Unsupported(
-            feature="'best_of' other than 'n'", reason="every choice made is returned", param="best_of"
+            feature="'best_of' in a stream", reason="the best is known at the end only", param="best_of"
         )
     if body.echo and body.logprobs is not None:
         raise Unsupported(
@@ -49,8 +58,9 @@ def _check(body: CompletionBody) -> None:
         )
     if body.echo and body.suffix is not None:
         raise InvalidRequest(reason="excludes 'suffix'", param="echo")
-    if len(inputs_of(body.prompt)) * (body.n or 1) > MAX_ANSWERS:
-        raise InvalidRequest(reason=f"prompts times 'n' is at most {MAX_ANSWERS}", param="n")
+    if len(inputs_of(body.prompt)) * made_of(body) > MAX_ANSWERS:
+        name = "n" if body.best_of is None else "best_of"
+        raise InvalidRequest(reason=f"prompts times '{name}' is at most {MAX_ANSWERS}", param=name)
 
 
 def _prompt_of(told: str | list[int], suffix: str | None) -> TextPrompt | TokensPrompt:

@@ -11,6 +11,7 @@ from appliance.api.exchange import exchange_of
 from appliance.api.openai import completion_request, stored_defaults
 from appliance.api.openai.answers import CompletionAnswer
 from appliance.api.openai.batch import generate_all
+from appliance.api.openai.best import best_of
 from appliance.api.openai.chunks import Envelope, encode
 from appliance.api.openai.collect import Choice
 from appliance.api.openai.delivery import Form, delivery_of
@@ -55,9 +56,7 @@ class Completions(Endpoint):
         card = self._calls.find(exchange, body.model)
         requests = [stored_defaults.applied(request, body, card) for request in requests]
         n = sum(request.n for request in requests)
-        delivery = delivery_of(
-            FORM, exchange, self._limits, model=body.model, fingerprint=self._fingerprint, n=n
-        )
+        delivery = delivery_of(FORM, exchange, self._limits, body, fingerprint=self._fingerprint, n=n)
         is_early = bool(body.stream) and exchange.wants_progress
         generation = generate_all(self._calls, exchange, body.model, requests, is_early=is_early)
         with_logprobs = body.logprobs is not None
@@ -67,6 +66,7 @@ class Completions(Endpoint):
             body,
             writer_of=CompletionChunkWriter,
             choice_object=lambda choice: _choice_object(choice, with_logprobs=with_logprobs),
+            picked=lambda choices: best_of(choices, made=requests[0].n, kept=body.n or 1),
         )
 
 

@@ -13,10 +13,10 @@ import falcon
 from appliance.api import sse
 from appliance.api.calls import Limits
 from appliance.api.exchange import Exchange
-from appliance.api.openai.chunks import Envelope
+from appliance.api.openai.chunks import Envelope, tier_object
 from appliance.api.openai.collect import Choice, collect
 from appliance.api.openai.endpoint import reply
-from appliance.api.openai.fields import GenerationFields
+from appliance.api.openai.fields import AnswerFields, GenerationFields
 from appliance.api.openai.usage import timings_object, usage_object
 from appliance.supervisor.inference import Generation
 
@@ -46,6 +46,7 @@ class Delivery:
     model: str
     fingerprint: str
     n: int
+    tier: str | None
     exchange: Exchange
     limits: Limits
 
@@ -53,16 +54,17 @@ class Delivery:
         self,
         resp: falcon.Response,
         generation: Generation,
-        body: GenerationFields,
+        body: AnswerFields,
         *,
         writer_of: WriterOf,
         choice_object: Callable[[Choice], dict[str, Any]],
+        picked: Callable[[list[Choice]], list[Choice]] = lambda choices: choices,
     ) -> None:
-        """As the body wishes. A whole answer is waited for."""
+        """As the body wishes. A whole answer is waited for; `picked`: which of its choices are told."""
         if body.stream:
             self._stream(resp, generation, writer_of, with_usage=body.wants_usage_chunk)
         else:
-            self._whole(resp, generation, choice_object)
+            self._whole(resp, generation, choice_object, picked)
 
     def _stream(
         self, resp: falcon.Response, generation: Generation, writer_of: WriterOf, *, with_usage: bool
@@ -74,6 +76,7 @@ class Delivery:
             created_s=self.created_s,
             model=self.model,
             fingerprint=self.fingerprint,
+            tier=self.tier,
             with_usage=with_usage,
         )
         sse.answer(
@@ -92,6 +95,7 @@ class Delivery:
         resp: falcon.Response,
         generation: Generation,
         choice_object: Callable[[Choice], dict[str, Any]],
+        picked: Callable[[list[Choice]], list[Choice]],
     ) -> None:
         try:
             timeout_s = self.exchange.timeout_s(self.limits.request_timeout_s)
@@ -106,7 +110,8 @@ class Delivery:
                 "created": self.created_s,
                 "model": self.model,
                 "system_fingerprint": self.fingerprint,
-                "choices": [choice_object(choice) for choice in choices],
+                **tier_object(self.tier),
+                "choices": [choice_object(choice) for choice in picked(choices)],
                 "usage": usage_object(usage),
                 "timings": timings_object(usage),
             },
@@ -114,16 +119,23 @@ class Delivery:
 
 
 def delivery_of(
-    form: Form, exchange: Exchange, limits: Limits, *, model: str, fingerprint: str, n: int
+    form: Form,
+    exchange: Exchange,
+    limits: Limits,
+    body: GenerationFields,
+    *,
+    fingerprint: str,
+    n: int,
 ) -> Delivery:
     """With a new id, created now."""
     return Delivery(
         form=form,
         id_=f"{form.id_prefix}-{secrets.token_hex(12)}",
         created_s=int(time.time()),
-        model=model,
+        model=body.model,
         fingerprint=fingerprint,
         n=n,
+        tier=body.service_tier,
         exchange=exchange,
         limits=limits,
     )

@@ -1,15 +1,16 @@
-"""POST /v1/embeddings and /v1/rerank (the form of Jina and Cohere, and TEI's `texts`)."""
+"""POST /v1/embeddings and /v1/rerank: the form of Jina and Cohere, and with `texts` that of TEI."""
 
 from __future__ import annotations
 
 import base64
+import math
 import struct
 from typing import Any, ClassVar
 
 import falcon
 
-from appliance.api.exchange import exchange_of
-from appliance.api.openai.answers import EmbeddingAnswer, RerankAnswer
+from appliance.api.exchange import Exchange, exchange_of
+from appliance.api.openai.answers import EmbeddingAnswer, RerankAnswer, ScoredItem
 from appliance.api.openai.endpoint import Endpoint, reply
 from appliance.api.openai.schema import EmbeddingBody, RerankBody, inputs_of
 from appliance.api.openapi.operation import Operation, Operations, Tag
@@ -42,7 +43,7 @@ class Embeddings(Endpoint):
         )
         if len(result.vectors) != len(inputs):
             raise EngineFault(reason=f"{len(result.vectors)} vectors came for {len(inputs)} inputs")
-        _check_dimensions(body.dimensions, result.vectors)
+        vectors = _cut(result.vectors, body.dimensions, exchange)
         exchange.usage = Usage(prompt_tokens=result.prompt_tokens, cached_tokens=0, completion_tokens=0)
         reply(
             resp,
@@ -54,7 +55,7 @@ class Embeddings(Endpoint):
                         "index": index,
                         "embedding": _embedding(vector, body.encoding_format),
                     }
-                    for index, vector in enumerate(result.vectors)
+                    for index, vector in enumerate(vectors)
                 ],
                 "model": body.model,
                 "usage": _usage(result.prompt_tokens),
@@ -70,7 +71,9 @@ class Reranks(Endpoint):
             summary="Order documents by how well they answer a question",
             tag=Tag.OPENAI,
             body=RerankBody,
-            answer=RerankAnswer,
+            answer=RerankAnswer | list[ScoredItem],
+            about="`/v1/rerank`, `/v1/reranking`, `/rerank` and `/reranking` are one. Asked with `texts` "
+            "(the form of TEI), the answer is a list.",
             asks_model=True,
             example={"model": "reranker", "query": "capital of France", "documents": ["Paris", "Lyon"]},
         )
@@ -79,16 +82,19 @@ class Reranks(Endpoint):
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)
         body = self._body(RerankBody, req, exchange)
-        documents = _documents_of(body)
-        result = self._calls.call(exchange, body.model, Rerank(id=0, query=body.query, documents=documents))
+        model, documents = self._model_meant(body.model), _documents_of(body)
+        result = self._calls.call(exchange, model, Rerank(id=0, query=body.query, documents=documents))
         if len(result.scores) != len(documents):
             raise EngineFault(reason=f"{len(result.scores)} scores came for {len(documents)} documents")
         exchange.usage = Usage(prompt_tokens=result.prompt_tokens, cached_tokens=0, completion_tokens=0)
         ranked = sorted(enumerate(result.scores), key=lambda entry: (-entry[1], entry[0]))[: body.top_n]
+        if body.texts is not None:
+            reply(resp, [_scored(index, score, documents, body) for index, score in ranked])
+            return
         reply(
             resp,
             {
-                "model": body.model,
+                "model": model,
                 "object": "list",
                 "results": [_ranked(index, score, documents, body) for index, score in ranked],
                 "usage": _usage(result.prompt_tokens),
@@ -105,15 +111,25 @@ def _inputs_of(body: EmbeddingBody) -> list[str | list[int]]:
     return inputs
 
 
-def _check_dimensions(asked: int | None, vectors: list[bytes]) -> None:
-    """The vectors here are whole: cutting them is only right for models trained for it, and we cannot tell
-    which.
+def _cut(vectors: list[bytes], asked: int | None, exchange: Exchange) -> list[bytes]:
+    """The first `asked` numbers, of length one again: right for models trained for it, and we cannot tell
+    which are.
     """
     has = len(vectors[0]) // _FLOAT_BYTES
-    if asked is not None and asked != has:
+    if asked is None or asked == has:
+        return vectors
+    if asked > has:
         raise Unsupported(
             feature=f"'dimensions': {asked}", reason=f"this model has {has}", param="dimensions"
         )
+    exchange.warn(f"'dimensions': cut from {has}, which is good only for models trained for it")
+    return [_unit(vector, asked) for vector in vectors]
+
+
+def _unit(vector: bytes, count: int) -> bytes:
+    numbers = struct.unpack_from(f"<{count}f", vector)
+    length = math.sqrt(math.fsum(number * number for number in numbers))
+    return struct.pack(f"<{count}f", *(number / length if length else 0.0 for number in numbers))
 
 
 def _embedding(vector: bytes, encoding: str | None) -> str | list[float]:
@@ -132,6 +148,14 @@ def _ranked(index: int, score: float, documents: list[str], body: RerankBody) ->
     told: dict[str, Any] = {"index": index, "relevance_score": score}
     if body.return_documents:
         told["document"] = {"text": documents[index]}
+    return told
+
+
+def _scored(index: int, score: float, documents: list[str], body: RerankBody) -> dict[str, Any]:
+    """TEI's form."""
+    told: dict[str, Any] = {"index": index, "score": score}
+    if body.return_text or body.return_documents:
+        told["text"] = documents[index]
     return told
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import falcon
-import pydantic
 
 from appliance.api import json_body, turns
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import Exchange
 from appliance.api.openai.chunks import encode
-from appliance.api.openai.fields import ModelBody
+from appliance.api.openai.fields import Body, ModelBody
 from appliance.api.openai.validation import validated
+from appliance.errors import InvalidRequest
 
-Body = TypeVar("Body", bound=pydantic.BaseModel)
+Asked = TypeVar("Asked", bound=Body)
 
 
 class Endpoint:
@@ -24,7 +24,7 @@ class Endpoint:
         self._calls = calls
         self._limits = limits
 
-    def _body(self, kind: type[Body], req: falcon.Request, exchange: Exchange) -> Body:
+    def _body(self, kind: type[Asked], req: falcon.Request, exchange: Exchange) -> Asked:
         """The body of `req`, checked; what its headers wish of the queue is noted. Raises InvalidRequest,
         Unsupported, BodyTooLarge, or falcon's 415.
         """
@@ -35,7 +35,18 @@ class Endpoint:
             exchange.keep_alive_s = body.keep_alive
         return body
 
+    def _model_meant(self, told: str | None) -> str:
+        """For bodies that may leave it out. Raises InvalidRequest where that is not clear."""
+        if told is not None:
+            return told
+        names = [card.name for card in self._calls.inference.models()]
+        if len(names) != 1:
+            raise InvalidRequest(
+                reason=f"name one of the models: {', '.join(names) or 'there is none'}", param="model"
+            )
+        return names[0]
 
-def reply(resp: falcon.Response, told: dict[str, Any]) -> None:
+
+def reply(resp: falcon.Response, told: dict[str, Any] | list[Any]) -> None:
     resp.content_type = "application/json"
     resp.data = encode(told)

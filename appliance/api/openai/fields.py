@@ -7,7 +7,8 @@ llama.cpp.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -41,6 +42,11 @@ class Body(BaseModel):
     """Base of all request bodies: no conversion ("5" is not 5), no unknown field, no NaN."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
+
+    refused: ClassVar[Mapping[str, str]] = {}
+    """Of this body alone, as `validation.REFUSED`."""
+    ignored: ClassVar[Mapping[str, Sequence[object]]] = {}
+    """Of this body alone, as `validation.IGNORED`."""
 
 
 def _seconds_kept(value: object) -> float | None:
@@ -122,10 +128,9 @@ class SamplingFields(ModelBody):
         return value
 
 
-class GenerationFields(SamplingFields):
-    """What chat and completions share beside sampling."""
+class AnswerFields(SamplingFields):
+    """What all that generate share beside sampling."""
 
-    model: ModelName
     stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
@@ -137,7 +142,7 @@ class GenerationFields(SamplingFields):
     cache_prompt: bool | None = None
     prefix_shared: bool | None = None
     speculation: bool | None = None
-    service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     """See `api/turns.py`."""
 
     @field_validator("stop")
@@ -158,7 +163,7 @@ class GenerationFields(SamplingFields):
         return value
 
     @model_validator(mode="after")
-    def _stream_options_need_stream(self) -> GenerationFields:
+    def _stream_options_need_stream(self) -> AnswerFields:
         if self.stream_options is not None and not self.stream:
             raise ValueError("'stream_options' is only for 'stream': true")
         return self
@@ -170,3 +175,9 @@ class GenerationFields(SamplingFields):
     @property
     def wants_usage_chunk(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
+
+
+class GenerationFields(AnswerFields):
+    """What chat and completions share."""
+
+    model: ModelName

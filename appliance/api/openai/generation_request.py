@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from appliance.api.openai import json_schema_limits
-from appliance.api.openai.fields import GenerationFields, SamplingFields
+from appliance.api.openai.fields import AnswerFields, SamplingFields
 from appliance.errors import InvalidRequest, Unsupported
 from appliance.wire.messages import AdapterScale, Constraint, ConstraintKind, LogitBias, SamplingParams
 
@@ -27,7 +27,7 @@ def sampling_of(body: SamplingFields) -> SamplingParams:
     return SamplingParams(**told)
 
 
-def common_of(body: GenerationFields, *, scope: str) -> dict[str, Any]:
+def common_of(body: AnswerFields, *, scope: str) -> dict[str, Any]:
     """The keyword arguments of `Generate` that chat and completions fill alike."""
     told: dict[str, Any] = {
         "sampling": sampling_of(body),
@@ -43,7 +43,7 @@ def common_of(body: GenerationFields, *, scope: str) -> dict[str, Any]:
     return told
 
 
-def direct_constraint_of(body: GenerationFields, *, raw_grammar: bool) -> Constraint | None:
+def direct_constraint_of(body: AnswerFields, *, raw_grammar: bool) -> Constraint | None:
     """The constraint of llama-server's own fields `grammar` and `json_schema`."""
     if body.grammar is not None and body.json_schema is not None:
         raise InvalidRequest(reason="'grammar' and 'json_schema' exclude each other", param="grammar")

@@ -1,4 +1,4 @@
-"""GET /v1/models and /v1/models/{id}: OpenAI's list, with llama-server's `meta` and our state."""
+"""GET /v1/models, GET and DELETE /v1/models/{id}: OpenAI's list, with llama-server's `meta` and our state."""
 
 from __future__ import annotations
 
@@ -6,10 +6,16 @@ from typing import Any, ClassVar
 
 import falcon
 
-from appliance.api.openai.answers import ModelObject, ModelsAnswer
+from appliance.api.calls import MAX_NAME_CHARS, Calls
+from appliance.api.exchange import exchange_of
+from appliance.api.openai.answers import DeletedModel, ModelObject, ModelsAnswer
 from appliance.api.openai.chunks import encode
 from appliance.api.openapi.operation import Operation, Operations, Tag
-from appliance.supervisor.inference import Inference, ModelCard
+from appliance.api.store_changes import StoreChanges
+from appliance.errors import Unsupported
+from appliance.store.content import unreported
+from appliance.store.operations import Remove
+from appliance.supervisor.inference import ModelCard
 
 
 class Models:
@@ -19,12 +25,13 @@ class Models:
         "GET": Operation(summary="The models that can be asked", tag=Tag.OPENAI, answer=ModelsAnswer)
     }
 
-    def __init__(self, inference: Inference) -> None:
-        self._inference = inference
+    def __init__(self, calls: Calls) -> None:
+        self._calls = calls
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
+    def on_get(self, req: falcon.Request, resp: falcon.Response) -> None:
+        cards = self._calls.models(exchange_of(req))
         resp.content_type = "application/json"
-        resp.data = encode({"object": "list", "data": [_object(card) for card in self._inference.models()]})
+        resp.data = encode({"object": "list", "data": [_object(card) for card in cards]})
 
 
 class Model:
@@ -37,16 +44,37 @@ class Model:
             answer=ModelObject,
             path={"model": "Its id; `/` and `:` raw or percent-encoded."},
             errors=(400, 404),
-        )
+        ),
+        "DELETE": Operation(
+            summary="Take a model out of the store",
+            tag=Tag.OPENAI,
+            answer=DeletedModel,
+            path={"model": "Its name; `/` and `:` raw or percent-encoded."},
+            errors=(400, 404, 409, 500, 503, 507),
+            about="Models of the configuration stay, and are not found by this.",
+        ),
     }
 
-    def __init__(self, inference: Inference) -> None:
-        self._inference = inference
+    def __init__(self, calls: Calls, changes: StoreChanges | None = None) -> None:
+        """`changes` None: there is no store."""
+        self._calls = calls
+        self._changes = changes
 
-    def on_get(self, _req: falcon.Request, resp: falcon.Response, model: str) -> None:
-        card = self._inference.find(model[:256])
+    def on_get(self, req: falcon.Request, resp: falcon.Response, model: str) -> None:
+        card = self._calls.find(exchange_of(req), model[:MAX_NAME_CHARS])
         resp.content_type = "application/json"
         resp.data = encode(_object(card))
+
+    def on_delete(self, req: falcon.Request, resp: falcon.Response, model: str) -> None:
+        """Of the store: models of the configuration stay, and are not found here."""
+        if self._changes is None:
+            raise Unsupported(feature="DELETE of a model", reason="this daemon has no model store")
+        exchange, name = exchange_of(req), model[:MAX_NAME_CHARS]
+        asked = Remove(name=name)
+        self._changes.require(exchange, asked)
+        self._changes.perform(asked, exchange, unreported)
+        resp.content_type = "application/json"
+        resp.data = encode({"id": name, "object": "model", "deleted": True})
 
 
 def _object(card: ModelCard) -> dict[str, Any]:
@@ -55,6 +83,7 @@ def _object(card: ModelCard) -> dict[str, Any]:
         "object": "model",
         "created": card.created_s,
         "owned_by": "outpost",
+        "max_model_len": None if card.facts is None else card.facts.n_ctx_seq,
         "state": card.state,
         "reason": card.reason,
         "meta": {"size": card.size_bytes},

@@ -170,7 +170,7 @@ class DocumentField(Body):
 
 
 class RerankBody(ModelBody):
-    model: ModelName
+    model: ModelName | None = None
     query: Text
     documents: (
         Annotated[list[Text | DocumentField], Field(fail_fast=True, min_length=1, max_length=MAX_INPUTS)]
@@ -179,6 +179,8 @@ class RerankBody(ModelBody):
     texts: Annotated[list[Text], Field(fail_fast=True, min_length=1, max_length=MAX_INPUTS)] | None = None
     top_n: Annotated[int, Field(ge=1, le=MAX_INPUTS)] | None = None
     return_documents: bool | None = None
+    return_text: bool | None = None
+    """TEI's name for it, beside `texts`."""
 
 
 class TokenizeBody(ModelBody):

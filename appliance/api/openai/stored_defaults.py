@@ -10,7 +10,7 @@ import msgspec
 import pydantic
 
 from appliance.api.openai import generation_request
-from appliance.api.openai.fields import GenerationFields, SamplingFields
+from appliance.api.openai.fields import AnswerFields, SamplingFields
 from appliance.errors import ModelInvalid
 from appliance.supervisor.inference import ModelCard
 from appliance.supervisor.policy import ModelDefaults
@@ -20,7 +20,7 @@ _SAMPLING: Final = tuple(SamplingFields.model_fields)
 _SYSTEM_ROLES: Final = frozenset({"system", "developer"})
 
 
-def applied(request: Generate, body: GenerationFields, card: ModelCard) -> Generate:
+def applied(request: Generate, body: AnswerFields, card: ModelCard) -> Generate:
     """`request`, which was made of `body`, completed. What the body says, stays.
 
     Raises ModelInvalid when what was stored is out of the ranges of the API.
@@ -41,7 +41,7 @@ def applied(request: Generate, body: GenerationFields, card: ModelCard) -> Gener
     return msgspec.structs.replace(request, **told)
 
 
-def _sampling(body: GenerationFields, card: ModelCard) -> SamplingParams:
+def _sampling(body: AnswerFields, card: ModelCard) -> SamplingParams:
     said = {name: value for name in _SAMPLING if (value := getattr(body, name)) is not None}
     try:
         return generation_request.sampling_of(SamplingFields(**{**card.defaults.sampling, **said}))
@@ -53,7 +53,7 @@ def _sampling(body: GenerationFields, card: ModelCard) -> SamplingParams:
         ) from error
 
 
-def _names_a_length(body: GenerationFields) -> bool:
+def _names_a_length(body: AnswerFields) -> bool:
     return body.max_tokens is not None or getattr(body, "max_completion_tokens", None) is not None
 
 

@@ -8,13 +8,11 @@ from typing import ClassVar
 
 import falcon
 
-from appliance.api.calls import Calls
 from appliance.api.exchange import exchange_of
 from appliance.api.openai.answers import DetokenizeAnswer, TokenizeAnswer
 from appliance.api.openai.endpoint import Endpoint, reply
 from appliance.api.openai.schema import DetokenizeBody, TokenizeBody
 from appliance.api.openapi.operation import Operation, Operations, Tag
-from appliance.errors import InvalidRequest
 from appliance.wire.messages import Detokenize, Tokenize
 
 
@@ -41,7 +39,7 @@ class TokenizeText(Endpoint):
             add_special=bool(body.add_special),
             parse_special=body.parse_special is not False,
         )
-        result = self._calls.call(exchange, _model_of(body.model, self._calls), request)
+        result = self._calls.call(exchange, self._model_meant(body.model), request)
         if body.with_pieces:
             pairs = zip(result.tokens, result.pieces, strict=True)
             reply(resp, {"tokens": [{"id": token, "piece": _piece(piece)} for token, piece in pairs]})
@@ -67,19 +65,8 @@ class DetokenizeTokens(Endpoint):
         exchange = exchange_of(req)
         body = self._body(DetokenizeBody, req, exchange)
         request = Detokenize(id=0, tokens=body.tokens)
-        result = self._calls.call(exchange, _model_of(body.model, self._calls), request)
+        result = self._calls.call(exchange, self._model_meant(body.model), request)
         reply(resp, {"content": result.text})
-
-
-def _model_of(told: str | None, calls: Calls) -> str:
-    if told is not None:
-        return told
-    names = [card.name for card in calls.inference.models()]
-    if len(names) != 1:
-        raise InvalidRequest(
-            reason=f"name one of the models: {', '.join(names) or 'there is none'}", param="model"
-        )
-    return names[0]
 
 
 def _piece(piece: bytes) -> str | list[int]:

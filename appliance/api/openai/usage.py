@@ -46,8 +46,11 @@ def chat_logprobs(tokens: list[TokenLogprob]) -> dict[str, Any]:
     """OpenAI's chat form. `bytes` is exact where a token is only part of a character and its string is
     not.
     """
-    content = [{**_entry(token), "top_logprobs": [_entry(other) for other in token.top]} for token in tokens]
-    return {"content": content, "refusal": None}
+    return {"content": logprob_entries(tokens), "refusal": None}
+
+
+def logprob_entries(tokens: list[TokenLogprob]) -> list[dict[str, Any]]:
+    return [{**_entry(token), "top_logprobs": [_entry(other) for other in token.top]} for token in tokens]
 
 
 def _entry(token: TokenLogprob | TokenAlternative) -> dict[str, Any]:

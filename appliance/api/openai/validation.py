@@ -15,9 +15,11 @@ import pydantic
 from pydantic_core import ErrorDetails
 
 from appliance.api.exchange import Exchange
+from appliance.api.openai.fields import Body
 from appliance.errors import InvalidRequest, Unsupported
 
-Model = TypeVar("Model", bound=pydantic.BaseModel)
+Model = TypeVar("Model", bound=Body)
+Checked = TypeVar("Checked", bound=pydantic.BaseModel)
 
 IGNORED: Final[Mapping[str, Sequence[object]]] = {
     "user": (),
@@ -65,30 +67,33 @@ def validated(model: type[Model], body: dict[str, Any], exchange: Exchange) -> M
     """`body` as a `model`. Raises InvalidRequest or Unsupported for the first fault; warns of what is
     ignored.
     """
-    told = _without_ignored(model, body, exchange)
+    return checked(model, _without_ignored(model, body, exchange))
+
+
+def checked(model: type[Checked], told: dict[str, Any]) -> Checked:
+    """`told` as a `model`. Raises InvalidRequest or Unsupported for the first fault."""
     try:
         return model.model_validate(told)
     except pydantic.ValidationError as error:
         raise _fault(error, told) from error
 
 
-def _without_ignored(
-    model: type[pydantic.BaseModel], body: dict[str, Any], exchange: Exchange
-) -> dict[str, Any]:
+def _without_ignored(model: type[Body], body: dict[str, Any], exchange: Exchange) -> dict[str, Any]:
     told = {}
+    ignored, refused = {**IGNORED, **model.ignored}, {**REFUSED, **model.refused}
     for name, value in body.items():
         if name in model.model_fields:
             told[name] = value
-        elif name in IGNORED:
-            if value is not None and value not in IGNORED[name]:
+        elif name in ignored:
+            if value is not None and value not in ignored[name]:
                 exchange.warn(f"'{name}' is ignored")
-        elif name not in REFUSED:
+        elif name not in refused:
             shown = _shown(name)
             raise Unsupported(
                 feature=f"the field '{shown}'", reason="it is unknown here; leave it out", param=shown
             )
         elif value is not None:
-            raise Unsupported(feature=f"'{name}'", reason=REFUSED[name], param=name)
+            raise Unsupported(feature=f"'{name}'", reason=refused[name], param=name)
     return told
 
 

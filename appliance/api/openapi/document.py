@@ -12,11 +12,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from appliance import __version__
-from appliance.api import answers, error_responses, registry_errors
+from appliance.api import answers, error_responses, ollama_errors, registry_errors
+from appliance.api.ollama.answers import ErrorAnswer as OllamaErrorAnswer
 from appliance.api.openai.validation import IGNORED
 from appliance.api.openapi.operation import Operation, Parameter, Tag, operations_of
 from appliance.api.openapi.schemas import Schema, schemas_of
 from appliance.api.openapi.shared import (
+    EVENTS,
     HEADERS,
     MODEL_HEADERS,
     PARAMETERS,
@@ -101,11 +103,11 @@ def _types_of(operation: Operation) -> list[Any]:
 
 
 _ABOUT: Final = (
-    "Language models on a device of your own, with no internet. Every error has one form, and a field that "
-    "is not honoured is refused or named in `X-Outpost-Warning`. Of OpenAI's fields these change nothing, "
-    f"and are taken beside those of a body: {', '.join(f'`{name}`' for name in IGNORED)}."
+    "Language models on a device of your own, with no internet. Every error of an API has one form, and a "
+    "field that is not honoured is refused or named in `X-Outpost-Warning`. Of OpenAI's fields these change "
+    f"nothing, and are taken beside those of a body: {', '.join(f'`{name}`' for name in IGNORED)}."
 )
-_ERRORS: Final = [answers.ErrorAnswer, answers.RegistryErrorAnswer]
+_ERRORS: Final = [answers.ErrorAnswer, answers.RegistryErrorAnswer, OllamaErrorAnswer]
 
 
 def _operation(route: str, method: str, operation: Operation, schemas: list[Schema]) -> Object:
@@ -131,10 +133,8 @@ def _operation(route: str, method: str, operation: Operation, schemas: list[Sche
         if operation.example is not None:
             content["example"] = dict(operation.example)
         told["requestBody"] = {"required": True, "content": {operation.body_media_type: content}}
-    told["responses"] = {
-        str(operation.status): _success(operation, answer, item),
-        **_errors(route, operation, needed, unwell),
-    }
+    success = {} if operation.is_refused else {str(operation.status): _success(operation, answer, item)}
+    told["responses"] = {**success, **_errors(route, operation, needed, unwell)}
     return told
 
 
@@ -158,7 +158,8 @@ def _parameters(route: str, operation: Operation) -> Iterator[Object]:
             "description": about,
         }
     if operation.asks_model:
-        names = TURN_PARAMETERS if operation.stream else TURN_PARAMETERS[:-1]
+        has_comments = operation.stream is not None and operation.stream.media_type == EVENTS
+        names = TURN_PARAMETERS if has_comments else TURN_PARAMETERS[:-1]
         yield from ({"$ref": f"#/components/parameters/{name}"} for name in names)
     yield from (_parameter(one) for one in operation.parameters)
 
@@ -192,7 +193,7 @@ def _success(operation: Operation, answer: Schema | None, item: Schema | None) -
 
 
 def _errors(route: str, operation: Operation, needed: Needed, unwell: Schema | None) -> Object:
-    form = "Registry" if registry_errors.is_registry(route) else ""
+    form = _form_of(route)
     statuses = {
         *operation.errors,
         *(_BODY_ERRORS if operation.body is not None else ()),
@@ -208,11 +209,18 @@ def _errors(route: str, operation: Operation, needed: Needed, unwell: Schema | N
     return told
 
 
+def _form_of(route: str) -> str:
+    """What stands before the names of its errors."""
+    if registry_errors.is_registry(route):
+        return "Registry"
+    return "Ollama" if ollama_errors.is_ollama(route) else ""
+
+
 def _error_responses() -> Object:
-    """One for each status, with the codes it may come with, in each of the two forms."""
-    codes = error_responses.codes_by_status()
+    """One for each status, with the codes it may come with, in each of the forms."""
     told: Object = {}
-    for form in ("", "Registry"):
+    for form in ("", "Registry", "Ollama"):
+        codes = error_responses.codes_by_status(is_ollama=form == "Ollama")
         content = {
             "application/json": {"schema": {"$ref": f"#/components/schemas/{form}ErrorAnswer"}},
         }

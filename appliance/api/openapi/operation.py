@@ -80,6 +80,8 @@ class Operation:
     """It waits in the queue: has its headers, and the errors of queue, memory and runner."""
     answers_unwell: Any = None
     """What a 503 has as its body where that is no error object."""
+    is_refused: bool = False
+    """Always: it has only errors."""
     example: Mapping[str, Any] | None = None
     """A body that works."""
 

@@ -11,9 +11,11 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 import pydantic
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import CoreModeRef, CoreRef, DefsRef, GenerateJsonSchema
 
 _MODE: Final = "validation"
+_PREFIXES: Final = {"appliance.api.ollama.": "Ollama", "appliance.api.openai.responses.": "Responses"}
+"""Module → what stands before the names of its types."""
 _ROOF: Final = "#/components/schemas/"
 
 Schema = dict[str, Any]
@@ -25,6 +27,15 @@ class _Plain(GenerateJsonSchema):
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's form
         return False
+
+    def get_defs_ref(self, core_mode_ref: CoreModeRef) -> DefsRef:
+        """Those of each API by names of their own: all have a message."""
+        ref, mode = core_mode_ref
+        module, _, name = ref.rpartition(".")
+        prefix = next((told for start, told in _PREFIXES.items() if module.startswith(start)), "")
+        if name.startswith(prefix.removesuffix("s")):
+            prefix = ""
+        return super().get_defs_ref((CoreRef(f"{module}.{prefix}{name}"), mode))
 
 
 def schemas_of(types: Sequence[Any]) -> tuple[dict[int, Schema], dict[str, Schema]]:

@@ -8,6 +8,9 @@ from appliance.api import turns
 from appliance.api.openapi.operation import Parameter, Tag
 from appliance.supervisor.turn import Priority
 
+EVENTS: Final = "text/event-stream"
+"""Has comments, in which there is room for what is no part of an answer."""
+
 TAGS: Final = {
     Tag.OPENAI: "As OpenAI's API, with what llama-server adds to it.",
     Tag.OLLAMA: "As Ollama's API.",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import Final
+from typing import Any, Final
 
 import msgspec
+from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask
 
 from appliance import log
+from appliance.api import ollama_errors
 from appliance.api.error_responses import http_error_object
 from appliance.api.exchange import request_id_of
 from appliance.api.server.limits import ServerLimits
+from appliance.api.server.upload_stream import UploadChannel, UploadParser
 
 _log = log.logger("api")
 
@@ -21,7 +24,7 @@ _TLS_HANDSHAKE: Final = b"\x16\x03"
 """How a TLS record of a greeting begins (RFC 8446, 5.1); no method of HTTP does."""
 
 
-class _Parser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
+class _Parser(UploadParser, HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
     """Refuses what two servers in a row might read in two ways (smuggling) and waitress lets through."""
 
     def parse_header(self, header_plus: bytes) -> None:
@@ -46,7 +49,10 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc]
         message = {413: "the body is larger than this Outpost takes"}.get(
             error.code, f"{error.reason}: {error.body}"
         )
-        body = msgspec.json.encode(http_error_object(error.code, message))
+        told = http_error_object(error.code, message)
+        if getattr(self.request, "path", "").startswith(ollama_errors.PREFIX):  # none, of what is no request
+            told = ollama_errors.ollama_object(told)
+        body = msgspec.json.encode(told)
         request_id = request_id_of(self.request.headers.get("X_REQUEST_ID"))
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend([("Content-Type", "application/json"), ("X-Request-Id", request_id)])
@@ -58,15 +64,24 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc]
         )
 
 
-class Channel(HTTPChannel):  # type: ignore[misc]
+class Channel(UploadChannel, HTTPChannel):  # type: ignore[misc]
     """One connection. waitress's own rules say which thread may call what; here only the loop thread's part
     grows.
     """
 
     error_task_class = _JsonErrorTask
-    parser_class = _Parser
     reading_since_s: float | None = None
     """When the request being received began."""
+
+    def __init__(self, server: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(server, *args, **kwargs)
+        self.stall_s = server.stall_s
+
+    def parser_class(self, adj: Adjustments) -> _Parser:
+        """In the place of waitress's class attribute: a request knows its channel."""
+        parser = _Parser(adj)
+        parser.begin_upload = self.begin_upload
+        return parser
 
     def received(self, data: bytes) -> bool:
         if self.request is None and data.startswith(_TLS_HANDSHAKE):

@@ -49,6 +49,7 @@ class _Listener:
 
     def __init__(self, *args: Any, limits: ServerLimits, **kwargs: Any) -> None:
         self._limits = limits
+        self.stall_s = limits.stall_s
         super().__init__(*args, **kwargs)
 
     def pull_trigger(self) -> None:

@@ -149,7 +149,8 @@ class LlamaContext:
         # Both as llama.cpp has them, and no more than was asked: it cuts a causal batch to the cells of all
         # slots and aborts at a larger one, and it rounds cells up, past what positions the model has.
         self.n_batch = min(shape.n_batch, int(bindings.llama_n_batch(self.handle)))
-        self.n_ctx_seq = min(shape.n_ctx_seq, int(bindings.llama_n_ctx_seq(self.handle)))
+        self.cells_per_slot = int(bindings.llama_n_ctx_seq(self.handle))
+        self.n_ctx_seq = min(shape.n_ctx_seq, self.cells_per_slot)
         self._memory: Any = bindings.llama_get_memory(self.handle)
         self._batch = _Batch(shape.n_batch)
         self._n_outputs = 0

@@ -9,6 +9,7 @@ from typing import Any
 
 from llama_cpp import llama_cpp as bindings
 
+from appliance.engine.infill import InfillMarkers
 from appliance.engine.llama.kernels import kernels
 from appliance.engine.llama.library import initialise, kv_type_bytes, log
 from appliance.engine.llama.load_mode import load_mode
@@ -175,14 +176,21 @@ class LlamaModel:
     def adds_bos(self) -> bool:
         return bool(bindings.llama_vocab_get_add_bos(self.vocab))
 
-    def fim_tokens(self) -> tuple[int, int, int] | None:
-        """Prefix, suffix and middle tokens of fill-in-the-middle, where the vocabulary has all three."""
-        tokens = (
-            bindings.llama_vocab_fim_pre(self.vocab),
-            bindings.llama_vocab_fim_suf(self.vocab),
-            bindings.llama_vocab_fim_mid(self.vocab),
+    def infill_markers(self) -> InfillMarkers | None:
+        """Where the vocabulary has what fill-in-the-middle needs."""
+        before, after, middle, repository, file = (
+            None if token == -1 else int(token)
+            for token in (
+                bindings.llama_vocab_fim_pre(self.vocab),
+                bindings.llama_vocab_fim_suf(self.vocab),
+                bindings.llama_vocab_fim_mid(self.vocab),
+                bindings.llama_vocab_fim_rep(self.vocab),
+                bindings.llama_vocab_fim_sep(self.vocab),
+            )
         )
-        return None if -1 in tokens else tokens
+        if before is None or after is None or middle is None:
+            return None
+        return InfillMarkers(before=before, after=after, middle=middle, repository=repository, file=file)
 
     def same_vocabulary(self, other: LlamaModel) -> bool:
         """Whether every token means the same to both."""

@@ -25,7 +25,7 @@ from tests.fakes.gguf_corpus.kinds import KINDS
 from tests.fakes.gguf_corpus.mutations import byte_mutation, field_mutation, projector_mutation
 from tests.fakes.gguf_corpus.seeds import SEEDS, generator
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(120)]
 
 FIELD_MUTATIONS = int(os.environ.get("OUTPOST_FIELD_MUTATIONS", "1000"))
 BYTE_MUTATIONS = int(os.environ.get("OUTPOST_BYTE_MUTATIONS", "200"))

@@ -16,6 +16,8 @@ from tests.fakes.debian_registry import DebianRegistry
 from tests.fakes.fake_models import FakeSource
 from tests.integration.store.network import make_model, opened
 
+pytestmark = pytest.mark.alone
+
 SIZE_BYTES = 160_000_000
 LIMIT_BYTES = 50_000_000
 

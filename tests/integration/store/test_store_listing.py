@@ -10,7 +10,7 @@ import pytest
 from appliance.store.content import unreported
 from tests.fakes.model_files import generator, make_store
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(60)]
 
 MAX_S = 0.5
 """The goal is 0.1 s; a machine that builds something else at the same time is given more."""

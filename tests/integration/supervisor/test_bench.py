@@ -31,7 +31,7 @@ from appliance.wire.messages import Placement
 from tests.fakes import tiny_gguf
 from tests.fakes.damaged_gguf import split_in_two
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(90)]
 
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(60)")
 PLACEMENT = Placement(n_ctx_seq=1024, n_seq_max=8, kv_cells=0, n_threads=1)

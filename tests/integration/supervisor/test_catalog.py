@@ -16,6 +16,8 @@ from appliance.supervisor.turn import Asker
 from appliance.wire.messages import Delta, Generate, TextPrompt
 from tests.integration.supervisor.conftest import MakeSupervisor, eventually, spec
 
+pytestmark = pytest.mark.alone
+
 Model = Callable[..., Path]
 
 

@@ -16,6 +16,8 @@ from appliance.wire.messages import Delta, SetLimits
 from tests.integration.supervisor.asking import Model, ask, deltas_of, text_of
 from tests.integration.supervisor.conftest import QUICK, MakeSupervisor, eventually, spec
 
+pytestmark = pytest.mark.alone
+
 SLOW = CoolingOrder(limits=SetLimits(duty=0.1))
 CLOSED = CoolingOrder(refusal=Throttled(reason="cpu is 0.2 K below its limit", retry_after_s=42.0))
 STEP_S = 0.02

@@ -9,7 +9,7 @@ import pytest
 
 from appliance.supervisor.process import RunnerProcess
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.alone, pytest.mark.integration]
 
 TELLS = """
 import json, os, socket, sys

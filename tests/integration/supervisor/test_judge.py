@@ -31,7 +31,7 @@ from appliance.wire.messages import Placement
 from tests.fakes import tiny_gguf
 from tests.fakes.damaged_gguf import split_in_two, with_nan_weights
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(60)]
 
 POLICY = RunnerPolicy()
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(30)")

@@ -25,7 +25,7 @@ from tests.fakes.damaged_gguf import split_in_two, with_integer_weight, with_nan
 from tests.fakes.tiny_gguf import Shape, write_adapter, write_embedder, write_encoder, write_generator
 from tests.integration.supervisor.conftest import FAKE_RUNNER, QUICK, eventually
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.alone, pytest.mark.integration]
 
 SHARED = "m = mmap.mmap(-1, 400 << 20)"
 ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"

@@ -36,7 +36,7 @@ from appliance.wire.quantize import KINDS
 from tests.fakes import tiny_gguf
 from tests.fakes.damaged_gguf import split_in_two, with_nan_weights
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.alone, pytest.mark.integration]
 
 POLICY = RunnerPolicy()
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(30)")

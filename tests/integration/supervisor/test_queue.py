@@ -19,7 +19,7 @@ from appliance.wire.messages import Tokenize
 from tests.integration.supervisor.asking import Model, ask, deltas_of
 from tests.integration.supervisor.conftest import MakeSupervisor, eventually, spec
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.alone, pytest.mark.integration]
 
 ONE = QueuePolicy(max_running=1, max_waiting=4, patience_s=20.0)
 LONG = 100_000

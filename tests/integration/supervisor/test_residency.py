@@ -22,7 +22,7 @@ from tests.fakes.plain_budget import plain_budget
 from tests.integration.supervisor.asking import Model, ask, deltas_of
 from tests.integration.supervisor.conftest import MakeSupervisor, eventually, spec
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(60)]
 
 GIB = 1 << 30
 

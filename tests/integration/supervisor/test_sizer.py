@@ -21,7 +21,7 @@ from tests.fakes.damaged_gguf import split_in_two
 from tests.fakes.ghost_models import write_ghost
 from tests.fakes.tiny_gguf import Shape, write_adapter, write_generator
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.alone, pytest.mark.integration]
 
 POLICY = RunnerPolicy()
 SMALL = Placement(n_ctx_seq=512, n_seq_max=1, kv_cells=512)

@@ -26,6 +26,8 @@ from appliance.wire.messages import Tokenize
 from tests.integration.supervisor.asking import Model, ask, deltas_of, pid_of, text_of
 from tests.integration.supervisor.conftest import MakeSupervisor, eventually, spec
 
+pytestmark = pytest.mark.alone
+
 
 def test_the_first_request_starts_a_runner_and_the_next_finds_it(
     supervise: MakeSupervisor, model: Model

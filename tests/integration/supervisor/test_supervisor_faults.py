@@ -24,6 +24,8 @@ from appliance.supervisor.turn import Asker
 from tests.integration.supervisor.asking import Model, ask, deltas_of, error_of, pid_of, text_of
 from tests.integration.supervisor.conftest import QUICK, MakeSupervisor, eventually, spec
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize(
     ("how", "cause"),

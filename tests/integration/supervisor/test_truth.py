@@ -24,7 +24,7 @@ from tests.fakes.plain_budget import plain_budget
 from tests.integration.supervisor.asking import Model, ask, error_of, pid_of, text_of
 from tests.integration.supervisor.conftest import PLACEMENT, QUICK, MakeSupervisor, eventually, spec
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.alone, pytest.mark.integration]
 
 GIB = 1 << 30
 STALL = replace(QUICK, stall_timeout_s=1.0, heartbeat_timeout_s=20.0)

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import hmac
 import re
+from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.access import keys
+from appliance.access.grants import Grant
 from appliance.access.scopes import Scope
 from appliance.errors import ScopeMissing, Unauthenticated
 
@@ -17,13 +21,14 @@ RING = keys.KeyRing({"xjo4uew6": keys.StoredKey(sha256=SHA256)})
 
 
 def test_a_known_key_gives_its_id() -> None:
-    assert RING.verify(KEY) == "xjo4uew6"
+    assert RING.verify(KEY).key_id == "xjo4uew6"
 
 
 def test_a_new_key_has_the_documented_form_and_is_accepted() -> None:
     made = keys.generate()
     assert re.fullmatch(r"ek_[a-z0-9]{8}_[A-Za-z0-9_-]{43}_[0-9A-Za-z]{6}", made.text)
-    assert keys.KeyRing({made.key_id: keys.StoredKey(sha256=made.sha256)}).verify(made.text) == made.key_id
+    ring = keys.KeyRing({made.key_id: keys.StoredKey(sha256=made.sha256)})
+    assert ring.verify(made.text).key_id == made.key_id
 
 
 def test_two_new_keys_differ() -> None:
@@ -67,21 +72,119 @@ def test_a_ring_without_keys_is_false() -> None:
 
 
 def test_a_key_without_a_list_may_have_models_answer_and_nothing_else() -> None:
-    RING.require("xjo4uew6", frozenset({Scope.INFERENCE}))
-    with pytest.raises(ScopeMissing, match=r"needs the scope 'models:write'.*\(xjo4uew6\)"):
-        RING.require("xjo4uew6", frozenset({Scope.MODELS_WRITE}))
+    grant = RING.verify(KEY)
+    grant.require(frozenset({Scope.INFER}))
+    with pytest.raises(ScopeMissing, match=r"needs the scope 'models:write'.* xjo4uew6 "):
+        grant.require(frozenset({Scope.MODELS_WRITE}))
 
 
 def test_one_of_several_scopes_suffices_and_no_scope_holds_another() -> None:
-    ring = keys.KeyRing({"xjo4uew6": keys.StoredKey(sha256=SHA256, scopes=frozenset({Scope.MODELS_WRITE}))})
-    ring.require("xjo4uew6", frozenset({Scope.MODELS_WRITE, Scope.METRICS}))
-    with pytest.raises(ScopeMissing, match="'inference' or 'models:read'"):
-        ring.require("xjo4uew6", frozenset({Scope.MODELS_READ, Scope.INFERENCE}))
+    grant = Grant(key_id="k", scopes=frozenset({Scope.MODELS_WRITE}))
+    grant.require(frozenset({Scope.MODELS_WRITE, Scope.METRICS}))
+    with pytest.raises(ScopeMissing, match="'infer' or 'models:read'"):
+        grant.require(frozenset({Scope.MODELS_READ, Scope.INFER}))
 
 
-def test_a_key_that_is_not_there_has_no_scope() -> None:
-    with pytest.raises(ScopeMissing):
-        RING.require("other123", frozenset(Scope))
+@pytest.mark.parametrize(
+    ("patterns", "model", "allowed"),
+    [
+        ((), "any:latest", True),
+        (("tiny",), "tiny:latest", True),
+        (("tiny",), "tiny", True),
+        (("tiny",), "tiny:q4", False),
+        (("tiny:*",), "tiny:q4", True),
+        (("tiny*",), "tiny-2:latest", True),
+        (("TINY",), "tiny:latest", True),
+        (("t*",), "Tiny:latest", True),
+        (("a", "b"), "b:latest", True),
+        (("a",), "reg.example/x/a:latest", False),
+    ],
+)
+def test_a_key_with_a_list_is_for_these_models(patterns: tuple[str, ...], model: str, allowed: bool) -> None:
+    assert Grant(key_id="k", models=patterns).allows(model) is allowed
+
+
+# ── time ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def ring_at(now_s: float, **fields: Any) -> keys.KeyRing:
+    return keys.KeyRing({"xjo4uew6": keys.StoredKey(sha256=SHA256, **fields)}, now=lambda: now_s)
+
+
+@pytest.mark.parametrize(("now_s", "holds"), [(0.0, True), (99.9, True), (100.0, False), (1e12, False)])
+def test_a_key_holds_until_it_expires(now_s: float, holds: bool) -> None:
+    ring = ring_at(now_s, expires_s=100.0)
+    if holds:
+        assert ring.verify(KEY).key_id == "xjo4uew6"
+        return
+    with pytest.raises(Unauthenticated, match="has expired"):
+        ring.verify(KEY)
+
+
+def test_a_clock_that_is_behind_revives_no_expired_key() -> None:
+    other = keys.StoredKey(sha256=keys.NO_SHA256, created_s=200.0)
+    expired = keys.StoredKey(sha256=SHA256, created_s=1.0, expires_s=100.0)
+    ring = keys.KeyRing({"xjo4uew6": expired, "other123": other}, now=lambda: 5.0)
+    with pytest.raises(Unauthenticated, match="has expired"):
+        ring.verify(KEY)
+
+
+def test_a_revoked_key_is_told_so_and_a_wrong_one_is_not() -> None:
+    ring = ring_at(1.0, revoked_s=1.0)
+    with pytest.raises(Unauthenticated, match="has been revoked"):
+        ring.verify(KEY)
+    with pytest.raises(Unauthenticated, match="not known here"):
+        ring.verify(keys.generate("xjo4uew6").text)
+    assert ring.is_needed()
+
+
+@pytest.mark.parametrize(("now_s", "holds"), [(9.0, True), (10.0, False)])
+def test_the_key_before_a_rotation_holds_for_its_grace(now_s: float, holds: bool) -> None:
+    new = keys.generate("xjo4uew6")
+    stored = keys.StoredKey(sha256=new.sha256, previous_sha256=SHA256, previous_until_s=10.0)
+    ring = keys.KeyRing({"xjo4uew6": stored}, now=lambda: now_s)
+    assert ring.verify(new.text).key_id == "xjo4uew6"
+    if holds:
+        assert ring.verify(KEY).key_id == "xjo4uew6"
+    else:
+        with pytest.raises(Unauthenticated):
+            ring.verify(KEY)
+
+
+def test_known_and_unknown_ids_are_compared_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Constant time cannot be measured here; that the same comparisons are made, can."""
+    compared: list[tuple[str, str]] = []
+    really = hmac.compare_digest
+
+    def compare(one: str, other: str) -> bool:
+        compared.append((one, other))
+        return really(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    counts = []
+    for text in (KEY, keys.generate("xjo4uew6").text, keys.generate().text):
+        compared.clear()
+        with suppress(Unauthenticated):
+            RING.verify(text)
+        counts.append(len(compared))
+    assert len(set(counts)) == 1
+
+
+@given(
+    st.binary(min_size=32, max_size=32),
+    st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=8, max_size=8),
+)
+def test_every_made_key_is_read_back_and_belongs_to_its_id(secret: bytes, key_id: str) -> None:
+    made = keys.generate(key_id)
+    assert keys.key_id_of(made.text) == key_id
+    assert len(made.text) == 62
+    assert keys.key_id_of(made.text + secret.hex()) is None
+
+
+@given(st.text())
+def test_any_text_is_a_key_or_is_refused(text: str) -> None:
+    with pytest.raises(Unauthenticated):
+        RING.verify(text)
 
 
 def test_a_scope_is_stable_and_does_not_show_the_id() -> None:

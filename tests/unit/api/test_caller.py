@@ -29,7 +29,9 @@ def called(callers: Callers, peer: str, **headers: str) -> Caller:
     ],
 )
 def test_this_machine_is_told_by_address(address: str, expected: bool) -> None:
-    assert called(Callers(), address) == Caller(address=address, is_on_this_machine=expected)
+    assert called(Callers(), address) == Caller(
+        address=address, is_on_this_machine=expected, is_certain=address_of(address) is not None
+    )
 
 
 @pytest.mark.parametrize(
@@ -48,8 +50,10 @@ def test_this_machine_is_told_by_address(address: str, expected: bool) -> None:
 def test_what_was_forwarded_is_never_this_machine_and_nobody_unknown_is_believed(
     header: str, value: str
 ) -> None:
-    assert called(Callers(), "127.0.0.1", **{header: value}) == Caller(address="127.0.0.1")
-    assert called(TRUSTED, "192.168.1.7", **{header: value}) == Caller(address="192.168.1.7")
+    assert called(Callers(), "127.0.0.1", **{header: value}) == Caller(address="127.0.0.1", is_certain=False)
+    assert called(TRUSTED, "192.168.1.7", **{header: value}) == Caller(
+        address="192.168.1.7", is_certain=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -72,12 +76,12 @@ def test_what_was_forwarded_is_never_this_machine_and_nobody_unknown_is_believed
 )
 def test_a_trusted_proxy_names_the_caller_who_is_never_this_machine(forwarded_for: str, address: str) -> None:
     told = called(TRUSTED, "127.0.0.2", HTTP_X_FORWARDED_FOR=forwarded_for)
-    assert told == Caller(address=address)
+    assert told == Caller(address=address, is_certain=address != "127.0.0.2")
 
 
 def test_a_trusted_proxy_that_adds_no_header_is_itself_and_not_this_machine() -> None:
-    assert called(TRUSTED, "127.0.0.2") == Caller(address="127.0.0.2")
-    assert called(TRUSTED, "fd00::1") == Caller(address="fd00::1")
+    assert called(TRUSTED, "127.0.0.2") == Caller(address="127.0.0.2", is_certain=False)
+    assert called(TRUSTED, "fd00::1") == Caller(address="fd00::1", is_certain=False)
 
 
 def test_beside_a_proxy_on_an_address_of_its_own_this_machine_stays_this_machine() -> None:

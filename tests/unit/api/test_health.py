@@ -6,6 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from appliance.access.keys import KeyRing, StoredKey, generate
+from appliance.access.scopes import Scope
+from appliance.health.access import AccessHealth
 from appliance.health.report import HealthReport
 from tests.fakes.fake_health import READY, report_with
 from tests.fakes.fake_inference import MODEL
@@ -20,6 +23,7 @@ def test_the_list_of_models_is_openais() -> None:
         "object": "model",
         "created": 1_700_000_000,
         "owned_by": "outpost",
+        "max_model_len": 2048,
         "state": "ready",
         "reason": None,
         "meta": {},
@@ -49,12 +53,14 @@ def test_health_is_the_whole_report_with_its_verdict() -> None:
         "ready": True,
         "reasons": [],
         "degraded": [],
+        "warnings": [],
         "version": "1",
         "uptime_s": 1.0,
         "is_supervisor_alive": True,
         "is_stopping": False,
         "store": None,
         "cooling": None,
+        "access": None,
     }
     assert runners[0]["model"] == "a"
     assert (runners[0]["n_seq_max"], runners[0]["kv_cells"]) == (64, 4096)
@@ -66,6 +72,7 @@ def test_readiness_names_the_models() -> None:
         "status": "ready",
         "reasons": [],
         "degraded": [],
+        "warnings": [],
         "models": [{"name": "a", "state": "ready", "reason": None}],
     }
 
@@ -111,3 +118,38 @@ def test_metrics_are_prometheus_text() -> None:
     answer = Door(render_metrics=lambda: "outpost_x 1\n").get("/metrics")
     assert answer.text == "outpost_x 1\n"
     assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+# ── to whom ────────────────────────────────────────────────────────────────────────────────────────────────
+
+WIDE = AccessHealth(is_key_needed=True, keys=1, is_claim_pending=True, trusted_subnets=("10.0.0.0/8",))
+
+
+def with_key(*scopes: Scope) -> tuple[Door, dict[str, str]]:
+    key = generate()
+    ring = KeyRing({key.key_id: StoredKey(sha256=key.sha256, scopes=frozenset(scopes))})
+    report = replace(report_with(replace(READY, model="secret-model")), access=WIDE)
+    return Door(keys=ring, report=lambda: report), {"X-Api-Key": key.text}
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_the_verdict_is_for_everybody_and_names_are_for_the_scope_system(path: str) -> None:
+    door, headers = with_key(Scope.SYSTEM)
+    outline, details = door.get(path), door.get(path, headers)
+    assert outline.status_code == details.status_code == 200
+    assert "secret-model" not in outline.text
+    assert "10.0.0.0" not in outline.text
+    assert outline.json["warnings"] == ["clients of some subnets have models answer without a key"]
+    assert outline.json["claim_pending"] is True
+    assert "secret-model" in details.text
+    assert details.json["warnings"] == [
+        "clients of 10.0.0.0/8 have models answer without a key",
+        "it is not claimed: `outpost keys claim`, with what stands on its console",
+    ]
+    assert "details" not in details.json
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz"])
+def test_a_key_without_that_scope_hears_what_everybody_hears(path: str) -> None:
+    door, headers = with_key(Scope.INFER, Scope.METRICS)
+    assert door.get(path, headers).json == door.get(path).json

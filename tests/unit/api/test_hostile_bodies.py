@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from appliance.api.exchange import Exchange
 from appliance.api.openai import schema
 from appliance.api.openai.fields import Body
+from appliance.api.openai.infill import InfillBody
+from appliance.api.openai.responses.schema import ResponseBody
 from appliance.api.openai.validation import validated
 from appliance.errors import RequestError
 from tests.fakes.fake_inference import MODEL
@@ -21,8 +23,10 @@ from tests.unit.api.door import HELLO, Door
 ROUTES: dict[str, tuple[type[Body], dict[str, Any]]] = {
     "/v1/chat/completions": (schema.ChatBody, HELLO),
     "/v1/completions": (schema.CompletionBody, {"model": MODEL, "prompt": "x"}),
+    "/v1/responses": (ResponseBody, {"model": MODEL, "input": "x"}),
     "/v1/embeddings": (schema.EmbeddingBody, {"model": MODEL, "input": "x"}),
     "/v1/rerank": (schema.RerankBody, {"model": MODEL, "query": "q", "documents": ["x"]}),
+    "/infill": (InfillBody, {"input_prefix": "a", "input_suffix": "b"}),
     "/tokenize": (schema.TokenizeBody, {"content": "x"}),
     "/detokenize": (schema.DetokenizeBody, {"tokens": [1]}),
 }
@@ -86,6 +90,25 @@ FLOODS: dict[str, dict[str, Any]] = {
     "unknown fields": {str(number): 1 for number in range(MANY)},
     "fields of a message": {"messages": [{"role": "user", **{str(number): 1 for number in range(MANY)}}]},
 }
+
+
+RESPONSE_FLOODS: dict[str, dict[str, Any]] = {
+    "items": {"input": [5] * MANY},
+    "items of no kind": {"input": [{"type": "x"}] * MANY},
+    "fields of an item": {"input": [{"role": "user", **{str(number): 1 for number in range(MANY)}}]},
+    "metadata": {"metadata": {str(number): 1 for number in range(MANY)}},
+    "tools": {"tools": [{"type": "function"}] * MANY},
+    "include": {"include": ["x"] * MANY},
+}
+
+
+@pytest.mark.parametrize("flood", RESPONSE_FLOODS)
+def test_a_flood_of_faults_in_a_response_is_refused_as_fast(flood: str) -> None:
+    exchange = Exchange(request_id="r", method="POST", gone=lambda: False, observer=None)
+    started_s = time.process_time()
+    with pytest.raises(RequestError):
+        validated(ResponseBody, {"model": MODEL, "input": "x", **RESPONSE_FLOODS[flood]}, exchange)
+    assert time.process_time() - started_s < 0.5
 
 
 @pytest.mark.parametrize("flood", FLOODS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 
 from appliance.access import keys as access_keys
 from appliance.access.keys import KeyRing, StoredKey
-from appliance.api.middleware import HostMiddleware, host_of
+from appliance.api.hosts import host_of
+from appliance.api.middleware import HostMiddleware
 from tests.fakes.fake_inference import FakeInference
 from tests.unit.api.door import HELLO, Door, refusal
 
 KEY = access_keys.generate()
 RING = KeyRing({KEY.key_id: StoredKey(sha256=KEY.sha256)})
-ROUTES = ["/v1/models", "/v1/models/x", "/metrics", "/v1/nope", "/"]
+ROUTES = ["/v1/models", "/v1/models/x", "/metrics", "/v1/nope", "/nope"]
 
 
 def asked(door: Door, method: str = "GET", path: str = "/v1/models", **kwargs: Any) -> Any:
@@ -103,6 +105,93 @@ def test_a_listed_origin_may_post_and_read_and_ask_before() -> None:
     assert door.chat(headers=headers).headers["access-control-allow-origin"] == "https://chat.lan"
 
 
+@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE", "PUT"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "null",
+        "",
+        "localhost",
+        "http://localhost:1",
+        "http://localhost.evil.com",
+        "http://evil.com/localhost",
+        "http://evil.com#@localhost",
+        "file://",
+        "https://chat.lan.evil.com",
+        "http://chat.lan",
+        "https://chat.lan:444",
+        "*",
+    ],
+)
+def test_an_origin_that_is_not_ours_to_the_letter_changes_nothing(method: str, origin: str) -> None:
+    door = Door(allowed_origins=["https://chat.lan"], keys=RING)
+    headers = {"Origin": origin, "Authorization": f"Bearer {KEY.text}"}
+    answer = asked(door, method, "/v1/chat/completions", headers=headers, body="{}")
+    assert refusal(answer) == (403, None, "not_allowed")
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_page_without_an_origin_is_not_ours_where_no_host_is_told_either() -> None:
+    answer = Door().client.simulate_post("/tokenize", json={}, http_version="1.0", headers={"Origin": "null"})
+    assert answer.status_code in {400, 403}
+
+
+@pytest.mark.parametrize("origin", ["https://evil.com", "null", "*"])
+def test_a_page_that_is_not_listed_is_told_nothing_before_it_asks(origin: str) -> None:
+    wishes = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+    for door in (Door(), Door(keys=RING), Door(allowed_origins=["https://chat.lan"])):
+        answer = asked(door, "OPTIONS", "/v1/chat/completions", headers={"Origin": origin, **wishes})
+        assert not any(name.startswith("access-control") for name in answer.headers)
+
+
+def test_a_listed_page_is_told_which_methods_it_has_and_that_answers_differ_by_origin() -> None:
+    door = Door(allowed_origins=["https://chat.lan"], keys=RING)
+    answer = asked(door, "OPTIONS", "/outpost/v1/keys", headers={"Origin": "https://chat.lan"})
+    assert answer.headers["access-control-allow-methods"] == "GET, HEAD, POST, PATCH, DELETE, OPTIONS"
+    assert answer.headers["vary"] == "Origin"
+    assert answer.headers["access-control-allow-origin"] == "https://chat.lan"
+    assert "access-control-allow-credentials" not in answer.headers
+
+
+def test_a_listed_page_still_needs_the_key() -> None:
+    door = Door(allowed_origins=["https://chat.lan"], keys=RING)
+    assert refusal(door.chat(headers={"Origin": "https://chat.lan"}))[0] == 401
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/healthz", "/outpost/v1/claim", "/v1/nope"])
+def test_a_foreign_host_is_refused_everywhere_also_with_the_right_key(path: str) -> None:
+    for door in (Door(), Door(keys=RING), Door(trusted_subnets=["127.0.0.0/8"], keys=RING)):
+        answer = asked(door, path=path, host="evil.com", headers={"Authorization": f"Bearer {KEY.text}"})
+        assert refusal(answer) == (403, None, "not_allowed")
+
+
+OWN = socket.gethostname().lower().partition(".")[0]
+
+
+@pytest.mark.parametrize(
+    ("host", "known"),
+    [
+        (f"{OWN}.local", True),
+        (f"{OWN}-2.local:11434", True),
+        ("named.local", True),
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("evil.local", False),
+        (f"{OWN}-2x.local", False),
+        (f"evil.{OWN}.local", False),
+    ],
+)
+def test_without_a_key_only_our_own_name_on_the_network_is_believed(host: str, known: bool) -> None:
+    """Whoever is on the network may claim a name below .local, and lead a browser to us by it."""
+    names = ["named.local"]
+    trusting = Door(keys=RING, trusted_subnets=["127.0.0.0/8"], host_names=names)
+    for door in (Door(host_names=names), trusting):
+        answer = asked(door, host=host, remote_addr="127.0.0.1")
+        assert answer.status_code == (200 if known else 403)
+    with_key = asked(trusting, host=host, headers={"Authorization": f"Bearer {KEY.text}"})
+    assert with_key.status_code == 200
+
+
 # ── keys
 # ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -137,6 +226,21 @@ def test_a_wrong_key_is_401(told: str) -> None:
 )
 def test_the_right_key_opens(headers: dict[str, str]) -> None:
     assert Door(keys=RING).get("/v1/models", headers).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Authorization": f"Bearer {KEY.text}", "X-Api-Key": KEY.text}, 200),
+        ({"Authorization": f"Bearer {KEY.text}", "X-Api-Key": "ek_other"}, 401),
+        ({"Authorization": "Bearer ek_other", "X-Api-Key": KEY.text}, 401),
+        ({"Authorization": "Basic cHJveHk6c2VjcmV0", "X-Api-Key": KEY.text}, 200),
+        ({"Authorization": f"Bearer {KEY.text}", "X-Api-Key": ""}, 200),
+        ({"X-Api-Key": ""}, 401),
+    ],
+)
+def test_of_two_keys_that_differ_none_counts(headers: dict[str, str], status: int) -> None:
+    assert Door(keys=RING).get("/v1/models", headers).status_code == status
 
 
 def test_the_key_is_the_owner_and_scopes_the_prefixes() -> None:

@@ -158,3 +158,42 @@ def test_a_client_that_is_gone_before_the_first_news_is_no_answer() -> None:
     threading.Timer(0.4, begun.set).start()
     with pytest.raises(ClientGone):
         made.start()
+
+
+def test_who_wants_no_lines_waits_for_the_outcome() -> None:
+    gate = Gate()
+    made = operation(gate)
+    gate.open.set()
+    assert made.finish() == {"name": "a:latest"}
+    made.close()
+
+
+def test_who_wants_no_lines_hears_of_the_fault() -> None:
+    def failing(report: Report) -> Outcome:
+        report(Progress(status="pulling manifest"))
+        raise RemoteUnreachable(host="r.example", reason="no route")
+
+    made = operation(failing)
+    with pytest.raises(RemoteUnreachable):
+        made.finish()
+
+
+def test_who_wants_no_lines_and_leaves_ends_the_work() -> None:
+    gate, client = Gate(), Client()
+    made = operation(gate, client)
+    client.is_gone.set()
+    with pytest.raises(ClientGone):
+        made.finish()
+    assert gate.ended.is_set()
+
+
+def test_the_last_line_has_the_form_of_its_door() -> None:
+    def failing(report: Report) -> Outcome:
+        report(Progress(status="pulling manifest"))
+        raise RemoteUnreachable(host="r.example", reason="no route")
+
+    made = Operation(
+        failing, Client().exchange, heartbeat_s=10.0, error_object=lambda error: {"error": str(error)}
+    )
+    made.start()
+    assert list(lines_of(made))[-1] == {"error": "r.example does not answer: no route"}

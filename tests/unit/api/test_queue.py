@@ -64,12 +64,12 @@ def test_what_nobody_can_tell_is_null() -> None:
 
 
 def test_a_key_sees_its_own_requests() -> None:
-    door, key = with_keys(Scope.INFERENCE)
+    door, key = with_keys(Scope.INFER)
     assert owners(door, key) == [key.key_id]
 
 
 def test_the_scope_admin_sees_all() -> None:
-    door, key = with_keys(Scope.ADMIN)
+    door, key = with_keys(Scope.SYSTEM)
     assert owners(door, key) == ["other", key.key_id]
 
 

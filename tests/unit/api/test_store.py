@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from typing import Any
+from urllib.parse import quote
 
 import falcon.testing
 import pytest
 
 from appliance.access.keys import KeyRing, StoredKey, generate
 from appliance.access.scopes import Scope
-from appliance.api.store import MAX_OPERATIONS
+from appliance.api.store_changes import MAX_OPERATIONS
 from appliance.errors import DigestMismatch, InsufficientSpace, OutboundRefused
 from appliance.store.verbs import CalibrateWish, OptimizeWish
 from tests.fakes.fake_store_verbs import TINY, WEIGHTS, FakeStoreVerbs
@@ -334,3 +335,28 @@ def test_hostile_names_are_refused_by_every_verb(door: Door, hostile: str) -> No
     ):
         result = door.post(OPERATIONS, body)
         assert result.status_code == 400, (body, result.text)
+
+
+# ── OpenAI's way to delete
+# ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def delete(door: Door, name: str) -> falcon.testing.Result:
+    return door.client.simulate_delete(f"/v1/models/{name}", host="localhost")
+
+
+@pytest.mark.parametrize("name", ["tiny:latest", "tiny%3Alatest"])
+def test_a_model_is_deleted_as_openais_clients_do_it(door: Door, store: FakeStoreVerbs, name: str) -> None:
+    assert delete(door, name).json == {"id": "tiny:latest", "object": "model", "deleted": True}
+    assert store.models == []
+    assert refusal(delete(door, name)) == (404, "model", "model_not_found")
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+def test_a_hostile_name_deletes_nothing(door: Door, store: FakeStoreVerbs, name: str) -> None:
+    assert delete(door, quote(name, safe="", errors="surrogatepass")).status_code in {400, 404}
+    assert store.models == [TINY]
+
+
+def test_without_a_store_nothing_can_be_deleted() -> None:
+    assert refusal(delete(Door(), "tiny")) == (400, None, "unsupported_parameter")

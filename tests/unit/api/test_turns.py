@@ -7,7 +7,7 @@ import pytest
 from appliance.errors import DeadlineExceeded
 from appliance.supervisor.turn import Priority, Standing, Turn
 from tests.fakes.fake_inference import MODEL, FakeInference
-from tests.unit.api.door import Door, refusal
+from tests.unit.api.door import Door, events_of, refusal
 
 
 def asked(headers: dict[str, str] | None = None, **fields: object) -> Turn:
@@ -74,13 +74,23 @@ def test_the_usual_tiers_are_realtime_without_a_word(tier: str | None) -> None:
     assert "x-outpost-warning" not in answer.headers
 
 
-@pytest.mark.parametrize("tier", ["scale", "priority"])
+@pytest.mark.parametrize("tier", ["scale", "priority", "fast"])
 def test_a_tier_above_the_default_is_ignored_with_a_warning(tier: str) -> None:
     answer = Door().chat(service_tier=tier)
     assert (
         answer.headers["x-outpost-warning"]
         == "'service_tier' is ignored: there is no tier above the default one"
     )
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "served"), [("flex", "flex"), ("auto", "default"), ("fast", "default")]
+)
+def test_who_asks_for_a_tier_hears_which_it_was(asked_for: str, served: str) -> None:
+    assert Door().chat(service_tier=asked_for).json["service_tier"] == served
+    chunks = events_of(Door().chat(service_tier=asked_for, stream=True))
+    assert {chunk["service_tier"] for chunk in chunks[:-1]} == {served}
+    assert "service_tier" not in Door().chat().json
 
 
 def test_an_unknown_tier_is_refused() -> None:

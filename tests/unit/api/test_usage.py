@@ -19,7 +19,7 @@ OWN, ADMIN = access_keys.generate(), access_keys.generate()
 RING = KeyRing(
     {
         OWN.key_id: StoredKey(sha256=OWN.sha256),
-        ADMIN.key_id: StoredKey(sha256=ADMIN.sha256, scopes=frozenset({Scope.ADMIN})),
+        ADMIN.key_id: StoredKey(sha256=ADMIN.sha256, scopes=frozenset({Scope.SYSTEM})),
     }
 )
 PATH = "/outpost/v1/usage"

@@ -91,12 +91,12 @@ def test_a_gguf_is_told_as_a_plan_with_every_part(capsys: pytest.CaptureFixture[
     assert lines[0] == f"{generator().name} fits on {board}"
     names = [line[:14].strip() for line in lines[2:] if line]
     assert names == [
-        *("weights", "KV cache", "compute", "logits", "process", "total", "budget"),
+        *("weights", "KV cache", "compute", "logits", "copies", "process", "total", "budget"),
         *("gives up", "speed", "sizes from"),
     ]
     assert "1024 tokens x 2 at once, f16, when all are used" in lines[3]
-    assert lines[8].endswith("MemAvailable 7.7 GB less 655 MB that stay free for others, of 8.2 GB")
-    assert lines[10].split() == ["gives", "up", "nothing"]
+    assert lines[9].endswith("MemAvailable 7.7 GB less 655 MB that stay free for others, of 8.2 GB")
+    assert lines[11].split() == ["gives", "up", "nothing"]
 
 
 def test_the_same_as_json_has_the_placement_and_the_bytes(

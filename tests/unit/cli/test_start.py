@@ -41,6 +41,7 @@ def test_a_list_of_a_daemon_loads_only_these() -> None:
         "appliance.cli.layouts",
         "appliance.cli.listing",
         "appliance.cli.main",
+        "appliance.cli.key_commands",
         "appliance.cli.memory_commands",
         "appliance.cli.parser",
         "appliance.cli.store_commands",

@@ -110,6 +110,95 @@ def test_a_forced_call_is_always_read_back_as_calls_with_valid_arguments(
         assert arguments == {} if name == "clock" else isinstance(arguments["city"], str)
 
 
+STRICT = {**WEATHER, "function": {**WEATHER["function"], "strict": True}}  # type: ignore[dict-item]
+TOLD = {
+    ToolFormat.HERMES: '<tool_call>\n{"name": "%s", "arguments": %s}\n</tool_call>',
+    ToolFormat.JSON: '<tool_call>\n{"name": "%s", "arguments": %s}\n</tool_call>',
+    ToolFormat.LLAMA3: '{"name": "%s", "parameters": %s}',
+    ToolFormat.MISTRAL: '[TOOL_CALLS][{"name": "%s", "arguments": %s}]',
+    ToolFormat.MISTRAL_ARGS: "[TOOL_CALLS]%s[ARGS]%s",
+}
+each_format = pytest.mark.parametrize("tool_format", ToolFormat)
+
+
+def of_strict(tool_format: ToolFormat, **options: Any) -> str:
+    reasoning = options.pop("reasoning", None)
+    chat = ChatPrompt(**{"messages": [], "tools": [STRICT, CLOCK], **options})
+    compiled = compile_constraint(None, chat, tool_format, reasoning=reasoning)
+    assert compiled is not None
+    assert not compiled.calls_tool
+    return compiled.gbnf
+
+
+@each_format
+def test_a_strict_function_holds_the_model_that_calls_it_and_leaves_it_free_to_talk(
+    tool_format: ToolFormat,
+) -> None:
+    gbnf = of_strict(tool_format)
+    for text in ("", "It is sunny.", "a <tool_cal [TOOL_CALL <|python_ta {} b", "\n\n x"):
+        assert admits(gbnf, text), text
+    assert admits(gbnf, TOLD[tool_format] % ("weather", '{"city": "Oslo"}'))
+    for arguments in ("{}", '{"city": 5}', '{"city": "Oslo", "days": 0}', '"x"'):
+        assert not admits(gbnf, TOLD[tool_format] % ("weather", arguments)), arguments
+    assert not admits(gbnf, TOLD[tool_format] % ("other", "{}"))
+
+
+@each_format
+def test_a_function_beside_it_that_is_not_strict_takes_any_object(tool_format: ToolFormat) -> None:
+    gbnf = of_strict(tool_format)
+    assert admits(gbnf, TOLD[tool_format] % ("clock", "{}"))
+    assert admits(gbnf, TOLD[tool_format] % ("clock", '{"zone": [1]}'))
+    assert not admits(gbnf, TOLD[tool_format] % ("clock", "5"))
+
+
+def test_a_text_may_come_before_a_call_where_calls_have_a_marker() -> None:
+    call = TOLD[ToolFormat.HERMES] % ("weather", '{"city": "Oslo"}')
+    for tool_format in (ToolFormat.HERMES, ToolFormat.JSON):
+        assert admits(of_strict(tool_format), f"Let me see <tool_{call}")
+        assert admits(of_strict(tool_format), f"{call}\n{call}")
+        assert not admits(of_strict(tool_format, parallel_tool_calls=False), f"{call}\n{call}")
+    assert admits(of_strict(ToolFormat.HERMES, reasoning=THINK), f"<think>hm</think>\n{call}")
+    assert admits(of_strict(ToolFormat.HERMES, reasoning=THINK), "<think>hm</think>\nsun")
+
+
+def test_where_a_call_needs_no_marker_a_brace_begins_one() -> None:
+    gbnf = of_strict(ToolFormat.JSON)
+    assert admits(gbnf, ' {"name": "weather", "arguments": {"city": "Oslo"}}')
+    assert not admits(gbnf, '{"a": 1}')
+    assert admits(of_strict(ToolFormat.HERMES), '{"a": 1}')
+
+
+@each_format
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_whatever_a_model_says_beside_strict_functions_its_calls_are_valid(
+    tool_format: ToolFormat, seed: int
+) -> None:
+    said = spoken(of_strict(tool_format), random.Random(seed))
+    if said is None:
+        return
+    parser = make_parser(tool_format, None, tools_active=True, tool_names=frozenset({"weather", "clock"}))
+    deltas = parser.feed(said).tool_calls + parser.finish().tool_calls
+    for index in {delta.index for delta in deltas}:
+        arguments = json.loads("".join(delta.arguments for delta in deltas if delta.index == index))
+        name = next(delta.name for delta in deltas if delta.index == index)
+        assert name == "clock" or isinstance(arguments["city"], str)
+
+
+@each_format
+@given(text=st.text(alphabet="<[tol_ca>|{ \n", max_size=30))
+def test_every_text_without_a_call_can_be_said(tool_format: ToolFormat, text: str) -> None:
+    if not text.lstrip().startswith("{"):
+        assert admits(of_strict(tool_format), text)
+
+
+@pytest.mark.parametrize("choice", [ToolChoice.NONE, ToolChoice.AUTO])
+def test_without_a_strict_function_that_may_be_called_the_model_is_free(choice: ToolChoice) -> None:
+    tools = [WEATHER] if choice is ToolChoice.AUTO else [STRICT]
+    chat = ChatPrompt(messages=[], tools=tools, tool_choice=choice)
+    assert compile_constraint(None, chat, ToolFormat.HERMES) is None
+
+
 def test_parallel_calls_only_where_they_are_wanted() -> None:
     call = CALLS[ToolFormat.HERMES]
     assert admits(of_tools(ToolFormat.HERMES), f"{call}\n{call}")

@@ -217,6 +217,34 @@ def test_closing_a_gap_pays_only_when_moving_is_cheaper_than_the_passes_it_saves
     assert not desk.cache.swap_pays(0, 1, per_pass_s=0.001)
 
 
+class LargeBackend(FakeBackend):
+    """A cell takes a MiB."""
+
+    def slot_bytes(self, slot: int) -> int:
+        return len(self.slots[slot]) << 20
+
+
+@pytest.mark.parametrize(("cells", "is_copied"), [(256, True), (257, False)])
+def test_no_more_of_a_slot_is_copied_than_a_plan_has_room_for(cells: int, is_copied: bool) -> None:
+    backend = LargeBackend()
+    cache = KvCache(backend)
+    prompt = list(range(cells))
+    backend.slots[0], cache.slots[0].held = list(prompt), cells
+    cache.slots[0].busy = True
+    match = Match(slot=0, ready=cells, coming=0, awaited=None)
+    taken = cache.take(ALICE, [*prompt, 1], match=match, shared=False, now=1, per_token_s=1.0)
+    assert taken == (1, cells if is_copied else 0)
+
+
+def test_slots_too_large_to_be_in_memory_together_are_not_exchanged() -> None:
+    backend = LargeBackend()
+    cache = KvCache(backend)
+    backend.slots[0], backend.slots[1] = [1] * 150, [2] * 106
+    assert cache.swap_pays(0, 1, per_pass_s=1.0)
+    backend.slots[1].append(2)
+    assert not cache.swap_pays(0, 1, per_pass_s=1.0)
+
+
 # ── any history ─────────────────────────────────────────────────────────────────────────────────────────────
 
 PROMPTS = st.builds(

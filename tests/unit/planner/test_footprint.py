@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 
 from appliance.planner.footprint import (
     CANDIDATE_BYTES,
@@ -13,7 +14,7 @@ from appliance.planner.footprint import (
     THREAD_BYTES,
     footprint,
 )
-from appliance.wire.sizes import Buffer, ContextSize, Measured
+from appliance.wire.sizes import COPY_BYTES, Buffer, ContextSize, Measured, unused_bytes
 
 
 def size(*buffers: Buffer, n_vocab: int = 1000, n_slots: int = 2) -> ContextSize:
@@ -59,6 +60,28 @@ def test_a_draft_model_adds_its_own_and_no_second_process() -> None:
     assert beside.compute_bytes - alone.compute_bytes == 1 + 50
     assert beside.output_bytes - alone.output_bytes == 8000
     assert beside.process_bytes - alone.process_bytes == OWN_BYTES
+
+
+def test_slots_on_their_way_to_others_are_in_memory_twice() -> None:
+    of_four = structs.replace(MODEL, n_slots=4, n_copied=2)
+    assert footprint(Measured(index=0, model=of_four)).copy_bytes == 110
+
+
+def test_more_than_a_copy_may_take_is_not_counted() -> None:
+    large = structs.replace(size(buffer("CPU", 0, 8 << 30, 0)), n_copied=1)
+    assert footprint(Measured(index=0, model=large)).copy_bytes == COPY_BYTES == 256 << 20
+
+
+def test_cells_past_the_context_take_nothing() -> None:
+    found = footprint(Measured(index=0, model=structs.replace(MODEL, unused_cache_bytes=50, n_copied=1)))
+    assert found.cache_bytes == 170
+    assert found.copy_bytes == 85
+
+
+def test_of_cells_that_nobody_writes_the_last_page_in_part_written_counts() -> None:
+    assert unused_bytes(1 << 20, 0.25, n_streams=4) == (1 << 18) - 2 * 4 * 4096
+    assert unused_bytes(4096, 0.25, n_streams=4) == 0
+    assert unused_bytes(1 << 20, 0.0, n_streams=0) == 0
 
 
 def test_adapters_and_a_driver_are_counted() -> None:

@@ -22,8 +22,8 @@ def _parts(**fields: Any) -> list[dict[str, Any]]:
     ("fields", "warning"),
     [
         (
-            {"tools": [STRICT]},
-            "'strict' of a function holds only where 'tool_choice' wants a call",
+            {"tools": [STRICT], "grammar": 'root ::= "x"'},
+            "'strict' of a function does not hold beside 'grammar'",
         ),
         (
             {"tools": [STRICT], "tool_choice": NAMED, "response_format": FORMAT},

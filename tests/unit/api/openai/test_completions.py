@@ -76,7 +76,9 @@ def test_sixteen_tokens_are_the_default() -> None:
         ({"prompt": ["a"] * 100, "n": 3}, "n", "invalid_value"),
         ({"logprobs": 6}, "logprobs", "invalid_value"),
         ({"logprobs": True}, "logprobs", "invalid_value"),
-        ({"best_of": 2}, "best_of", "unsupported_parameter"),
+        ({"best_of": 2, "stream": True}, "best_of", "unsupported_parameter"),
+        ({"best_of": 1, "n": 2}, "best_of", "invalid_value"),
+        ({"prompt": ["a"] * 100, "best_of": 3}, "best_of", "invalid_value"),
         ({"echo": True, "logprobs": 1}, "logprobs", "unsupported_parameter"),
         ({"echo": True, "suffix": "x"}, "echo", "invalid_value"),
         ({"prompt": [1], "suffix": "x"}, "suffix", "unsupported_parameter"),
@@ -89,6 +91,27 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], param: str, code: str) -
 
 def test_best_of_as_many_as_are_returned_is_fine() -> None:
     assert Door().complete(n=2, best_of=2).status_code == 200
+
+
+@pytest.mark.parametrize("logprobs", [None, 1])
+def test_the_best_of_several_are_those_whose_tokens_are_likeliest(logprobs: int | None) -> None:
+    def script(request: Generate) -> list[Line]:
+        assert (request.n, request.top_logprobs) == (3, logprobs or 0)
+        lines: list[Line] = []
+        for choice, (text, value) in enumerate([("worst", -3.0), ("best", -0.5), ("good", -1.0)]):
+            token = TokenLogprob(1, text.encode(), value, [])
+            lines.append(Delta(id=1, choice=choice, text=text, tokens=1, logprobs=[token]))
+        usage = Usage(prompt_tokens=1, cached_tokens=0, completion_tokens=3)
+        ends = [Delta(id=1, choice=n, text="", tokens=0, finish_reason=FinishReason.STOP) for n in (0, 1)]
+        last = Delta(id=1, choice=2, text="", tokens=0, finish_reason=FinishReason.STOP, usage=usage)
+        return [*lines, *ends, last]
+
+    fields = {} if logprobs is None else {"logprobs": logprobs}
+    told = Door(FakeInference(script=script)).complete(prompt=["a", "b"], best_of=3, n=2, **fields).json
+    assert [choice["text"] for choice in told["choices"]] == ["best", "good"] * 2
+    assert [choice["index"] for choice in told["choices"]] == [0, 1, 2, 3]
+    assert (told["choices"][0]["logprobs"] is None) is (logprobs is None)
+    assert told["usage"]["completion_tokens"] == 6
 
 
 def test_a_whole_answer() -> None:

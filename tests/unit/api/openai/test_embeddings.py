@@ -51,7 +51,7 @@ def test_floats_and_base64_are_the_same_numbers() -> None:
         ({"input": [1.5]}, "input.0", "invalid_value"),
         ({"input": ["a"] * 2049}, "input", "invalid_value"),
         ({"encoding_format": "int8"}, "encoding_format", "invalid_value"),
-        ({"dimensions": 2}, "dimensions", "unsupported_parameter"),
+        ({"dimensions": 5}, "dimensions", "unsupported_parameter"),
         ({"dimensions": 0}, "dimensions", "invalid_value"),
         ({"task": "x"}, "task", "unsupported_parameter"),
     ],
@@ -62,6 +62,21 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], param: str, code: str) -
 
 def test_the_models_own_dimensions_and_2048_inputs_are_fine() -> None:
     assert embed(dimensions=DIMENSIONS, input=["a"] * 2048, truncate=True).status_code == 200
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+def test_fewer_dimensions_are_the_first_ones_of_length_one_and_it_is_said(encoding: str) -> None:
+    answer = embed(dimensions=2, input=["a", "b"], encoding_format=encoding)
+    vector = answer.json["data"][1]["embedding"]
+    if encoding == "base64":
+        vector = struct.unpack("<2f", base64.b64decode(vector))
+    assert vector == pytest.approx([1 / 1.25**0.5, 0.5 / 1.25**0.5])
+    assert "'dimensions': cut from 4" in answer.headers["x-outpost-warning"]
+
+
+def test_a_cut_that_leaves_nothing_is_zero_and_not_a_fault() -> None:
+    vector = embed(dimensions=1, encoding_format="float").json["data"][0]["embedding"]
+    assert vector == [0.0]
 
 
 def test_a_rerank_is_sorted_by_score() -> None:
@@ -76,9 +91,22 @@ def test_a_rerank_is_sorted_by_score() -> None:
 
 def test_a_rerank_can_be_cut_and_bring_its_documents() -> None:
     door = Door()
-    told = rerank(door, texts=["aa", "bbbb"], top_n=1, return_documents=True).json
+    told = rerank(door, documents=["aa", "bbbb"], top_n=1, return_documents=True).json
     assert told["results"] == [{"index": 1, "relevance_score": 4.0, "document": {"text": "bbbb"}}]
     assert door.inference.calls == [Rerank(id=0, query="q", documents=["aa", "bbbb"])]
+
+
+def test_texts_are_answered_as_tei_does() -> None:
+    told = rerank(texts=["aa", "bbbb"]).json
+    assert told == [{"index": 1, "score": 4.0}, {"index": 0, "score": 2.0}]
+    assert rerank(texts=["aa"], return_text=True).json == [{"index": 0, "score": 2.0, "text": "aa"}]
+
+
+@pytest.mark.parametrize("route", ["/v1/rerank", "/v1/reranking", "/rerank", "/reranking"])
+def test_every_name_of_the_route_answers_and_the_model_may_be_left_out(route: str) -> None:
+    told = Door().post(route, {"query": "q", "documents": ["a"]}).json
+    assert told["model"] == MODEL
+    assert told["results"] == [{"index": 0, "relevance_score": 1.0}]
 
 
 @pytest.mark.parametrize("fields", [{}, {"documents": ["a"], "texts": ["a"]}])

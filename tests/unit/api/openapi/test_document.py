@@ -12,6 +12,7 @@ import pydantic
 import pytest
 
 from appliance.api import error_responses, route_scopes
+from appliance.api.ollama import cloud
 from appliance.api.openai.schema import ChatBody, CompletionBody, EmbeddingBody, RerankBody
 from appliance.api.openapi.__main__ import whole_door, written
 from appliance.api.openapi.document import document, path_of, undescribed
@@ -20,12 +21,15 @@ from appliance.api.openapi.schemas import schemas_of
 from appliance.store import operations
 from tests.fakes.fake_inference import MODEL
 from tests.unit.api.door import HERE
-from tests.unit.api.test_route_scopes import ALLOWED, PUBLIC, opened, routes_of
+from tests.unit.api.doors import Doors
+from tests.unit.api.test_route_scopes import ALLOWED, PUBLIC, routes_of
 
 ROOT = Path(__file__).parents[4]
 TO_DO = """give the resource of each route OPERATIONS = {METHOD: Operation(...)} (api/openapi/operation.py),
 with the model of its body and the shape of its answer; then: make docs"""
 DOCUMENT = document(whole_door().resources)
+OF_STORED = ("/api/delete", "/api/create", "/api/pull", "/api/push")
+"""Their example is of the store, not of what is served."""
 OPERATIONS = {
     f"{method.upper()} {path}": told
     for path, item in DOCUMENT["paths"].items()
@@ -49,8 +53,8 @@ def test_the_copy_in_the_documents_is_current() -> None:
     assert (ROOT / "docs/openapi.json").read_text(encoding="utf-8") == written()
 
 
-def test_the_door_serves_the_document_of_its_own_routes() -> None:
-    door = opened()
+def test_the_door_serves_the_document_of_its_own_routes(doors: Doors) -> None:
+    door = doors.opened()
     told = door.get("/openapi.json").json
     assert {f"{m.upper()} {path}" for path, item in told["paths"].items() for m in item} == {
         f"{route.partition(' ')[0]} {path_of(route.partition(' ')[2])}" for route in routes_of(door)
@@ -83,16 +87,53 @@ def test_the_verbs_of_the_store_are_those_that_it_checks() -> None:
     assert set(verbs) == {kind.__struct_config__.tag for kind in get_args(operations.Operation)}
 
 
-@pytest.mark.parametrize("route", [route for route, told in OPERATIONS.items() if "requestBody" in told])
-def test_every_body_has_an_example_that_is_taken(route: str) -> None:
+BODIES = {
+    route: content["application/json"]
+    for route, told in OPERATIONS.items()
+    if "application/json" in (content := told.get("requestBody", {}).get("content", {}))
+}
+
+
+@pytest.mark.parametrize("route", BODIES)
+def test_every_body_has_an_example_that_is_taken(route: str, doors: Doors) -> None:
     """Whatever becomes of it then."""
     method, _, path = route.partition(" ")
-    example = OPERATIONS[route]["requestBody"]["content"]["application/json"]["example"]
-    told = {**example, **({"model": MODEL} if "model" in example else {})}
-    answer = opened(keys=False).client.simulate_request(
-        method, path.replace("{", "").replace("}", ""), host="localhost", remote_addr=HERE, json=told
+    example = BODIES[route]["example"]
+    told = {**example, **({"model": MODEL} if "model" in example and path not in OF_STORED else {})}
+    answer = doors.opened(keys=False).client.simulate_request(
+        method, path.replace("{key_id}", doors.made_key()), host="localhost", remote_addr=HERE, json=told
     )
     assert answer.status_code not in {400, 404, 405, 413, 415, 500}, answer.text
+
+
+def test_what_takes_no_json_is_a_blob_alone() -> None:
+    others = {route for route, told in OPERATIONS.items() if "requestBody" in told} - BODIES.keys()
+    assert others == {"POST /api/blobs/{digest}"}
+
+
+def test_what_is_always_refused_has_no_success() -> None:
+    refused = {
+        route for route, told in OPERATIONS.items() if not any(s.startswith("2") for s in told["responses"])
+    }
+    cloud_routes = {f"{method} {path_of(route)}" for route, (method, _) in cloud.ROUTES.items()}
+    assert refused == cloud_routes | {"POST /v1/responses/{response_id}/cancel"}
+
+
+@pytest.mark.parametrize("route", OPERATIONS)
+def test_an_error_has_the_form_of_its_api(route: str) -> None:
+    path = route.partition(" ")[2]
+    form = "Ollama" if path == "/" or path.startswith("/api/") else ""
+    form = "Registry" if path.startswith("/v2") else form
+    told = OPERATIONS[route]["responses"]["default"]
+    assert told == {"$ref": f"#/components/responses/{form}Error"}
+    answered = DOCUMENT["components"]["responses"][f"{form}Error"]["content"]["application/json"]
+    assert answered["schema"] == {"$ref": f"#/components/schemas/{form}ErrorAnswer"}
+
+
+def test_names_of_types_say_whose_they_are_and_nothing_of_modules() -> None:
+    names = set(DOCUMENT["components"]["schemas"])
+    assert {"Message", "OllamaMessage", "ResponsesMessageItem", "ResponseBody"} <= names
+    assert not [name for name in names if "__" in name]
 
 
 def test_every_error_of_the_table_is_in_a_response() -> None:

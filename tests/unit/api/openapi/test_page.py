@@ -12,7 +12,7 @@ from appliance.api.openapi.page import curl, page
 from appliance.api.openapi.resources import CONTENT_SECURITY_POLICY
 from appliance.api.openapi.rows import rows_of, type_of
 from appliance.api.route_scopes import TABLE
-from tests.unit.api.test_route_scopes import KEY, opened
+from tests.unit.api.doors import KEY, Doors
 
 DOCUMENT = document(whole_door().resources)
 VOID = {"meta", "link", "br"}
@@ -89,8 +89,8 @@ def test_it_shows_fields_scopes_errors_and_a_command() -> None:
         ("/openapi.json", "application/json"),
     ],
 )
-def test_it_is_served_without_a_key_under_a_strict_policy(path: str, content_type: str) -> None:
-    answer = opened().get(path)
+def test_it_is_served_without_a_key_under_a_strict_policy(path: str, content_type: str, doors: Doors) -> None:
+    answer = doors.opened().get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == content_type
     assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
@@ -98,8 +98,8 @@ def test_it_is_served_without_a_key_under_a_strict_policy(path: str, content_typ
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_it_says_nothing_of_this_device() -> None:
-    door = opened()
+def test_it_says_nothing_of_this_device(doors: Doors) -> None:
+    door = doors.opened()
     for told in (door.inference.models()[0].name, KEY.key_id, "127.0.0.1:8080"):
         assert told not in door.get("/docs").text.replace('"model": "tiny"', "")
 

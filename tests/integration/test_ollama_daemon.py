@@ -1,0 +1,163 @@
+"""Open WebUI's requests, in the order and form in which it sends them, to a real daemon with tiny models.
+
+As of its `backend/open_webui/routers/ollama.py` (v0.6, of mid-2025): a key
+as a bearer, users in headers of its own, bodies of `model_dump_json(exclude_none=True)`, `insecure` with
+every pull, a body with DELETE; versions as three numbers, `name` and `model` of each row, `expires_at` by
+`datetime.fromisoformat`, and `error` of what fails.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import httpx
+import pytest
+from gguf import PoolingType
+
+from tests.daemon import Daemon
+from tests.fakes import tiny_gguf
+from tests.fakes.model_files import generator
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+HEADERS = {
+    "Content-Type": "application/json",
+    "Authorization": "Bearer unused",
+    "X-OpenWebUI-User-Name": "Ada%20L",
+    "X-OpenWebUI-User-Id": "1",
+    "X-OpenWebUI-User-Email": "ada@example.org",
+    "X-OpenWebUI-User-Role": "admin",
+}
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    directory = tmp_path_factory.mktemp("ollama")
+    embedder = tiny_gguf.write_encoder(directory / "embed.gguf", pooling=PoolingType.MEAN)
+    with Daemon(directory / "one", models={"embedder": embedder}) as running:
+        yield running
+
+
+def ask(daemon: Daemon, method: str, path: str, body: dict[str, Any] | None = None) -> httpx.Response:
+    content = None if body is None else json.dumps(body).encode()
+    return httpx.request(
+        method, daemon.url + path, headers=HEADERS, content=content, timeout=60.0, trust_env=False
+    )
+
+
+def lines(answer: httpx.Response) -> list[dict[str, Any]]:
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    return [json.loads(line) for line in answer.text.splitlines()]
+
+
+def models(daemon: Daemon) -> dict[str, dict[str, Any]]:
+    """What `get_all_models` makes of tags and ps."""
+    found = {one["model"]: one for one in ask(daemon, "GET", "/api/tags").json()["models"]}
+    for one in ask(daemon, "GET", "/api/ps").json()["models"]:
+        expires_at = int(datetime.fromisoformat(one["expires_at"]).timestamp())
+        found[one["name"]]["expires_at"] = expires_at
+    return found
+
+
+def test_a_connection_is_verified(daemon: Daemon) -> None:
+    version = ask(daemon, "GET", "/api/version").json()["version"]
+    assert tuple(map(int, re.sub(r"^v|-.*", "", version).split("."))) >= (0, 6, 0)
+    assert ask(daemon, "GET", "/").text == "Ollama is running"
+
+
+def test_a_model_is_uploaded_made_asked_and_taken_away(daemon: Daemon) -> None:
+    content = generator().read_bytes()
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    # `upload_model`: the file as the body, then create with its digest.
+    sent = httpx.post(f"{daemon.url}/api/blobs/{digest}", content=content, trust_env=False)
+    assert sent.status_code == 201
+    body = {"model": "tiny", "stream": True, "files": {"tiny.gguf": digest}, "system": "Be kind."}
+    made = lines(ask(daemon, "POST", "/api/create", body))
+    assert made[-1] == {"status": "success"}
+    assert any(line["status"].startswith("creating new layer") for line in made)
+
+    row = models(daemon)["tiny:latest"]
+    assert (row["name"], row["details"]["format"]) == ("tiny:latest", "gguf")
+    shown = ask(daemon, "POST", "/api/show", {"model": "tiny:latest"}).json()
+    assert shown["details"]["family"] == "llama"
+    assert shown["model_info"]["general.architecture"] == "llama"
+    assert shown["system"] == "Be kind."
+    assert shown["capabilities"] == ["completion"]
+
+    # `generate_chat_completion`: an OpenAI payload turned into Ollama's.
+    body = {
+        "model": "tiny:latest",
+        "messages": [{"role": "user", "content": "hi"}],
+        "stream": True,
+        "options": {"temperature": 0.8, "num_predict": 8, "num_ctx": 2048, "seed": 3},
+        "keep_alive": "5m",
+        "metadata": {"chat_id": "1"},
+    }
+    answer = ask(daemon, "POST", "/api/chat", body)
+    chunks = lines(answer)
+    assert chunks[-1]["done"]
+    assert chunks[-1]["eval_count"] <= 8
+    assert "'metadata'" in answer.headers["x-outpost-warning"]
+    left_s = models(daemon)["tiny:latest"]["expires_at"] - time.time()
+    assert 200 < left_s <= 301
+
+    # `generate_completion` for titles and tags, not streamed.
+    body = {"model": "tiny:latest", "prompt": "title", "stream": False, "options": {"num_predict": 4}}
+    whole = ask(daemon, "POST", "/api/generate", body).json()
+    assert whole["done"]
+    assert ask(daemon, "POST", "/api/generate", {**body, "context": whole["context"]}).status_code == 200
+
+    # `unload_model`
+    body = {"model": "tiny:latest", "keep_alive": 0, "prompt": ""}
+    assert ask(daemon, "POST", "/api/generate", body).status_code == 200
+    assert (
+        ask(daemon, "POST", "/api/copy", {"source": "tiny:latest", "destination": "b:latest"}).status_code
+        == 200
+    )
+    assert {"tiny:latest", "b:latest"} <= set(models(daemon))
+    for name in ("tiny:latest", "b:latest"):
+        assert ask(daemon, "DELETE", "/api/delete", {"name": name, "model": name}).status_code == 200
+    assert set(models(daemon)) == {"embedder:latest"}
+    gone = ask(daemon, "DELETE", "/api/delete", {"name": "b:latest", "model": "b:latest"})
+    assert (gone.status_code, gone.json()) == (404, {"error": "model 'b:latest' not found"})
+
+
+def test_documents_are_embedded(daemon: Daemon) -> None:
+    body = {"model": "embedder:latest", "input": ["hello", "world"], "truncate": True}
+    told = ask(daemon, "POST", "/api/embed", body).json()
+    assert len(told["embeddings"]) == 2
+    assert sum(value * value for value in told["embeddings"][0]) == pytest.approx(1.0, abs=1e-4)
+    cut = ask(daemon, "POST", "/api/embed", {**body, "dimensions": 8}).json()["embeddings"][0]
+    assert len(cut) == 8
+    older = ask(daemon, "POST", "/api/embeddings", {"model": "embedder", "prompt": "hello"}).json()
+    assert older["embedding"] == pytest.approx(told["embeddings"][0], abs=1e-5)
+
+
+def test_a_model_that_does_not_generate_says_so(daemon: Daemon) -> None:
+    answer = ask(
+        daemon, "POST", "/api/chat", {"model": "embedder", "messages": [{"role": "user", "content": "hi"}]}
+    )
+    assert answer.status_code == 400
+    assert isinstance(answer.json()["error"], str)
+
+
+def test_a_pull_from_where_nobody_may_call_is_refused_with_the_reason(daemon: Daemon) -> None:
+    answer = ask(daemon, "POST", "/api/pull", {"model": "r.example/a/b", "insecure": True})
+    told = lines(answer)[-1] if answer.status_code == 200 else answer.json()
+    assert "r.example" in told["error"]
+
+
+def test_an_uploaded_file_that_is_no_model_gets_no_name(daemon: Daemon) -> None:
+    content = b"no model at all" * 1000
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    assert httpx.post(f"{daemon.url}/api/blobs/{digest}", content=content, trust_env=False).status_code == 201
+    body = {"model": "bad", "stream": False, "files": {"a.gguf": digest}}
+    refused = ask(daemon, "POST", "/api/create", body)
+    assert (refused.status_code, set(refused.json())) == (400, {"error"})
+    assert "bad:latest" not in models(daemon)
