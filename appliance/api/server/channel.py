@@ -11,6 +11,7 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask
 
 from appliance import log
+from appliance.api.anthropic import errors as anthropic_errors
 from appliance.api.error_responses import http_error_object
 from appliance.api.exchange import request_id_of
 from appliance.api.server.limits import ServerLimits
@@ -46,8 +47,13 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc]
         message = {413: "the body is larger than this Outpost takes"}.get(
             error.code, f"{error.reason}: {error.body}"
         )
-        body = msgspec.json.encode(http_error_object(error.code, message))
         request_id = request_id_of(self.request.headers.get("X_REQUEST_ID"))
+        told = http_error_object(error.code, message)
+        if anthropic_errors.is_anthropic(
+            getattr(self.request, "path", "")
+        ):  # none where its first line is wrong
+            told = anthropic_errors.error_object(told, error.code, request_id)
+        body = msgspec.json.encode(told)
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend([("Content-Type", "application/json"), ("X-Request-Id", request_id)])
         self.set_close_on_finish()
