@@ -39,8 +39,6 @@ def of_prompt(body: PromptBody) -> Iterator[str]:
     tools = [tool for tool in body.tools or () if isinstance(tool, Tool)]
     if any(tool.input_examples for tool in tools):
         yield "'input_examples' of tools are ignored"
-    if not _must_call(body) and any(tool.strict for tool in tools):
-        yield "'strict' of a tool holds only where 'tool_choice' wants a call"
     if body.output_config is not None and body.output_config.format is not None and _must_call(body):
         yield "'output_config.format' is ignored: 'tool_choice' wants a call"
 

@@ -186,6 +186,7 @@ def test_an_honoured_body_has_no_warning() -> None:
     fields: dict[str, Any] = {
         "cache_control": {"type": "ephemeral"},
         "service_tier": "auto",
+        "tools": [{**TOOL, "strict": True}],
         "thinking": {"type": "adaptive", "display": "summarized"},
     }
     assert warnings(**fields) == []
@@ -197,7 +198,6 @@ def test_an_honoured_body_has_no_warning() -> None:
         ({"metadata": {"user_id": "u"}}, "metadata.user_id"),
         ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, "thinking.budget_tokens"),
         ({"tools": [{**TOOL, "input_examples": [{}]}]}, "input_examples"),
-        ({"tools": [{**TOOL, "strict": True}]}, "strict"),
         ({"store": True}, "store"),
         ({"headers": {"anthropic-beta": "some-beta"}}, "anthropic-beta"),
         ({"headers": {"anthropic-version": "2023-01-01"}}, "anthropic-version"),
