@@ -14,6 +14,8 @@ from appliance.access.keys import KeyRing
 from appliance.access.subnets import TrustedSubnets
 from appliance.api import error_responses, health
 from appliance.api.accounting import Accounting, AccountingMiddleware
+from appliance.api.anthropic.count_tokens import CountTokens
+from appliance.api.anthropic.messages import Messages
 from appliance.api.caller import Callers
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import Observer
@@ -32,8 +34,13 @@ from appliance.api.openai.tokens import DetokenizeTokens, TokenizeText
 from appliance.api.places import PlacesMiddleware
 from appliance.api.queue import Queue
 from appliance.api.registry import ReadableLayout, Registry, RegistryRoot
+from appliance.api.requests import CancelRequest, Requests
 from appliance.api.residency import Fit, Load, Unload
+from appliance.api.resuming.kept_streams import KeptStreams, ResumeLimits
+from appliance.api.resuming.middleware import ResumeMiddleware
+from appliance.api.resuming.resource import ResumeStream
 from appliance.api.route_scopes import require_complete
+from appliance.api.running import Running, RunningMiddleware
 from appliance.api.store import StoredModel, StoredModels, StoreOperations
 from appliance.api.store_changes import StoreChanges
 from appliance.api.usage import UsageReport
@@ -63,6 +70,7 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     accounting: Accounting | None = None,
     audit: Audit | None = None,
     responses: ResponseLimits = ResponseLimits(),  # noqa: B008 - frozen
+    streams: KeptStreams | None = None,
 ) -> App:
     """The WSGI application. `keys` empty or None: open, which is right on loopback only. `report` is asked
     anew for every `/healthz` and `/readyz`.
@@ -77,9 +85,11 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     are usually the two sides of one `telemetry.prometheus.Prometheus`. `store` and `layout`: the verbs of the
     model store, and what of it `/v2` gives to others; None: those routes do not exist. `accounting`: quotas
     and usage; None: nobody is counted or bounded. `audit`: who is told of changes; None: nobody. `responses`:
-    how many answers of `/v1/responses` are kept, and for how long.
+    how many answers of `/v1/responses` are kept, and for how long. `streams`: what is kept of streams beyond
+    their connections, to be closed by who made it; None: none can be resumed.
     """
     verifier = keys if keys is not None else key_store if key_store is not None else KeyRing({})
+    kept, running = KeptStreams(ResumeLimits(keep_s=0)) if streams is None else streams, Running()
     app: App = falcon.App(
         middleware=[
             RequestMiddleware(observer, Callers(trusted_proxies)),
@@ -93,6 +103,8 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
             ),
             PlacesMiddleware(limits.max_concurrent),
             *([AccountingMiddleware(accounting)] if accounting else []),
+            RunningMiddleware(running),
+            ResumeMiddleware(kept),
         ]
     )
     error_responses.install(app)
@@ -100,6 +112,9 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     changes = None if store is None else StoreChanges(store, audit)
     _add_models(app, inference, limits, changes)
     _add_responses(app, inference, limits, KeptResponses(responses))
+    _add(app, "/outpost/v1/requests", Requests(running))
+    _add(app, "/outpost/v1/requests/{request_id}/cancel", CancelRequest(running))
+    _add(app, "/outpost/v1/streams/{request_id}", ResumeStream(kept))
     _add(app, "/healthz", health.Health(report))
     _add(app, "/readyz", health.Readiness(report))
     if render_metrics is not None:
@@ -129,6 +144,8 @@ def _add_models(app: App, inference: Inference, limits: Limits, changes: StoreCh
     calls, fingerprint = Calls(inference), f"fp_outpost_{__version__}"
     _add(app, "/v1/chat/completions", ChatCompletions(calls, limits, fingerprint=fingerprint))
     _add(app, "/v1/completions", Completions(calls, limits, fingerprint=fingerprint))
+    _add(app, "/v1/messages", Messages(calls, limits))
+    _add(app, "/v1/messages/count_tokens", CountTokens(calls, limits))
     _add(app, "/v1/embeddings", Embeddings(calls, limits))
     for route in ("/v1/rerank", "/v1/reranking", "/rerank", "/reranking"):
         _add(app, route, Reranks(calls, limits))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance import __version__
-from appliance.cli import account_commands, key_commands, memory_commands, store_commands
+from appliance.cli import account_commands, key_commands, memory_commands, request_commands, store_commands
 from appliance.cli.declaring import Formatter, Parser, command, connection, epilog, seconds, store_connection
 from appliance.cli.exits import MEANING, Exit, Failure
 
@@ -348,6 +348,7 @@ _DECLARED: Final[dict[str, Callable[[Any], None]]] = {
     "ps": _ps,
     "queue": _queue,
     **account_commands.DECLARED,
+    **request_commands.DECLARED,
     "bench": _bench,
     "hardware": _hardware,
     "health": _health,

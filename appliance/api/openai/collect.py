@@ -23,6 +23,8 @@ class Choice:
     tool_calls: dict[int, dict[str, Any]] = field(default_factory=dict)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: str | None = None
+    stop: str | None = None
+    """The stop string that matched."""
 
     def add(self, delta: Delta) -> None:
         if delta.text:
@@ -34,6 +36,7 @@ class Choice:
         self.logprobs += delta.logprobs
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason.value
+            self.stop = delta.stop
 
     def _add_call(self, call: ToolCallDelta) -> None:
         known = self.tool_calls.setdefault(
@@ -70,7 +73,7 @@ def deltas(generation: Generation, exchange: Exchange, *, timeout_s: float) -> I
         for item in items or ():
             if isinstance(item, Progress):
                 continue
-            exchange.mark_token()
+            exchange.mark_token(item.tokens)
             yield checked(item)
             if item.usage is not None:
                 exchange.usage, exchange.finish_reason = item.usage, item.finish_reason

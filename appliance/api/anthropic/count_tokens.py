@@ -1,0 +1,26 @@
+"""POST /v1/messages/count_tokens: how many tokens a message's prompt has, counted by the model itself."""
+
+from __future__ import annotations
+
+import falcon
+
+from appliance.api.anthropic import message_request, request_warnings
+from appliance.api.anthropic.schema import CountTokensBody
+from appliance.api.exchange import exchange_of
+from appliance.api.openai import stored_defaults
+from appliance.api.openai.endpoint import Endpoint, reply
+from appliance.wire.messages import ApplyTemplate
+
+
+class CountTokens(Endpoint):
+    """Stateless; any thread. It waits for its turn and loads the model, as every request does."""
+
+    def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
+        exchange = exchange_of(req)
+        body = self._body(CountTokensBody, req, exchange)
+        prompt = message_request.prompt_of(body)
+        for warning in (*request_warnings.headers_of(req.headers), *request_warnings.of_prompt(body)):
+            exchange.warn(warning)
+        prompt = stored_defaults.prompted(prompt, self._calls.find(exchange, body.model))
+        result = self._calls.call(exchange, body.model, ApplyTemplate(id=0, prompt=prompt))
+        reply(resp, {"input_tokens": result.prompt_tokens})
