@@ -198,12 +198,12 @@ def test_a_scope_opens_its_routes_and_no_others(route: str, scope: Scope, doors:
 
 
 def refused(told: Any) -> tuple[str, str | None]:
-    """Message and code of an error in each door's form; Ollama's has no code."""
+    """Message and code of an error in each door's form; Ollama's and Anthropic's have no code."""
     if "errors" in told:
         return told["errors"][0]["message"], told["errors"][0]["detail"]["code"]
     if isinstance(told["error"], str):
         return told["error"], None
-    return told["error"]["message"], told["error"]["code"]
+    return told["error"]["message"], told["error"].get("code")
 
 
 @pytest.mark.parametrize("route", sorted(CLOUD))
@@ -248,6 +248,8 @@ def test_a_key_for_other_models_reaches_none_of_these(route: str, doors: Doors) 
         "/rerank": {"query": "x", "documents": ["y"]},
         "/reranking": {"query": "x", "documents": ["y"]},
         "/infill": {"input_prefix": "x", "input_suffix": "y"},
+        "/v1/messages": {"max_tokens": 1, "messages": [{"role": "user", "content": "x"}]},
+        "/v1/messages/count_tokens": {"messages": [{"role": "user", "content": "x"}]},
         "/api/generate": {"prompt": "x"},
         "/api/chat": {"messages": [{"role": "user", "content": "x"}]},
         "/api/embed": {"input": "x"},
