@@ -37,7 +37,7 @@ class ErrorFields(Answer):
 
 
 class ErrorAnswer(Answer):
-    """Every error, but those below `/v2` and `/api`."""
+    """Every error, but those of `/v1/messages` and below `/v2` and `/api`."""
 
     error: ErrorFields
 
@@ -136,6 +136,34 @@ class QueueItem(Answer):
 class QueueAnswer(Answer):
     object: Literal["list"]
     data: list[QueueItem]
+
+
+class RunningRequest(Answer):
+    id: str
+    """Its `X-Request-Id`."""
+    object: Literal["request"]
+    route: str | None
+    model: str | None
+    owner: str
+    """The key's id, or without keys the caller's address."""
+    state: Literal["waiting", "running", "prefill", "decode", "cancelled"]
+    stream: bool
+    priority: Literal["realtime", "background"]
+    age_s: float
+    prompt_tokens: int | None
+    output_tokens: int
+
+
+class RequestsAnswer(Answer):
+    object: Literal["list"]
+    data: list[RunningRequest]
+
+
+class CancelledAnswer(Answer):
+    object: Literal["request.cancelled"]
+    id: str
+    cancelled: int
+    """How many had this id."""
 
 
 class ResidencyAnswer(Answer):

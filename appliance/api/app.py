@@ -15,6 +15,8 @@ from appliance.access.keys import KeyRing
 from appliance.access.subnets import TrustedSubnets
 from appliance.api import error_responses, health
 from appliance.api.accounting import Accounting, AccountingMiddleware
+from appliance.api.anthropic.count_tokens import CountTokens
+from appliance.api.anthropic.messages import Messages
 from appliance.api.caller import Callers
 from appliance.api.calls import Calls, Limits
 from appliance.api.device import Hardware, Hibernation, Snapshots
@@ -36,8 +38,13 @@ from appliance.api.openapi.resources import OpenApi, Page, Style
 from appliance.api.places import PlacesMiddleware
 from appliance.api.queue import Queue
 from appliance.api.registry import ReadableLayout, Registry, RegistryRoot
+from appliance.api.requests import CancelRequest, Requests
 from appliance.api.residency import Fit, Load, Unload
+from appliance.api.resuming.kept_streams import KeptStreams, ResumeLimits
+from appliance.api.resuming.middleware import ResumeMiddleware
+from appliance.api.resuming.resource import ResumeStream
 from appliance.api.route_scopes import require_complete
+from appliance.api.running import Running, RunningMiddleware
 from appliance.api.store import StoredModel, StoredModels, StoreOperations
 from appliance.api.store_changes import StoreChanges
 from appliance.api.usage import UsageReport
@@ -77,6 +84,7 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     board: Callable[[], HardwareReport] | None = None,
     snapshots: Snapshots | None = None,
     responses: ResponseLimits = ResponseLimits(),  # noqa: B008 - frozen
+    streams: KeptStreams | None = None,
 ) -> App:
     """The WSGI application. `keys` empty or None: open, which is right on loopback only. `report` is asked
     anew for every `/healthz` and `/readyz`. A part that is None: its routes do not exist.
@@ -91,8 +99,10 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     `telemetry.prometheus.Prometheus`. `store` and `layout`: the verbs of the model store, and what of it
     `/v2` gives to others; `board`: one sample of it; `snapshots`: the prompts on its disk. `accounting`:
     quotas and usage; None: nobody is counted or bounded. `audit`: who is told of changes; None: nobody.
-    `responses`: how many answers of `/v1/responses` are kept, and for how long.
+    `responses`: how many answers of `/v1/responses` are kept, and for how long. `streams`: what is kept of
+    streams beyond their connections, to be closed by who made it; None: none can be resumed.
     """
+    kept, running = KeptStreams(ResumeLimits(keep_s=0)) if streams is None else streams, Running()
     app = App(
         [
             RequestMiddleware(observer, Callers(trusted_proxies)),
@@ -106,12 +116,15 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
             ),
             PlacesMiddleware(limits.max_concurrent),
             *([AccountingMiddleware(accounting)] if accounting else []),
+            RunningMiddleware(running),
+            ResumeMiddleware(kept),
         ],
     )
     error_responses.install(app)
     changes = None if store is None else StoreChanges(store, audit)
     _add_models(app, inference, limits, changes)
     _add_responses(app, inference, limits, KeptResponses(responses))
+    _add_requests(app, running, kept)
     _add_all(app, ollama_routes.resources(inference, limits, report, changes))
     _add_documents(app)
     _add_health(app, report, render_metrics)
@@ -126,6 +139,8 @@ def _add_models(app: App, inference: Inference, limits: Limits, changes: StoreCh
     calls, fingerprint = Calls(inference), f"fp_outpost_{__version__}"
     _add(app, "/v1/chat/completions", ChatCompletions(calls, limits, fingerprint=fingerprint))
     _add(app, "/v1/completions", Completions(calls, limits, fingerprint=fingerprint))
+    _add(app, "/v1/messages", Messages(calls, limits))
+    _add(app, "/v1/messages/count_tokens", CountTokens(calls, limits))
     _add(app, "/v1/embeddings", Embeddings(calls, limits))
     for route in ("/v1/rerank", "/v1/reranking", "/rerank", "/reranking"):
         _add(app, route, Reranks(calls, limits))
@@ -145,6 +160,13 @@ def _add_responses(app: App, inference: Inference, limits: Limits, kept: KeptRes
     _add(app, "/v1/responses/{response_id}", Response(kept))
     _add(app, "/v1/responses/{response_id}/input_items", ResponseInputs(kept))
     _add(app, "/v1/responses/{response_id}/cancel", ResponseCancel(kept))
+
+
+def _add_requests(app: App, running: Running, kept: KeptStreams) -> None:
+    """What is under way, and what is kept of it."""
+    _add(app, "/outpost/v1/requests", Requests(running))
+    _add(app, "/outpost/v1/requests/{request_id}/cancel", CancelRequest(running))
+    _add(app, "/outpost/v1/streams/{request_id}", ResumeStream(kept))
 
 
 def _add_documents(app: App) -> None:

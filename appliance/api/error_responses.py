@@ -5,7 +5,7 @@
 `insufficient_memory` has a fifth, `reason`, where the GPU's driver refused what the plan had (docs/truth.md).
 
 Below `/v2` the same fault is told in OCI's form (`registry_errors.py`), below `/api` in Ollama's
-(`ollama_errors.py`).
+(`ollama_errors.py`), for `/v1/messages` in Anthropic's (`anthropic/errors.py`).
 
 `tests/unit/api/test_error_responses.py` walks every leaf of `errors` and fails on one without a row.
 """
@@ -22,6 +22,7 @@ import msgspec
 
 from appliance import errors, log
 from appliance.api import ollama_errors, registry_errors
+from appliance.api.anthropic import errors as anthropic_errors
 from appliance.api.exchange import exchange_of
 
 _log = log.logger("api")
@@ -55,6 +56,10 @@ TABLE: Final[dict[type[errors.OutpostError], Row]] = {
     errors.KeyNotFound: Row(404, "invalid_request_error", "key_not_found"),
     errors.LastAdminKey: Row(409, "invalid_request_error", "last_admin_key"),
     errors.ClaimRefused: Row(403, "permission_error", "claim_refused"),
+    errors.Cancelled: Row(499, "invalid_request_error", "cancelled"),
+    errors.RequestNotFound: Row(404, "invalid_request_error", "request_not_found"),
+    errors.RequestIdInUse: Row(409, "invalid_request_error", "request_id_in_use"),
+    errors.EventsLost: Row(410, "invalid_request_error", "events_lost"),
     errors.ClientGone: Row(499, "invalid_request_error", "client_gone"),
     errors.Overloaded: Row(503, "server_error", "overloaded", retry=True),
     errors.ModelLoading: Row(503, "server_error", "model_loading", retry=True),
@@ -112,6 +117,7 @@ _REASONS: Final = {
     421: "Misdirected Request",
     431: "Request Header Fields Too Large",
     499: "Client Closed Request",
+    529: "Overloaded",
 }
 
 
@@ -123,18 +129,26 @@ class Codes:
     may_retry: bool
 
 
-def codes_by_status(*, is_ollama: bool = False) -> dict[int, Codes]:
-    """Status → the codes it may come with, for the OpenAPI document."""
+def codes_by_status(form: str = "") -> dict[int, Codes]:
+    """Status → the codes it may come with, for the OpenAPI document; `form`: that of Ollama or Anthropic,
+    which have statuses of their own.
+    """
     found: dict[int, Codes] = {}
     internal = Row(_INTERNAL.status, _INTERNAL.type, _INTERNAL.code)
     http = [Row(status, "", code) for status, code in _HTTP_CODES.items()]
-    statuses = ollama_errors.STATUSES if is_ollama else {}
-    rows = [replace(row, status=statuses.get(kind, row.status)) for kind, row in TABLE.items()]
-    for row in (*rows, internal, *http):
+    for row in (*(_row_in(form, kind, row) for kind, row in TABLE.items()), internal, *http):
         known = found.setdefault(row.status, Codes(set(), may_retry=False))
         known.codes.add(row.code)
         known.may_retry = known.may_retry or row.retry
     return found
+
+
+def _row_in(form: str, kind: type[errors.OutpostError], row: Row) -> Row:
+    if form == "Ollama":
+        return replace(row, status=ollama_errors.STATUSES.get(kind, row.status))
+    if form == "Anthropic":
+        return replace(row, status=anthropic_errors.status_of(row.status, row.code))
+    return row
 
 
 def status_line(status: int) -> str:
@@ -184,10 +198,11 @@ def install(app: falcon.App[falcon.Request, falcon.Response]) -> None:
 def _answer(
     req: falcon.Request, resp: falcon.Response, error: errors.OutpostError, _params: dict[str, Any]
 ) -> None:
-    row = row_of(error)
-    _fill(req, resp, row.status, error_object(error), error=error)
+    told = exchange_of(req).told(error)
+    row = row_of(told)
+    _fill(req, resp, row.status, error_object(told), error=told)
     exchange_of(req).error_code = row.code
-    if (seconds := retry_after_s(error)) is not None:
+    if (seconds := retry_after_s(told)) is not None:
         resp.set_header("Retry-After", str(seconds))
     if isinstance(error, errors.RateLimited):
         resp.set_header("Retry-After-Ms", str(math.ceil(error.retry_after_s * 1000)))
@@ -234,6 +249,9 @@ def _fill(
     elif ollama_errors.is_ollama(req.path):
         body = ollama_errors.ollama_object(body, error, path=req.path)
         status = ollama_errors.status_of(error, status) if error is not None else status
+    elif anthropic_errors.is_anthropic(req.path):
+        status = anthropic_errors.status_of(status, body["error"]["code"])
+        body = anthropic_errors.error_object(body, status, exchange_of(req).request_id)
     resp.status = status_line(status)
     resp.content_type = "application/json"
     resp.data = msgspec.json.encode(body)

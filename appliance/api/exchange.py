@@ -22,9 +22,10 @@ from appliance.access.scopes import Scope
 from appliance.api.caller import Caller
 from appliance.api.metering import Meter
 from appliance.api.token_gaps import TokenGaps
+from appliance.errors import Cancelled, ClientGone
 from appliance.histogram import Histogram
 from appliance.supervisor.turn import Asker, Priority, Turn
-from appliance.wire.messages import Accepted, Usage
+from appliance.wire.messages import Accepted, FinishReason, Usage
 
 _log = log.logger("api")
 _ERROR: Final = 400
@@ -42,7 +43,9 @@ class Observer(Protocol):
 
 
 class Exchange:
-    """Owned by the thread that serves the request; read by the observer when it is over."""
+    """Owned by the thread that serves the request; read by the observer when it is over, and by who lists
+    what runs.
+    """
 
     __slots__ = (
         "_first_token_s",
@@ -53,16 +56,19 @@ class Exchange:
         "_total_s",
         "accepted",
         "caller",
+        "cancelled",
+        "disconnected",
         "error_code",
         "finish_reason",
-        "gone",
         "grant",
         "is_stream",
+        "keep",
         "keep_alive_s",
         "meter",
         "method",
         "model",
         "on_end",
+        "output_tokens",
         "owner",
         "placement",
         "request_id",
@@ -81,8 +87,8 @@ class Exchange:
     ) -> None:
         self.request_id = request_id
         self.method = method
-        self.gone = gone
-        """Cheap; True once the client has closed the connection."""
+        self.cancelled: str | None = None
+        """Why it is not wanted any more though its client is there. Any thread may set it."""
         self.route: str | None = None
         self.caller = Caller(address="")
         self.owner = ""
@@ -94,6 +100,8 @@ class Exchange:
         self.model: str | None = None
         self.keep_alive_s: float | None = None
         """How long its model stays in memory afterwards; None: as long as configured."""
+        self.keep: Callable[[Any], Any] | None = None
+        """Makes of its stream the body of an answer that can be resumed (`resuming/`); None: not wished."""
         self.placement: str | None = None
         """How that model is placed; it goes out as `X-Outpost-Placement`."""
         self.accepted: Accepted | None = None
@@ -113,6 +121,10 @@ class Exchange:
         """Who counts its tokens; None: it asks no model, or nobody keeps accounts."""
         self.on_end: Callable[[], None] | None = None
         """Called once, when the answer has been sent or given up."""
+        self.output_tokens = 0
+        """So far."""
+        self.disconnected = gone
+        """Cheap; True once the client has closed the connection."""
         self._observer = observer
         self._started_s = time.perf_counter()
         self._queued_s: float | None = None
@@ -154,6 +166,21 @@ class Exchange:
     def age_s(self) -> float:
         return time.perf_counter() - self._started_s
 
+    def gone(self) -> bool:
+        """Cheap; True once nobody wants the answer: the client has left, or it was cancelled by its id."""
+        return self.cancelled is not None or self.disconnected()
+
+    def outlive(self, gone: Callable[[], bool]) -> None:
+        """Its connection may end without it; from now on `gone` says whether it is still wanted."""
+        self.disconnected = gone
+
+    def told(self, error: Exception) -> Exception:
+        """`error` as the caller is to hear it: who was cancelled by his id is still there to hear so."""
+        if self.cancelled is None or not isinstance(error, ClientGone):
+            return error
+        self.finish_reason = FinishReason.CANCELLED
+        return Cancelled(reason=self.cancelled)
+
     def asker(self) -> Asker:
         """Its request, before a model."""
         if self.grant is not None and self.grant.bounds.background_only:
@@ -176,6 +203,7 @@ class Exchange:
     def mark_token(self, choice: int = 0, tokens: int = 1) -> None:
         """Tokens of a choice are here. For every step of every stream, so it takes no lock."""
         now_s = time.perf_counter()
+        self.output_tokens += tokens
         if self._token_gaps is None:
             self._first_token_s, self._token_gaps = now_s - self._started_s, TokenGaps()
         self._token_gaps.mark(choice, tokens, now_s)
@@ -206,7 +234,7 @@ class Exchange:
             "route": self.route or "unmatched",
             "status": self.status,
             "error": self.error_code,
-            "client_gone": True if self.gone() else None,
+            "client_gone": True if self.disconnected() else None,
             "owner": self.owner or None,
             "key": self.grant.key_id if self.grant else None,
             "client": self.caller.address or None,

@@ -13,6 +13,7 @@ from typing import Final
 import falcon
 
 from appliance.api import accounting, placement
+from appliance.api.anthropic import errors as anthropic_errors
 from appliance.api.caller import Callers
 from appliance.api.exchange import Exchange, Observer, exchange_of
 from appliance.api.hosts import host_of
@@ -20,11 +21,12 @@ from appliance.errors import InvalidRequest, NotAllowed
 
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CORS_HEADERS: Final = (
-    "authorization, content-type, x-api-key, x-request-id, "
-    "x-outpost-priority, x-outpost-deadline-s, x-outpost-progress"
+    "authorization, content-type, x-api-key, x-request-id, anthropic-version, anthropic-beta, "
+    "x-outpost-priority, x-outpost-deadline-s, x-outpost-progress, x-outpost-resumable, last-event-id"
 )
 _CORS_EXPOSED: Final = (
-    "x-request-id, x-outpost-warning, x-outpost-placement, x-outpost-queue-position, x-outpost-queue-s, "
+    "x-request-id, request-id, x-outpost-warning, x-outpost-placement, x-outpost-queue-position, "
+    "x-outpost-queue-s, x-outpost-stream, "
     "retry-after, retry-after-ms, " + ", ".join(accounting.HEADERS)
 )
 _MAX_WARNING_CHARS: Final = 1024
@@ -53,6 +55,8 @@ class RequestMiddleware:
         exchange.route = req.uri_template
         exchange.status = resp.status_code
         resp.set_header("X-Request-Id", exchange.request_id)
+        if anthropic_errors.is_anthropic(req.path):
+            resp.set_header("Request-Id", exchange.request_id)  # where its clients look
         if exchange.warnings:
             resp.set_header("X-Outpost-Warning", "; ".join(exchange.warnings)[:_MAX_WARNING_CHARS])
         if exchange.placement is not None:

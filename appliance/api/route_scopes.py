@@ -27,7 +27,9 @@ _LIST: Final[Needed] = frozenset({Scope.INFER, Scope.MODELS_READ})
 _READ: Final[Needed] = frozenset({Scope.MODELS_READ})
 _WRITE: Final[Needed] = frozenset({Scope.MODELS_WRITE})
 _QUEUE: Final[Needed] = frozenset({Scope.INFER, Scope.SYSTEM})
-"""Who may ask a model sees what he asked; `queue.py` and `usage.py` show everything to `system` only."""
+"""Who may ask a model sees and cancels what he asked; `queue.py`, `requests.py` and `usage.py` show
+everything to `system` only.
+"""
 _MEMORY: Final[Needed] = frozenset({Scope.MODELS_WRITE, Scope.INFER})
 """Who may ask a model can load it by asking, and put it out by a `keep_alive` of 0."""
 _PLAN: Final[Needed] = frozenset({Scope.MODELS_READ, Scope.MODELS_WRITE, Scope.INFER})
@@ -44,6 +46,8 @@ TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/v1/responses/{response_id}": {"GET": _INFER, "DELETE": _INFER},
     "/v1/responses/{response_id}/input_items": {"GET": _INFER},
     "/v1/responses/{response_id}/cancel": {"POST": _INFER},
+    "/v1/messages": {"POST": _INFER},
+    "/v1/messages/count_tokens": {"POST": _INFER},
     "/v1/embeddings": {"POST": _INFER},
     "/v1/rerank": {"POST": _INFER},
     "/v1/reranking": {"POST": _INFER},
@@ -53,6 +57,9 @@ TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/tokenize": {"POST": _INFER},
     "/detokenize": {"POST": _INFER},
     "/v1/queue": {"GET": _QUEUE},
+    "/outpost/v1/streams/{request_id}": {"GET": _INFER},
+    "/outpost/v1/requests": {"GET": _QUEUE},
+    "/outpost/v1/requests/{request_id}/cancel": {"POST": _QUEUE},
     "/v1/models": {"GET": _LIST},
     "/v1/models/{model:path}": {"GET": _LIST, "DELETE": _WRITE},
     "/openapi.json": {"GET": ANYONE},
@@ -107,6 +114,11 @@ PUBLIC_PATHS: Final = frozenset(
     route for route, methods in TABLE.items() if all(needed is ANYONE for needed in methods.values())
 )
 """None of them has a variable part, so each is a path too."""
+
+
+def asks_model(route: str, method: str) -> bool:
+    """Whether its requests wait, run and can be cancelled."""
+    return method == "POST" and needed_for(route, method) == _INFER and not route.endswith("/cancel")
 
 
 def needed_for(route: str, method: str) -> Needed:

@@ -25,7 +25,7 @@ from appliance import log
 from appliance.api.awaited import Awaited
 from appliance.api.error_responses import error_object, row_of
 from appliance.api.exchange import Exchange
-from appliance.errors import DeadlineExceeded, EngineFault, OutpostError
+from appliance.errors import ClientGone, DeadlineExceeded, EngineFault, OutpostError
 from appliance.supervisor.inference import Generation
 from appliance.supervisor.turn import Standing
 from appliance.wire.messages import Delta, FinishReason, Progress
@@ -90,17 +90,33 @@ class EventStream:
             yield from self._events()
             yield self._writer.closing() + self.done
         except OutpostError as error:
-            yield self._error_event(error)
+            yield self.error_event(error)
         except _Gone:
             return
         except Exception as error:  # noqa: BLE001 - nobody above would answer it
             _log.error("stream_failed", request_id=self._exchange.request_id, exc_info=error)
-            yield self._error_event(error)
+            yield self.error_event(error)
 
     def close(self) -> None:
         """Called by waitress in every case, also when the client vanished before the first byte."""
-        self._generation.close()
+        self.let_go()
         self._exchange.end()
+
+    def let_go(self) -> None:
+        """Give the lease back, and leave the exchange open."""
+        self._generation.close()
+
+    @property
+    def exchange(self) -> Exchange:
+        return self._exchange
+
+    def is_unwanted(self) -> bool:
+        """Nobody wants it any more, or it takes too long."""
+        return self._exchange.gone() or self._exchange.age_s() > self._timeout_s
+
+    def error_event(self, error: Exception) -> bytes:
+        """The event that ends it because of `error`."""
+        return self._error_event(self._exchange.told(error))
 
     def _waiting(self, generation: Awaited) -> Iterator[bytes]:
         """Comments until it is accepted, the first at once, so that the header goes out."""
@@ -115,7 +131,7 @@ class EventStream:
 
     def _ask_whether_over(self) -> None:
         if self._exchange.gone():
-            raise _Gone
+            raise _Gone if self._exchange.cancelled is None else ClientGone
         if self._exchange.age_s() > self._timeout_s:
             raise DeadlineExceeded(limit_s=self._timeout_s)
 
@@ -199,11 +215,17 @@ class _Gone(Exception):
 
 
 def answer(resp: falcon.Response, stream: EventStream) -> None:
-    """Make `stream` the answer. No proxy may hold back, store or compress it."""
+    """Make `stream` the answer; kept beyond the connection, where that is wished."""
+    head(resp)
+    keep = stream.exchange.keep
+    resp.stream = stream if keep is None else keep(stream)
+
+
+def head(resp: falcon.Response) -> None:
+    """No proxy may hold back, store or compress it."""
     resp.content_type = "text/event-stream; charset=utf-8"
     resp.set_header("Cache-Control", "no-cache")
     resp.set_header("X-Accel-Buffering", "no")
-    resp.stream = stream
 
 
 def checked(delta: Delta) -> Delta:

@@ -83,6 +83,8 @@ _BY_CODE: Final[dict[str, Exit]] = {
     "invalid_value": Exit.DATA,
     "unsupported": Exit.DATA,
     "model_not_found": Exit.NO_INPUT,
+    "request_not_found": Exit.NO_INPUT,
+    "cancelled": Exit.TEMPORARY,
     "invalid_api_key": Exit.NOT_ALLOWED,
     "model_not_allowed": Exit.NOT_ALLOWED,
     "not_allowed": Exit.NOT_ALLOWED,

@@ -43,6 +43,8 @@ _MODULES: Final = {
     "queue": "appliance.cli.queue",
     "usage": "appliance.cli.usage",
     "audit": "appliance.cli.audit",
+    "requests": "appliance.cli.requests",
+    "cancel": "appliance.cli.cancel",
     "bench": "appliance.cli.bench",
     "hardware": "appliance.cli.hardware",
     "health": "appliance.cli.health",
@@ -63,6 +65,8 @@ _SHORT: Final = frozenset(
         "queue",
         "usage",
         "audit",
+        "requests",
+        "cancel",
         "health",
         "version",
     }

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance import __version__
-from appliance.cli import account_commands, device_commands, key_commands, memory_commands, store_commands
+from appliance.cli import (
+    account_commands,
+    device_commands,
+    key_commands,
+    memory_commands,
+    request_commands,
+    store_commands,
+)
 from appliance.cli.declaring import (
     Formatter,
     Parser,
@@ -307,6 +314,7 @@ _DECLARED: Final[dict[str, Callable[[Any], None]]] = {
     "ps": _ps,
     "queue": _queue,
     **account_commands.DECLARED,
+    **request_commands.DECLARED,
     "bench": _bench,
     **device_commands.DECLARED,
 }

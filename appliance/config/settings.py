@@ -68,6 +68,14 @@ class ServerSettings(Section):
     request_timeout_s: float = setting(
         3600.0, "Longest life of one request, from its first byte to its last.", unit="s", ge=1, le=86400
     )
+    resume_s: float = setting(
+        30.0, "How long a resumable stream goes on, and is kept, alone; 0: none is.", unit="s", ge=0, le=3600
+    )
+    resume_bytes: int = setting(
+        MIB, "Events kept of one; unread, it is cancelled at more.", unit="bytes", ge=64 * 1024, le=64 * MIB
+    )
+    resume_streams: int = setting(64, "Such streams that are kept at once.", unit="streams", ge=1, le=1024)
+    resume_streams_per_key: int = setting(8, "As many of one key.", unit="streams", ge=1, le=1024)
     drain_s: float = setting(
         8.0, "How long running answers may still take when the daemon is stopped.", unit="s", ge=0, le=3600
     )

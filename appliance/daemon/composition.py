@@ -31,6 +31,7 @@ from appliance.api.accounting import Accounting
 from appliance.api.app import App, create_app
 from appliance.api.calls import Limits
 from appliance.api.openai.responses.kept import ResponseLimits
+from appliance.api.resuming.kept_streams import KeptStreams, ResumeLimits
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.accelerators import board_gpu
@@ -155,6 +156,7 @@ class Daemon:
         self._audit = audit_of(config)
         if self._audit is not None:
             self._access.audited(self._audit)
+        self._streams = KeptStreams(resume_limits(config))
         self._app = self._make_app(Root(sysroot))
 
     def _make_app(self, root: Root) -> App:
@@ -195,6 +197,7 @@ class Daemon:
             board=lambda: sample(root, data_dir=config.data.dir),
             snapshots=Snapshots(config.data.dir),
             responses=ResponseLimits(**config.responses.model_dump()),
+            streams=self._streams,
         )
 
     def _joules(self) -> dict[str, float]:
@@ -261,6 +264,7 @@ class Daemon:
         self._stop_supervisor(drain_s=self._config.server.drain_s)
         server.close(grace_s=1.0)
         self._accounts.stop()
+        self._streams.close()
         self._heat.stop()
         self._upkeep.stop()
         self._speeds.keep()
@@ -371,4 +375,14 @@ def door_limits(config: Config) -> Limits:
         request_timeout_s=config.server.request_timeout_s,
         raw_grammar=config.engine.raw_grammar,
         max_concurrent=config.queue.max_concurrent,
+    )
+
+
+def resume_limits(config: Config) -> ResumeLimits:
+    server = config.server
+    return ResumeLimits(
+        keep_s=server.resume_s,
+        bytes_per_stream=server.resume_bytes,
+        streams=server.resume_streams,
+        streams_per_owner=server.resume_streams_per_key,
     )

@@ -99,7 +99,9 @@ class Preparer:
         if isinstance(request, Detokenize):
             text = b"".join(self._model.piece(token, special=True) for token in request.tokens)
             return Result(id=request.id, text=text.decode("utf-8", "replace"))
-        return Result(id=request.id, text=self._rendered(request.prompt))
+        limit = max(_MOST_COUNTED_TOKENS, self._n_ctx_seq)
+        rendered, counted = self._chat_tokens(request.prompt, limit=limit)
+        return Result(id=request.id, text=rendered, prompt_tokens=len(counted))
 
     # ── generations ──────────────────────────────────────────────────────────────────────────────
 
@@ -162,15 +164,19 @@ class Preparer:
         prompt = request.prompt
         if isinstance(prompt, ChatPrompt):
             self._check_size(prompt)
-            text = self._rendered(prompt)
-            has_bos = bool(self._model.bos_text) and text.startswith(self._model.bos_text)
-            return text, self._tokens(text, add_special=not has_bos)
+            return self._chat_tokens(prompt, limit=self._n_ctx_seq)
         if isinstance(prompt, TextPrompt):
             return None, self._completion_tokens(prompt)
         if isinstance(prompt, TokensPrompt):
             self._check_tokens(prompt.tokens)
             return None, list(prompt.tokens)
         assert_never(prompt)
+
+    def _chat_tokens(self, prompt: ChatPrompt, *, limit: int) -> tuple[str, list[int]]:
+        text = self._rendered(prompt)
+        has_bos = bool(self._model.bos_text) and text.startswith(self._model.bos_text)
+        tokens = fitting_tokens(self._model, text, limit=limit, add_special=not has_bos, parse_special=True)
+        return text, tokens
 
     def _completion_tokens(self, prompt: TextPrompt) -> list[int]:
         if prompt.suffix is None:

@@ -20,6 +20,10 @@
     │   ├── ClaimRefused            not what stands on the console
     │   ├── ModelInUse              it is served or pulled just now
     │   ├── PromptExceedsQuota      more tokens than the key may ever use at once
+    │   ├── Cancelled               by its id, or nobody took its events
+    │   ├── RequestNotFound         no request of this key has that id
+    │   ├── RequestIdInUse          a stream with that id is kept
+    │   ├── EventsLost              a kept stream does not reach back so far
     │   └── ClientGone              the caller hung up before the answer began
     ├── CapacityError       try later; `retry_after_s` says when
     │   ├── Overloaded              the bounded queue is full
@@ -93,9 +97,11 @@ from appliance.errors.content import (
 from appliance.errors.remote import RemoteError, RemoteRefused, RemoteUnreachable
 from appliance.errors.request import (
     BodyTooLarge,
+    Cancelled,
     ClaimRefused,
     ClientGone,
     ContextLengthExceeded,
+    EventsLost,
     InvalidReference,
     InvalidRequest,
     KeyNotFound,
@@ -108,6 +114,8 @@ from appliance.errors.request import (
     PreviousResponseNotFound,
     PromptExceedsQuota,
     RequestError,
+    RequestIdInUse,
+    RequestNotFound,
     ResponseNotFound,
     ScopeMissing,
     Unauthenticated,
@@ -140,6 +148,7 @@ __all__ = [
     "AddressInUse",
     "AuditUnwritable",
     "BodyTooLarge",
+    "Cancelled",
     "CapacityError",
     "ClaimRefused",
     "ClientGone",
@@ -150,6 +159,7 @@ __all__ = [
     "DeadlineExceeded",
     "DigestMismatch",
     "EngineFault",
+    "EventsLost",
     "FileUnreadable",
     "GpuUnavailable",
     "InsufficientMemory",
@@ -180,6 +190,8 @@ __all__ = [
     "RemoteRefused",
     "RemoteUnreachable",
     "RequestError",
+    "RequestIdInUse",
+    "RequestNotFound",
     "ResourceError",
     "ResponseNotFound",
     "RunnerDied",

@@ -187,6 +187,37 @@ class PromptExceedsQuota(RequestError):
         )
 
 
+class Cancelled(RequestError):
+    def __init__(self, *, reason: str) -> None:
+        super().__init__(f"the request was cancelled: {reason}", reason=reason)
+
+
+class RequestNotFound(RequestError):
+    def __init__(self, *, request_id: str) -> None:
+        """It is not there, or another key's."""
+        super().__init__(
+            f"no request of yours with the id '{request_id}' runs, waits or is kept", request_id=request_id
+        )
+
+
+class RequestIdInUse(RequestError):
+    def __init__(self, *, request_id: str) -> None:
+        super().__init__(
+            f"a stream with the id '{request_id}' is kept already; take it up at "
+            f"/outpost/v1/streams/{request_id}, or send another X-Request-Id",
+            request_id=request_id,
+        )
+
+
+class EventsLost(RequestError):
+    def __init__(self, *, wanted: int, first: int) -> None:
+        super().__init__(
+            f"the events from {wanted} on are wanted, those before {first} are not kept any more; ask anew",
+            wanted=wanted,
+            first=first,
+        )
+
+
 class ClientGone(RequestError):
     """Nobody reads this; it ends the work and stands in the log."""
 

@@ -145,8 +145,8 @@ class Heartbeat(FromRunner):
 
 
 class Result(FromRunner):
-    """Answer of Embed (`vectors`), Rerank (`scores`), Tokenize (`tokens`), Detokenize and ApplyTemplate
-    (`text`).
+    """Answer of Embed (`vectors`), Rerank (`scores`), Tokenize (`tokens`), Detokenize (`text`) and
+    ApplyTemplate (`text` and how many `prompt_tokens` it is).
     """
 
     id: int

@@ -44,7 +44,14 @@ class Silence:
     seconds: float
 
 
-Line = Delta | Progress | Silence | Exception
+@dataclass(frozen=True, slots=True)
+class Act:
+    """Something happens meanwhile."""
+
+    do: Callable[[], object]
+
+
+Line = Delta | Progress | Silence | Act | Exception
 Script = Callable[[Generate], Sequence[Line]]
 
 
@@ -96,7 +103,9 @@ class FakeGeneration:
                 break
             elif isinstance(line, Exception):
                 raise line
-            else:
+            elif isinstance(line, Act):
+                line.do()
+            elif isinstance(line, Silence):
                 self._be_silent(line, timeout_s)
                 return None
             self._taken += 1
@@ -176,6 +185,8 @@ class FakeInference:
     unloaded: int = 0
     fit_wishes: list[FitWish] = field(default_factory=list)
     fit_outcome: Chosen | Wait | InsufficientMemory | None = None
+    prompt_tokens: int = 7
+    """Of every chat that is only counted."""
     generations: list[FakeGeneration] = field(default_factory=list)
     stand_ins: dict[str, str] = field(default_factory=dict)
     """Models that are too hot, and who answers instead."""
@@ -297,7 +308,7 @@ class FakeInference:
             case Detokenize():
                 return Result(id=1, text="".join(chr(token % 128) for token in request.tokens))
             case ApplyTemplate():
-                return Result(id=1, text="rendered")
+                return Result(id=1, text="rendered", prompt_tokens=self.prompt_tokens)
 
     @property
     def running(self) -> int:

@@ -23,6 +23,8 @@ class Choice:
     tool_calls: dict[int, dict[str, Any]] = field(default_factory=dict)
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish_reason: str | None = None
+    stop: str | None = None
+    """The stop string that matched."""
 
     def add(self, delta: Delta) -> None:
         if delta.text:
@@ -34,6 +36,7 @@ class Choice:
         self.logprobs += delta.logprobs
         if delta.finish_reason is not None:
             self.finish_reason = delta.finish_reason.value
+            self.stop = delta.stop
 
     def _add_call(self, call: ToolCallDelta) -> None:
         known = self.tool_calls.setdefault(

@@ -36,9 +36,13 @@ def applied(request: Generate, body: AnswerFields, card: ModelCard) -> Generate:
     if body.lora is None and defaults.adapters:
         told["adapters"] = list(defaults.adapters)
     if isinstance(request.prompt, ChatPrompt):
-        messages = _conversation(request.prompt.messages, defaults)
-        told["prompt"] = msgspec.structs.replace(request.prompt, messages=messages)
+        told["prompt"] = prompted(request.prompt, card)
     return msgspec.structs.replace(request, **told)
+
+
+def prompted(prompt: ChatPrompt, card: ModelCard) -> ChatPrompt:
+    """`prompt` with the system message and the history that the model has stored."""
+    return msgspec.structs.replace(prompt, messages=_conversation(prompt.messages, card.defaults))
 
 
 def _sampling(body: AnswerFields, card: ModelCard) -> SamplingParams:

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from appliance import __version__
 from appliance.api import answers, error_responses, ollama_errors, registry_errors
+from appliance.api.anthropic import errors as anthropic_errors
+from appliance.api.anthropic.answers import ErrorAnswer as AnthropicErrorAnswer
 from appliance.api.ollama.answers import ErrorAnswer as OllamaErrorAnswer
 from appliance.api.openai.validation import IGNORED
 from appliance.api.openapi.operation import Operation, Parameter, Tag, operations_of
@@ -107,7 +109,7 @@ _ABOUT: Final = (
     "field that is not honoured is refused or named in `X-Outpost-Warning`. Of OpenAI's fields these change "
     f"nothing, and are taken beside those of a body: {', '.join(f'`{name}`' for name in IGNORED)}."
 )
-_ERRORS: Final = [answers.ErrorAnswer, answers.RegistryErrorAnswer, OllamaErrorAnswer]
+_ERRORS: Final = [answers.ErrorAnswer, answers.RegistryErrorAnswer, OllamaErrorAnswer, AnthropicErrorAnswer]
 
 
 def _operation(route: str, method: str, operation: Operation, schemas: list[Schema]) -> Object:
@@ -213,14 +215,16 @@ def _form_of(route: str) -> str:
     """What stands before the names of its errors."""
     if registry_errors.is_registry(route):
         return "Registry"
+    if anthropic_errors.is_anthropic(route):
+        return "Anthropic"
     return "Ollama" if ollama_errors.is_ollama(route) else ""
 
 
 def _error_responses() -> Object:
     """One for each status, with the codes it may come with, in each of the forms."""
     told: Object = {}
-    for form in ("", "Registry", "Ollama"):
-        codes = error_responses.codes_by_status(is_ollama=form == "Ollama")
+    for form in ("", "Registry", "Ollama", "Anthropic"):
+        codes = error_responses.codes_by_status(form)
         content = {
             "application/json": {"schema": {"$ref": f"#/components/schemas/{form}ErrorAnswer"}},
         }

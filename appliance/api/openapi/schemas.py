@@ -14,7 +14,11 @@ import pydantic
 from pydantic.json_schema import CoreModeRef, CoreRef, DefsRef, GenerateJsonSchema
 
 _MODE: Final = "validation"
-_PREFIXES: Final = {"appliance.api.ollama.": "Ollama", "appliance.api.openai.responses.": "Responses"}
+_PREFIXES: Final = {
+    "appliance.api.anthropic.": "Anthropic",
+    "appliance.api.ollama.": "Ollama",
+    "appliance.api.openai.responses.": "Responses",
+}
 """Module → what stands before the names of its types."""
 _ROOF: Final = "#/components/schemas/"
 

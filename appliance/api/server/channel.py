@@ -13,6 +13,7 @@ from waitress.task import ErrorTask
 
 from appliance import log
 from appliance.api import ollama_errors
+from appliance.api.anthropic import errors as anthropic_errors
 from appliance.api.error_responses import http_error_object
 from appliance.api.exchange import request_id_of
 from appliance.api.server.limits import ServerLimits
@@ -49,11 +50,14 @@ class _JsonErrorTask(ErrorTask):  # type: ignore[misc]
         message = {413: "the body is larger than this Outpost takes"}.get(
             error.code, f"{error.reason}: {error.body}"
         )
-        told = http_error_object(error.code, message)
-        if getattr(self.request, "path", "").startswith(ollama_errors.PREFIX):  # none, of what is no request
-            told = ollama_errors.ollama_object(told)
-        body = msgspec.json.encode(told)
         request_id = request_id_of(self.request.headers.get("X_REQUEST_ID"))
+        told = http_error_object(error.code, message)
+        path = getattr(self.request, "path", "")  # none where its first line is wrong
+        if path.startswith(ollama_errors.PREFIX):
+            told = ollama_errors.ollama_object(told)
+        elif anthropic_errors.is_anthropic(path):
+            told = anthropic_errors.error_object(told, error.code, request_id)
+        body = msgspec.json.encode(told)
         self.status = f"{error.code} {error.reason}"
         self.response_headers.extend([("Content-Type", "application/json"), ("X-Request-Id", request_id)])
         self.set_close_on_finish()

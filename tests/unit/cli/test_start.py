@@ -44,6 +44,7 @@ def test_a_list_of_a_daemon_loads_only_these() -> None:
         "appliance.cli.key_commands",
         "appliance.cli.memory_commands",
         "appliance.cli.parser",
+        "appliance.cli.request_commands",
         "appliance.cli.store_commands",
         "appliance.cli.store_door",
         "appliance.cli.terminal",

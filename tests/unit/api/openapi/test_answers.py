@@ -10,6 +10,7 @@ import pydantic
 import pytest
 
 from appliance.api import answers, key_answers
+from appliance.api.anthropic import answers as anthropic_answers
 from appliance.api.ollama import answers as ollama_answers
 from appliance.api.openai import answers as openai_answers
 from appliance.api.openai.responses import answers as response_answers
@@ -22,6 +23,7 @@ from tests.fakes.fake_store_verbs import FakeStoreVerbs
 from tests.unit.api.door import HERE, Door, events_of
 from tests.unit.api.doors import Doors
 from tests.unit.api.openai.responses.asked import ask, typed_events_of
+from tests.unit.api.test_running import Asked
 
 HELLO = {"role": "user", "content": "hi"}
 
@@ -59,6 +61,8 @@ def test_completions(door: Door) -> None:
         ("/rerank", {"query": "q", "texts": ["a"], "return_text": True}, list[openai_answers.ScoredItem]),
         ("/infill", {"input_prefix": "a", "input_suffix": "b"}, openai_answers.InfillAnswer),
         ("/v1/responses", {"input": "hi"}, response_answers.ResponseObject),
+        ("/v1/messages", {"messages": [HELLO], "max_tokens": 9}, anthropic_answers.MessageAnswer),
+        ("/v1/messages/count_tokens", {"messages": [HELLO]}, anthropic_answers.TokensAnswer),
         ("/api/embed", {"input": ["a"]}, ollama_answers.EmbedAnswer),
         ("/api/embeddings", {"prompt": "a"}, ollama_answers.EmbeddingsAnswer),
         ("/api/chat", {"messages": [HELLO], "stream": False}, ollama_answers.ChatAnswer),
@@ -92,6 +96,7 @@ def test_what_is_asked_with_a_body(door: Door, path: str, body: dict[str, Any], 
         ("/v1/models", openai_answers.ModelsAnswer),
         (f"/v1/models/{MODEL}", openai_answers.ModelObject),
         ("/v1/queue", answers.QueueAnswer),
+        ("/outpost/v1/requests", answers.RequestsAnswer),
         ("/healthz", answers.HealthAnswer),
         ("/readyz", answers.ReadinessAnswer),
         ("/api/version", ollama_answers.VersionAnswer),
@@ -161,6 +166,21 @@ def test_keys(doors: Doors) -> None:
     holds(key_answers.MadeKeyAnswer, door.post(f"{path}/rotate", {"grace_s": 60}).json)
 
 
+def test_a_request_that_waits_and_its_end() -> None:
+    asked = Asked()
+    with asked.waiting():
+        holds(list[answers.RunningRequest], asked.listing())
+        holds(answers.CancelledAnswer, asked.cancel().json)
+
+
+def test_the_events_of_a_message(door: Door) -> None:
+    body = {"model": MODEL, "messages": [HELLO], "max_tokens": 9, "stream": True}
+    events = typed_events_of(door.post("/v1/messages", body).text)
+    assert len(events) > 4
+    for event in events:
+        anthropic_answers.MessageEvent.model_validate_json(json.dumps(event))
+
+
 def test_health_for_everybody(doors: Doors) -> None:
     door = doors.opened()
     holds(answers.HealthOutline, door.get("/healthz").json)
@@ -171,6 +191,7 @@ def test_errors_in_all_forms(door: Door) -> None:
     holds(answers.ErrorAnswer, door.chat(model="nope").json)
     holds(answers.ErrorAnswer, door.get("/nope").json)
     holds(answers.RegistryErrorAnswer, door.get("/v2/nope/tags/list").json)
+    holds(anthropic_answers.ErrorAnswer, door.post("/v1/messages", {"model": "nope"}).json)
     holds(ollama_answers.ErrorAnswer, door.post("/api/chat", {"model": "nope"}).json)
 
 

@@ -124,6 +124,7 @@ def test_an_error_has_the_form_of_its_api(route: str) -> None:
     path = route.partition(" ")[2]
     form = "Ollama" if path == "/" or path.startswith("/api/") else ""
     form = "Registry" if path.startswith("/v2") else form
+    form = "Anthropic" if path.startswith("/v1/messages") else form
     told = OPERATIONS[route]["responses"]["default"]
     assert told == {"$ref": f"#/components/responses/{form}Error"}
     answered = DOCUMENT["components"]["responses"][f"{form}Error"]["content"]["application/json"]
@@ -132,7 +133,7 @@ def test_an_error_has_the_form_of_its_api(route: str) -> None:
 
 def test_names_of_types_say_whose_they_are_and_nothing_of_modules() -> None:
     names = set(DOCUMENT["components"]["schemas"])
-    assert {"Message", "OllamaMessage", "ResponsesMessageItem", "ResponseBody"} <= names
+    assert {"Message", "OllamaMessage", "AnthropicMessage", "ResponsesMessageItem", "ResponseBody"} <= names
     assert not [name for name in names if "__" in name]
 
 
