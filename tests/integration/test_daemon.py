@@ -97,6 +97,7 @@ def test_the_daemon_imports_no_inference_code() -> None:
 
 
 @pytest.mark.timeout(60)
+@pytest.mark.alone
 def test_an_idle_daemon_stays_small_and_asleep(served: Served) -> None:
     assert served.get("/healthz")["live"] is True
     process = psutil.Process(served.process.pid)

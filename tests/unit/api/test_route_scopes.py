@@ -200,8 +200,6 @@ def test_a_key_for_other_models_reaches_none_of_these(route: str, doors: Doors) 
         "/v1/chat/completions": {"messages": [{"role": "user", "content": "x"}]},
         "/v1/completions": {"prompt": "x"},
         "/v1/embeddings": {"input": "x"},
-        "/v1/messages": {"max_tokens": 1, "messages": [{"role": "user", "content": "x"}]},
-        "/v1/messages/count_tokens": {"messages": [{"role": "user", "content": "x"}]},
         "/v1/rerank": {"query": "x", "documents": ["y"]},
         "/tokenize": {"content": "x"},
         "/detokenize": {"tokens": [1]},
