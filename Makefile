@@ -80,9 +80,12 @@ bench-memory: ## predicted against measured peaks of memory: 20 loads, and 18 th
 	@$(START) setup
 	@$(BIN)/python -m tests.bench.memory_plan $(ARGS)
 
-docs: ## write docs/configuration.md and configs/appliance.toml from the code
+docs: ## write what is generated from the code: configuration, command line, OpenAPI, metrics
 	@$(START) tools
 	@$(BIN)/python -m appliance.config_reference
+	@$(BIN)/python -m appliance.cli.manual docs/cli.md
+	@$(BIN)/python -m appliance.api.openapi docs/openapi.json
+	@$(BIN)/python -m appliance.telemetry.registry docs/metrics.md
 
 lock: ## write the hash-pinned locks anew from pyproject.toml
 	@$(START) lock

@@ -13,7 +13,7 @@ Below `/v2` the same fault is told in OCI's form (`registry_errors.py`), below `
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -119,6 +119,36 @@ _REASONS: Final = {
     499: "Client Closed Request",
     529: "Overloaded",
 }
+
+
+@dataclass(slots=True)
+class Codes:
+    """Of one status."""
+
+    codes: set[str]
+    may_retry: bool
+
+
+def codes_by_status(form: str = "") -> dict[int, Codes]:
+    """Status → the codes it may come with, for the OpenAPI document; `form`: that of Ollama or Anthropic,
+    which have statuses of their own.
+    """
+    found: dict[int, Codes] = {}
+    internal = Row(_INTERNAL.status, _INTERNAL.type, _INTERNAL.code)
+    http = [Row(status, "", code) for status, code in _HTTP_CODES.items()]
+    for row in (*(_row_in(form, kind, row) for kind, row in TABLE.items()), internal, *http):
+        known = found.setdefault(row.status, Codes(set(), may_retry=False))
+        known.codes.add(row.code)
+        known.may_retry = known.may_retry or row.retry
+    return found
+
+
+def _row_in(form: str, kind: type[errors.OutpostError], row: Row) -> Row:
+    if form == "Ollama":
+        return replace(row, status=ollama_errors.STATUSES.get(kind, row.status))
+    if form == "Anthropic":
+        return replace(row, status=anthropic_errors.status_of(row.status, row.code))
+    return row
 
 
 def status_line(status: int) -> str:

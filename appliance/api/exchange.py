@@ -21,7 +21,9 @@ from appliance.access.grants import Grant
 from appliance.access.scopes import Scope
 from appliance.api.caller import Caller
 from appliance.api.metering import Meter
+from appliance.api.token_gaps import TokenGaps
 from appliance.errors import Cancelled, ClientGone
+from appliance.histogram import Histogram
 from appliance.supervisor.turn import Asker, Priority, Turn
 from appliance.wire.messages import Accepted, FinishReason, Usage
 
@@ -50,6 +52,7 @@ class Exchange:
         "_observer",
         "_queued_s",
         "_started_s",
+        "_token_gaps",
         "_total_s",
         "accepted",
         "caller",
@@ -72,6 +75,7 @@ class Exchange:
         "route",
         "scope",
         "status",
+        "traceparent",
         "turn",
         "usage",
         "wants_progress",
@@ -106,6 +110,8 @@ class Exchange:
         self.error_code: str | None = None
         self.status = 0
         self.is_stream = False
+        self.traceparent: str | None = None
+        """As its header has it (W3C Trace Context), unchecked."""
         self.turn = Turn(request_id=request_id)
         """What it wishes of the queue, and what it heard of it."""
         self.wants_progress = False
@@ -123,6 +129,7 @@ class Exchange:
         self._started_s = time.perf_counter()
         self._queued_s: float | None = None
         self._first_token_s: float | None = None
+        self._token_gaps: TokenGaps | None = None
         self._total_s: float | None = None
 
     @property
@@ -133,6 +140,11 @@ class Exchange:
     @property
     def first_token_s(self) -> float | None:
         return self._first_token_s
+
+    @property
+    def token_gaps(self) -> Histogram | None:
+        """Between the tokens of its answer; None: there was none."""
+        return self._token_gaps.histogram if self._token_gaps is not None else None
 
     @property
     def total_s(self) -> float:
@@ -188,10 +200,13 @@ class Exchange:
         deadline_s = self.turn.deadline_s
         return longest_s if deadline_s is None else min(longest_s, deadline_s)
 
-    def mark_token(self, tokens: int = 1) -> None:
+    def mark_token(self, choice: int = 0, tokens: int = 1) -> None:
+        """Tokens of a choice are here. For every step of every stream, so it takes no lock."""
+        now_s = time.perf_counter()
         self.output_tokens += tokens
-        if self._first_token_s is None:
-            self._first_token_s = self.age_s()
+        if self._token_gaps is None:
+            self._first_token_s, self._token_gaps = now_s - self._started_s, TokenGaps()
+        self._token_gaps.mark(choice, tokens, now_s)
 
     def warn(self, text: str) -> None:
         """Name something that was accepted and not honoured; it goes out as `X-Outpost-Warning`."""
@@ -247,6 +262,7 @@ def exchange_of(req: falcon.Request, *, observer: Observer | None = None) -> Exc
         gone=req.env.get("waitress.client_disconnected", _never),
         observer=observer,
     )
+    made.traceparent = req.get_header("traceparent")
     req.context.exchange = made
     return made
 

@@ -8,14 +8,16 @@ where no key is needed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import falcon
 import msgspec
 
 from appliance.access.scopes import Scope
+from appliance.api.answers import HealthAnswer, HealthOutline, ReadinessAnswer, ReadinessOutline
 from appliance.api.exchange import exchange_of
 from appliance.api.openai.chunks import encode
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.health import rules
 from appliance.health.report import HealthReport
 
@@ -25,7 +27,17 @@ Report = Callable[[], HealthReport]
 
 
 class Health:
-    """Stateless; any thread. The verdict, and the whole report; 503 when only a restart helps."""
+    """Stateless; any thread. The verdict, for `system` the whole report; 503 when only a restart helps."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="Whether the daemon is alive, and all it knows of itself",
+            tag=Tag.HEALTH,
+            answer=HealthAnswer | HealthOutline,
+            answers_unwell=HealthAnswer | HealthOutline,
+            about="503: only a restart helps. Without the scope `system`, an outline.",
+        )
+    }
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -48,6 +60,16 @@ class Health:
 
 class Readiness:
     """Stateless; any thread. 503 with the reasons when requests should go elsewhere."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="Whether a request would be served",
+            tag=Tag.HEALTH,
+            answer=ReadinessAnswer | ReadinessOutline,
+            answers_unwell=ReadinessAnswer | ReadinessOutline,
+            about="503: send requests elsewhere. Without the scope `system`, an outline.",
+        )
+    }
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -72,12 +94,18 @@ class Readiness:
 class Metrics:
     """Stateless; any thread."""
 
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="Metrics for Prometheus", tag=Tag.HEALTH, media_type=METRICS_TYPE, about="Text 0.0.4."
+        )
+    }
+
     def __init__(self, render: Callable[[], str]) -> None:
         self._render = render
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = METRICS_TYPE
-        resp.data = self._render().encode()
+        resp.data = self._render().encode("utf-8", "replace")
 
 
 def _details(verdict: rules.Verdict) -> dict[str, Any]:

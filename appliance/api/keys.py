@@ -11,7 +11,7 @@ POST   /outpost/v1/claim                    {"claim": …}: the first key with k
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 import falcon
 
@@ -22,15 +22,37 @@ from appliance.access.key_store import KeyStore
 from appliance.access.scopes import Scope
 from appliance.api import json_body
 from appliance.api.exchange import Exchange, exchange_of
+from appliance.api.key_answers import KeyAnswer, KeysAnswer, MadeKeyAnswer
 from appliance.api.openai.endpoint import reply
+from appliance.api.openapi.operation import Operation, Operations, Parameter, Tag
 from appliance.errors import InvalidRequest, NotAllowed
 
 _MAX_BODY_BYTES: Final = 256 * 1024
+_PATH: Final = {"key_id": "The id of the key; not the key."}
 _SWITCH: Final = {None: False, "0": False, "false": False, "1": True, "true": True}
 
 
 class Keys:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="All keys, also revoked ones",
+            tag=Tag.ACCESS,
+            answer=KeysAnswer,
+            errors=(503,),
+        ),
+        "POST": Operation(
+            summary="Make a key",
+            tag=Tag.ACCESS,
+            body=wishes.CreateKey,
+            answer=MadeKeyAnswer,
+            status=201,
+            errors=(503,),
+            about="The key itself is in the answer, once. The first one is made on the device itself.",
+            example={"name": "laptop", "scopes": ["infer"], "tokens_per_day": 100000},
+        ),
+    }
 
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
@@ -56,6 +78,34 @@ class Keys:
 class Key:
     """Stateless; any thread."""
 
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(summary="One key", tag=Tag.ACCESS, answer=KeyAnswer, path=_PATH, errors=(404, 503)),
+        "PATCH": Operation(
+            summary="Change properties of a key",
+            tag=Tag.ACCESS,
+            body=wishes.EditKey,
+            answer=KeyAnswer,
+            path=_PATH,
+            errors=(404, 409, 503),
+            about="What is left out stays; null takes a limit away.",
+            example={"note": "the one in the kitchen", "concurrency": 2},
+        ),
+        "DELETE": Operation(
+            summary="Revoke a key, at once and for good",
+            tag=Tag.ACCESS,
+            answer=KeyAnswer,
+            path=_PATH,
+            parameters=(
+                Parameter(
+                    name="force",
+                    about="1: also when nobody could change keys afterwards.",
+                    schema={"type": "string", "enum": sorted(told for told in _SWITCH if told)},
+                ),
+            ),
+            errors=(400, 404, 409, 503),
+        ),
+    }
+
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
 
@@ -78,6 +128,18 @@ class Key:
 class KeyRotation:
     """Stateless; any thread."""
 
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="A new secret for a key, under the same id",
+            tag=Tag.ACCESS,
+            body=wishes.RotateKey,
+            answer=MadeKeyAnswer,
+            path=_PATH,
+            errors=(404, 503),
+            example={"grace_s": 3600.0},
+        )
+    }
+
     def __init__(self, keys: KeyStore) -> None:
         self._keys = keys
 
@@ -89,6 +151,18 @@ class KeyRotation:
 
 class Claim:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="The first key that may make others, for who has read the console",
+            tag=Tag.ACCESS,
+            body=wishes.TakeClaim,
+            answer=MadeKeyAnswer,
+            status=201,
+            errors=(403, 429, 503),
+            example={"claim": "the words on the console", "name": "administrator"},
+        )
+    }
 
     def __init__(self, claims: Claims) -> None:
         self._claims = claims

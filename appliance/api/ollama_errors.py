@@ -12,7 +12,7 @@ from appliance import errors
 
 PREFIX: Final = "/api/"
 
-_STATUSES: Final[dict[type[errors.OutpostError], int]] = {
+STATUSES: Final[dict[type[errors.OutpostError], int]] = {
     errors.DigestMismatch: 400,
     errors.ModelInvalid: 400,
     errors.ManifestInvalid: 400,
@@ -28,7 +28,7 @@ def is_ollama(path: str) -> bool:
 
 def status_of(error: BaseException, status: int) -> int:
     """`status` of the one table, or what Ollama answers."""
-    return _STATUSES.get(type(error), status) if isinstance(error, errors.OutpostError) else status
+    return STATUSES.get(type(error), status) if isinstance(error, errors.OutpostError) else status
 
 
 def ollama_object(

@@ -5,19 +5,31 @@ With the scope `system`, and on an Outpost without keys (which answers to its ow
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import falcon
 
 from appliance.access.scopes import Scope
+from appliance.api.answers import QueueAnswer
 from appliance.api.exchange import exchange_of
 from appliance.api.openai.chunks import encode
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.supervisor.inference import Inference
 from appliance.supervisor.turn import Waiting
 
 
 class Queue:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="Who waits for a model, and how long yet",
+            tag=Tag.QUEUE,
+            answer=QueueAnswer,
+            about="A key sees its own requests; one that may see the whole device, and anybody where there "
+            "are no keys, sees all.",
+        )
+    }
 
     def __init__(self, inference: Inference) -> None:
         self._inference = inference

@@ -18,7 +18,7 @@ import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 from urllib.parse import quote
 
 import falcon
@@ -27,6 +27,7 @@ from appliance.api.blob_stream import BlobStream
 from appliance.api.byte_range import ByteRange, Unsatisfiable, parse_range
 from appliance.api.exchange import Exchange, exchange_of
 from appliance.api.openai.endpoint import reply
+from appliance.api.openapi.operation import Operation, Operations, Parameter, Tag
 from appliance.api.registry_names import tags_of
 from appliance.errors import InvalidReference, ModelNotFound, Overloaded
 from appliance.store.descriptor import Descriptor, ImageIndex, Manifest
@@ -74,6 +75,10 @@ class _NoDigest(falcon.HTTPBadRequest):
 class RegistryRoot:
     """Stateless; any thread."""
 
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(summary="A registry speaks here", tag=Tag.REGISTRY, answer=dict[str, Any])
+    }
+
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         resp.set_header("Docker-Distribution-API-Version", "registry/2.0")
         resp.content_type = "application/json"
@@ -82,6 +87,22 @@ class RegistryRoot:
 
 class Registry:
     """Any thread; the places of the streams are all it owns."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        method: Operation(
+            summary="A manifest, a blob, or the tags of a model",
+            tag=Tag.REGISTRY,
+            media_type="application/octet-stream",
+            path={"rest": "`NAME/manifests/TAG`, `NAME/blobs/DIGEST` or `NAME/tags/list`."},
+            parameters=(
+                Parameter(name="n", about="Of tags: at most so many.", schema={"type": "integer"}),
+                Parameter(name="last", about="Of tags: those behind this one."),
+                Parameter(name="Range", place="header", about="Of a blob: which bytes."),
+            ),
+            errors=(400, 404, 503),
+        )
+        for method in ("GET", "HEAD")
+    }
 
     def __init__(self, layout: ReadableLayout) -> None:
         self._layout = layout

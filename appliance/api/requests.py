@@ -5,15 +5,17 @@ Each caller sees and cancels what is his own; with the scope `system`, and witho
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import falcon
 
 from appliance.api import json_body
+from appliance.api.answers import CancelledAnswer, RequestsAnswer
 from appliance.api.exchange import Exchange, exchange_of
 from appliance.api.openai.chunks import encode
 from appliance.api.openai.fields import Body
 from appliance.api.openai.validation import validated
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.api.running import Running, sees_all
 from appliance.errors import RequestNotFound
 
@@ -29,6 +31,15 @@ class EmptyBody(Body):
 class Requests:
     """Stateless; any thread."""
 
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="Who waits for a model or is served by it",
+            tag=Tag.QUEUE,
+            answer=RequestsAnswer,
+            about="A key sees its own; one that may see the whole device sees all.",
+        )
+    }
+
     def __init__(self, running: Running) -> None:
         self._running = running
 
@@ -42,6 +53,18 @@ class Requests:
 
 class CancelRequest:
     """Stateless; any thread. Answers at once; what is cancelled ends within a step."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="End a request",
+            tag=Tag.QUEUE,
+            answer=CancelledAnswer,
+            path={"request_id": "Its `X-Request-Id`."},
+            errors=(400, 404, 413, 415),
+            about="Answers at once; what is cancelled ends within a step. A key cancels its own, one that "
+            "may see the whole device any. No body, or an empty object.",
+        )
+    }
 
     def __init__(self, running: Running) -> None:
         self._running = running

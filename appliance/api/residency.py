@@ -7,15 +7,17 @@ is wished to be loaded.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import falcon
 from pydantic import Field
 
+from appliance.api.answers import FitAnswer, ResidencyAnswer
 from appliance.api.error_responses import error_object
 from appliance.api.exchange import exchange_of
 from appliance.api.openai.endpoint import Endpoint, reply
 from appliance.api.openai.fields import Body, ModelBody, ModelName
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.planner.fit_answer import fit_object
 from appliance.supervisor.fit_wish import FitWish
 from appliance.supervisor.inference import ModelCard
@@ -41,6 +43,18 @@ class FitBody(Body):
 class Load(Endpoint):
     """Stateless; any thread. Answers when the model is ready."""
 
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Bring a model into memory",
+            tag=Tag.MODELS,
+            body=LoadBody,
+            answer=ResidencyAnswer,
+            asks_model=True,
+            about="Answers when it is ready.",
+            example={"model": "tiny", "keep_alive": "10m"},
+        )
+    }
+
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)
         body = self._body(LoadBody, req, exchange)
@@ -49,6 +63,18 @@ class Load(Endpoint):
 
 class Unload(Endpoint):
     """Stateless; any thread. Answers at once; what runs is let finish."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Put a model out of memory",
+            tag=Tag.MODELS,
+            body=UnloadBody,
+            answer=ResidencyAnswer,
+            errors=(404,),
+            about="Answers at once; what runs is let finish.",
+            example={"model": "tiny"},
+        )
+    }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)
@@ -59,6 +85,17 @@ class Unload(Endpoint):
 
 class Fit(Endpoint):
     """Stateless; any thread. A refusal is an answer too: 200, with the error inside."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Tell whether a model would fit into memory, without loading it",
+            tag=Tag.MODELS,
+            body=FitBody,
+            answer=FitAnswer,
+            errors=(404, 503, 504),
+            example={"model": "tiny", "n_ctx_seq": 8192, "n_parallel": 4},
+        )
+    }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)

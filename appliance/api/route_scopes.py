@@ -1,7 +1,8 @@
 """THE table from routes to what a key needs for them; `app.py` adds no route that does not stand here.
 
     route, method ─► ANYONE                         health: whoever restarts us must be able to ask;
-                  │                                 the claim, which is a secret itself
+                  │                                 the claim, which is a secret itself;
+                  │                                 documents: they tell nothing of this device
                   └► scopes, any of which suffices
 
 `tests/unit/api/test_route_scopes.py` walks every route with every scope.
@@ -36,6 +37,7 @@ _PLAN: Final[Needed] = frozenset({Scope.MODELS_READ, Scope.MODELS_WRITE, Scope.I
 _METRICS: Final[Needed] = frozenset({Scope.METRICS})
 """They name all models, also those that a key for some must not see."""
 _KEYS: Final[Needed] = frozenset({Scope.KEYS_ADMIN})
+_SYSTEM: Final[Needed] = frozenset({Scope.SYSTEM})
 
 TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/v1/chat/completions": {"POST": _INFER},
@@ -60,6 +62,9 @@ TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/outpost/v1/requests/{request_id}/cancel": {"POST": _QUEUE},
     "/v1/models": {"GET": _LIST},
     "/v1/models/{model:path}": {"GET": _LIST, "DELETE": _WRITE},
+    "/openapi.json": {"GET": ANYONE},
+    "/docs": {"GET": ANYONE},
+    "/docs/style.css": {"GET": ANYONE},
     "/healthz": {"GET": ANYONE},
     "/readyz": {"GET": ANYONE},
     "/metrics": {"GET": _METRICS},
@@ -68,6 +73,8 @@ TABLE: Final[Mapping[str, Mapping[str, Needed]]] = {
     "/outpost/v1/models/{name:path}": {"GET": _READ},
     "/outpost/v1/operations": {"POST": _WRITE},
     "/outpost/v1/fit": {"POST": _PLAN},
+    "/outpost/v1/hardware": {"GET": _SYSTEM},
+    "/outpost/v1/hibernation": {"GET": _SYSTEM, "DELETE": _SYSTEM},
     "/outpost/v1/keys": {"GET": _KEYS, "POST": _KEYS},
     "/outpost/v1/keys/{key_id}": {"GET": _KEYS, "PATCH": _KEYS, "DELETE": _KEYS},
     "/outpost/v1/keys/{key_id}/rotate": {"POST": _KEYS},

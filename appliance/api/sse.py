@@ -163,7 +163,7 @@ class EventStream:
                     self._prefill_from = (self._clock(), item.done_tokens)
                 continue
             self._progress = None
-            self._exchange.mark_token(item.tokens)
+            self._exchange.mark_token(item.choice, item.tokens)
             parts.append(writer.chunk(checked(item)))
             if item.usage is not None:
                 self._exchange.usage = item.usage

@@ -8,12 +8,17 @@ POST /outpost/v1/operations          {"verb": …}: pull, push, create, import, 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import falcon
 
 from appliance.api import json_body, model_access
+from appliance.api.answers import OperationLine, StoredModelAnswer, StoredModelsAnswer
 from appliance.api.calls import Limits
 from appliance.api.exchange import exchange_of
 from appliance.api.openai.endpoint import reply
+from appliance.api.openapi.operation import Operation as Described
+from appliance.api.openapi.operation import Operations, Parameter, Stream, Tag
 from appliance.api.operation import Operation
 from appliance.api.store_changes import StoreChanges
 from appliance.errors import ModelNotFound
@@ -24,6 +29,16 @@ from appliance.store.verbs import StoreVerbs
 
 class StoredModels:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Described(
+            summary="What is stored",
+            tag=Tag.STORE,
+            answer=StoredModelsAnswer,
+            parameters=(Parameter(name="prefix", about="Only names that begin so."),),
+            errors=(500,),
+        )
+    }
 
     def __init__(self, store: StoreVerbs) -> None:
         self._store = store
@@ -38,6 +53,16 @@ class StoredModels:
 
 class StoredModel:
     """Stateless; any thread. Names hold `/` and `:`: the rest of the path is the name."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Described(
+            summary="Everything about one stored model",
+            tag=Tag.STORE,
+            answer=StoredModelAnswer,
+            path={"name": "As people write it; `/` and `:` raw or percent-encoded."},
+            errors=(400, 404, 500),
+        )
+    }
 
     def __init__(self, store: StoreVerbs) -> None:
         self._store = store
@@ -54,6 +79,23 @@ class StoredModel:
 
 class StoreOperations:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Described(
+            summary="Have a verb of the store done",
+            tag=Tag.STORE,
+            body=operations.Operation,
+            stream=Stream(
+                media_type="application/x-ndjson",
+                item=OperationLine,
+                about="Progress, a line each; the last is the outcome, or an error. Closing the connection "
+                "cancels it.",
+            ),
+            errors=(404, 422, 500, 502, 503, 507),
+            about="Paths name files of the device, and only callers on it may send them.",
+            example={"verb": "copy", "source": "tiny", "destination": "mine"},
+        )
+    }
 
     def __init__(self, changes: StoreChanges, limits: Limits) -> None:
         self._changes = changes

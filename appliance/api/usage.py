@@ -1,6 +1,6 @@
 """GET /outpost/v1/usage?by=key,model&since=7d&key=ID&format=json|csv: what was asked of which model, by whom.
 
-With the scope `admin`, and on an Outpost without keys, one sees all; any other key sees its own. It may be
+With the scope `system`, and on an Outpost without keys, one sees all; any other key sees its own. It may be
 two seconds behind.
 """
 
@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import ClassVar, Final
 
 import falcon
 
 from appliance.access import usage_report
 from appliance.access.scopes import Scope
 from appliance.access.usage_report import Line, Question
+from appliance.api.answers import UsageAnswer
 from appliance.api.exchange import exchange_of
 from appliance.api.openai.endpoint import reply
+from appliance.api.openapi.operation import Operation, Operations, Parameter, Tag
 from appliance.errors import InvalidRequest, NotAllowed
 
 _KNOWN: Final = frozenset({"by", "since", "key", "format"})
@@ -24,6 +26,27 @@ _KNOWN: Final = frozenset({"by", "since", "key", "format"})
 
 class UsageReport:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="What was asked of which model, by whom",
+            tag=Tag.ACCESS,
+            answer=UsageAnswer,
+            media_type="text/csv",
+            parameters=(
+                Parameter(name="by", about="What to part it by: key, model, day, hour; separated by commas."),
+                Parameter(name="since", about="Only the last hours or days, as in 24h or 7d."),
+                Parameter(name="key", about="Only of the key with this id."),
+                Parameter(
+                    name="format",
+                    about="json without it.",
+                    schema={"type": "string", "enum": ["json", "csv"]},
+                ),
+            ),
+            errors=(400,),
+            about="A key sees its own; one that may see the whole device sees all.",
+        )
+    }
 
     def __init__(self, report: Callable[[Question], Sequence[Line]]) -> None:
         self._report = report

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import http.client
 import json
-import ssl
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from appliance import __version__
 from appliance.cli.address import Target
 from appliance.cli.exits import GET_A_MODEL, Exit, Failure, of_reply
+from appliance.cli.trust import context_of
 
 if TYPE_CHECKING:
     from appliance.cli.chat import Notice, Piece, Place, Prefill
@@ -46,8 +47,12 @@ class Client:
     of life.
     """
 
-    def __init__(self, target: Target, *, key: str | None, timeout_s: float) -> None:
+    def __init__(
+        self, target: Target, *, key: str | None, timeout_s: float, ca_file: Path | None = None
+    ) -> None:
+        """`ca_file`: whom an https address must be signed by; None: one of the machine's authorities."""
         self.target = target
+        self._ca_file = ca_file
         self._headers = {"User-Agent": f"outpost/{__version__}", "Connection": "close"}
         if key is not None:
             self._headers["Authorization"] = f"Bearer {key}"
@@ -57,6 +62,13 @@ class Client:
         """One GET whose answer is a JSON object, with any of the statuses in `accept`."""
         with self._asked("GET", path) as response:
             if response.status not in accept:
+                raise self._refusal(response)
+            return Answer(response.status, self._object(response.read()))
+
+    def delete(self, path: str) -> Answer:
+        """One DELETE whose answer is a JSON object."""
+        with self._asked("DELETE", path) as response:
+            if response.status != 200:
                 raise self._refusal(response)
             return Answer(response.status, self._object(response.read()))
 
@@ -177,7 +189,7 @@ class Client:
         parts = urlsplit(self.target.url)
         host, connect_s = parts.hostname or "", min(CONNECT_TIMEOUT_S, self._timeout_s)
         if parts.scheme == "https":
-            context = ssl.create_default_context()
+            context = context_of(self._ca_file)
             connection: HTTPConnection = HTTPSConnection(host, parts.port, timeout=connect_s, context=context)
         else:
             connection = HTTPConnection(host, parts.port, timeout=connect_s)
@@ -232,7 +244,7 @@ class Client:
 
     def _not_running(self, error: OSError) -> str:
         if "CERTIFICATE" in str(error):
-            return f"{self.target.url}: {error}; name the right authority with SSL_CERT_FILE"
+            return f"{self.target.url}: {error}; name the right authority with --ca-file"
         return f"no daemon answers at {self.target.url} ({self.target.source}); start one with: outpost serve"
 
 

@@ -7,15 +7,26 @@ import os
 from typing import Any
 from urllib.parse import quote
 
-from appliance.cli.address import discover, process_alive, read_key
+from appliance.cli.address import Target, discover, process_alive, read_key
 from appliance.cli.client import Client
 from appliance.cli.exits import GET_A_MODEL, Exit, Failure
+from appliance.cli.trust import authority
 
 
 def client_of(arguments: argparse.Namespace) -> Client:
     """Raises Failure when what the arguments or the environment name is no address, daemon or key file."""
     target = discover(host=arguments.host, data=arguments.data, environ=os.environ, alive=process_alive)
-    return Client(target, key=read_key(arguments.key_file, os.environ), timeout_s=arguments.timeout)
+    return client_at(target, arguments)
+
+
+def client_at(target: Target, arguments: argparse.Namespace) -> Client:
+    """With the key and the authority that the arguments or the environment name."""
+    return Client(
+        target,
+        key=read_key(arguments.key_file, os.environ),
+        timeout_s=arguments.timeout,
+        ca_file=authority(arguments.ca_file, target.url, os.environ),
+    )
 
 
 def cards(client: Client) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ _ORDER: Final = (
     "Without --host: the daemon in --data DIR, else the variable OUTPOST_HOST, else the daemon in "
     "./.outpost or /var/lib/outpost, else 127.0.0.1:11434. "
 )
-_KEY: Final = "Without --key-file: the variable OUTPOST_API_KEY."
+_KEY: Final = "Without --key-file: the variable OUTPOST_API_KEY; without --ca-file: OUTPOST_CA_FILE."
 _NO_DAEMON: Final = "Where no daemon runs in the directory, its store is opened by this command itself. "
 
 
@@ -120,6 +120,13 @@ def store_connection(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def another(parser: argparse.ArgumentParser) -> None:
+    """For commands that need no daemon on this machine: how to reach another's."""
+    group = parser.add_argument_group("connection", f"With --host another machine is asked. {_KEY}")
+    group.add_argument("--host", metavar="ADDRESS", help="the HOST:PORT or URL of its daemon")
+    _credentials(group)
+
+
 def key_connection(parser: argparse.ArgumentParser) -> None:
     """How to reach the daemon, or its data directory where none runs."""
     text = _ORDER + "Where no daemon runs in the directory, its keys are changed by this command itself. "
@@ -136,7 +143,15 @@ def _connection(parser: argparse.ArgumentParser, *, text: str, data: str) -> Any
     group = parser.add_argument_group("connection", text)
     group.add_argument("--host", metavar="ADDRESS", help="the daemon's HOST:PORT or URL")
     group.add_argument("--data", type=Path, metavar="DIR", help=data)
+    _credentials(group)
+    return group
+
+
+def _credentials(group: Any) -> None:
     group.add_argument("--key-file", type=Path, metavar="FILE", help="file that holds the API key")
+    group.add_argument(
+        "--ca-file", type=Path, metavar="FILE", help="authority that signed the daemon's certificate (https)"
+    )
     group.add_argument(
         "--timeout",
         type=seconds,
@@ -144,7 +159,6 @@ def _connection(parser: argparse.ArgumentParser, *, text: str, data: str) -> Any
         metavar="S",
         help="give up after so long a silence (default: 300)",
     )
-    return group
 
 
 def epilog(*examples: str) -> str:

@@ -19,7 +19,6 @@ from appliance.cli.address import (
     discover_store,
     is_this_machine,
     process_alive,
-    read_key,
 )
 from appliance.cli.exits import Exit, Failure
 from appliance.cli.named_file import is_file
@@ -68,7 +67,7 @@ def _daemon(arguments: argparse.Namespace) -> Target | None:
 
 def _asked(arguments: argparse.Namespace, target: Target) -> Json | None:
     """Its answer; None: nobody named a daemon, and none is there. Raises Failure."""
-    from appliance.cli.client import Client  # noqa: PLC0415 - HTTP, only where a daemon is asked
+    from appliance.cli.connect import client_at  # noqa: PLC0415 - HTTP, only where a daemon is asked
 
     wishes = {
         "n_ctx_seq": arguments.ctx,
@@ -76,7 +75,7 @@ def _asked(arguments: argparse.Namespace, target: Target) -> Json | None:
         "min_ctx": arguments.min_ctx,
     }
     body = {"model": arguments.model} | {name: wish for name, wish in wishes.items() if wish is not None}
-    client = Client(target, key=read_key(arguments.key_file, os.environ), timeout_s=arguments.timeout)
+    client = client_at(target, arguments)
     try:
         return client.post("/outpost/v1/fit", body).body
     except Failure as failure:

@@ -1,4 +1,6 @@
-"""`outpost hardware`: what this board tells of itself, read from the kernel's files; no daemon is asked."""
+"""`outpost hardware`: what this board tells of itself, read from the kernel's files with no daemon; or what
+the daemon of another tells.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,6 @@ import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from appliance.cli.address import DEFAULT_DATA
 from appliance.cli.exits import Exit, Failure
@@ -14,12 +15,14 @@ from appliance.cli.hardware_text import lines
 from appliance.cli.terminal import printable
 from appliance.hardware import jetson_stats, system
 from appliance.hardware.capture import capture, write
-from appliance.hardware.jetson_stats import JetsonStats
 from appliance.hardware.report import HardwareReport, sample
 from appliance.hardware.root import Absent, Root
+from appliance.hardware.told import report_object
 
 
 def main(arguments: argparse.Namespace) -> int:
+    if arguments.host is not None:
+        return _of_another(arguments)
     root = _root(arguments.root)
     if arguments.words:
         return _capture(root, arguments)
@@ -28,23 +31,35 @@ def main(arguments: argparse.Namespace) -> int:
     jtop = jetson_stats.ask() if root.is_machine else None
     programs = system.largest_programs() if root.is_machine else ()
     if arguments.json:
-        print(json.dumps({**as_json(report, jtop), "programs": [asdict(program) for program in programs]}))
+        print(
+            json.dumps({**report_object(report, jtop), "programs": [asdict(program) for program in programs]})
+        )
     else:
         print("\n".join(printable(line) for line in lines(report, jtop, programs)))
     return Exit.OK
 
 
-def as_json(report: HardwareReport, jtop: JetsonStats | Absent | None) -> dict[str, Any]:
-    """Names of fields end with their units; what is unknown is null, with its reason in `reasons`."""
-    told = asdict(report)
-    told["is_throttled"] = report.is_throttled
-    told["memory"]["budget_bytes"] = report.memory.budget_bytes
-    told["power"]["is_over_current"] = report.power.is_over_current
-    for shown, device in zip(told["thermal"]["cooling_devices"], report.thermal.cooling_devices, strict=True):
-        shown["is_throttling"] = device.is_throttling
-    told["jtop"] = asdict(jtop) if isinstance(jtop, JetsonStats) else None
-    told["reasons"] = {"jtop": str(jtop)} if isinstance(jtop, Absent) else {}
-    return told
+def _of_another(arguments: argparse.Namespace) -> int:
+    import msgspec  # noqa: PLC0415 - and HTTP: only where a daemon is asked
+
+    from appliance.cli.connect import client_of  # noqa: PLC0415
+
+    if arguments.words or arguments.root is not None or arguments.data is not None:
+        raise Failure(Exit.USAGE, "--host goes without capture, --root and --data", code="usage")
+    client = client_of(arguments)
+    told = client.get("/outpost/v1/hardware").body
+    if arguments.json:
+        print(json.dumps(told))
+        return Exit.OK
+    try:
+        report = msgspec.convert(told, type=HardwareReport, strict=False)
+    except msgspec.ValidationError as error:
+        raise Failure(
+            Exit.PROTOCOL, f"{client.target.url} tells of its board in another form; use --json: {error}"
+        ) from error
+    nobody = Absent(path="", reason="the daemon does not ask it; run the command there")
+    print("\n".join(printable(line) for line in lines(report, nobody, ())))
+    return Exit.OK
 
 
 def _root(path: Path | None) -> Root:

@@ -1,10 +1,10 @@
-"""`outpost hibernation`: what prompts are on the disk of this machine, and away with them."""
+"""`outpost hibernation`: what prompts are on the disk of this machine or another, and away with them."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from appliance.cli.address import DEFAULT_DATA
@@ -14,7 +14,9 @@ from appliance.daemon.snapshots import Kept, clear, kept
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Looks at the files themselves: there is no other machine whose they could be."""
+    """Of this machine it looks at the files themselves, so that no daemon is needed."""
+    if arguments.host is not None:
+        return _of_another(arguments)
     data = arguments.data or _default()
     try:
         if not data.is_dir():
@@ -29,6 +31,27 @@ def main(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise Failure(Exit.DISK, f"{data}: {error.strerror}", code="disk") from error
     print(json.dumps(asdict(told)) if arguments.json else _shown(told, arguments.action))
+    return Exit.OK
+
+
+def _of_another(arguments: argparse.Namespace) -> int:
+    from appliance.cli.connect import client_of  # noqa: PLC0415 - HTTP, only where a daemon is asked
+
+    if arguments.data is not None:
+        raise Failure(Exit.USAGE, "--host goes without --data", code="usage")
+    client = client_of(arguments)
+    path = "/outpost/v1/hibernation"
+    body = (client.delete(path) if arguments.action == "clear" else client.get(path)).body
+    if arguments.json:
+        print(json.dumps(body))
+        return Exit.OK
+    try:
+        told = Kept(**{field.name: int(body[field.name]) for field in fields(Kept)})
+    except (KeyError, TypeError, ValueError) as error:
+        raise Failure(
+            Exit.PROTOCOL, f"{client.target.url} does not tell what it keeps", code="protocol"
+        ) from error
+    print(_shown(told, arguments.action))
     return Exit.OK
 
 

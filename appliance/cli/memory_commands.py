@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from appliance.cli.declaring import command, connection
+from appliance.cli.declaring import another, command, connection
 
 
 def _load(commands: Any) -> None:
@@ -48,7 +48,7 @@ def _hibernation(commands: Any) -> None:
         commands,
         "hibernation",
         "show or remove the prompts that models keep on disk",
-        usage="outpost hibernation show|clear [--data DIR] [--json]",
+        usage="outpost hibernation show|clear [--data DIR] [--json] [options]",
         more="With [hibernation] enabled, computed prompts outlive their model's process on the disk of this "
         "machine. `clear` removes them, also while the daemon runs: what is in memory stays, and is written "
         "again. For good: enabled = false, and a restart.",
@@ -62,6 +62,7 @@ def _hibernation(commands: Any) -> None:
         help="the data directory (default: ./.outpost or /var/lib/outpost)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    another(parser)
 
 
 DECLARED: Final[dict[str, Callable[[Any], None]]] = {

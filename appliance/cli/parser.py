@@ -13,8 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance import __version__
-from appliance.cli import account_commands, key_commands, memory_commands, request_commands, store_commands
-from appliance.cli.declaring import Formatter, Parser, command, connection, epilog, seconds, store_connection
+from appliance.cli import (
+    account_commands,
+    device_commands,
+    key_commands,
+    memory_commands,
+    request_commands,
+    store_commands,
+)
+from appliance.cli.declaring import (
+    Formatter,
+    Parser,
+    command,
+    connection,
+    epilog,
+    seconds,
+    store_connection,
+)
 from appliance.cli.exits import MEANING, Exit, Failure
 
 if TYPE_CHECKING:
@@ -289,55 +304,6 @@ def _bench(commands: Any) -> None:
     connection(parser)
 
 
-def _hardware(commands: Any) -> None:
-    parser = command(
-        commands,
-        "hardware",
-        "tell what this board is and how it does",
-        usage="outpost hardware [capture OUT] [--json] [--root DIR] [--data DIR]",
-        more="Read from the kernel's files; no daemon is needed. Board, cores, memory, temperatures, power, "
-        "throttling, GPU, fans and disks; what is not known is listed with its reason.\n\n"
-        "`hardware capture OUT` writes these files to a new directory, or to OUT.tar, without serial "
-        "numbers, addresses and names: a fixture that stands for this board in tests.",
-        examples=(
-            "outpost hardware",
-            "outpost hardware --json | jq '.thermal.zones[] | {name, temperature_celsius}'",
-            "outpost hardware capture my-board.tar",
-            "outpost hardware --root my-board",
-        ),
-    )
-    parser.add_argument("words", nargs="*", metavar="[capture OUT]", help="write a fixture of this board")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--root", type=Path, metavar="DIR", help="read the board whose files are below DIR (default: /)"
-    )
-    parser.add_argument("--data", type=Path, metavar="DIR", help="data directory whose free space is told")
-
-
-def _health(commands: Any) -> None:
-    parser = command(
-        commands,
-        "health",
-        "ask a daemon whether it is well",
-        usage="outpost health [--json] [options]",
-        more="Ends with 0 when the daemon is ready to answer and with 69 when it is not.",
-        examples=("outpost health", "until outpost health; do sleep 1; done"),
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    connection(parser)
-
-
-def _version(commands: Any) -> None:
-    parser = command(
-        commands,
-        "version",
-        "print the version",
-        usage="outpost version [--json]",
-        examples=("outpost version", "outpost version --json"),
-    )
-    parser.add_argument("--json", action="store_true", help="print JSON")
-
-
 _DECLARED: Final[dict[str, Callable[[Any], None]]] = {
     "serve": _serve,
     "run": _run,
@@ -350,9 +316,7 @@ _DECLARED: Final[dict[str, Callable[[Any], None]]] = {
     **account_commands.DECLARED,
     **request_commands.DECLARED,
     "bench": _bench,
-    "hardware": _hardware,
-    "health": _health,
-    "version": _version,
+    **device_commands.DECLARED,
 }
 """In the order of the help."""
 

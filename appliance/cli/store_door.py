@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
-from appliance.cli.address import Target, discover_store, is_this_machine, process_alive, read_key
+from appliance.cli.address import Target, discover_store, is_this_machine, process_alive
 from appliance.cli.exits import Exit, Failure
 
 if TYPE_CHECKING:
@@ -88,10 +88,9 @@ def opened(arguments: argparse.Namespace) -> Iterator[Door]:
     """The store that the arguments and the environment mean. Raises Failure."""
     found = _found(arguments)
     if isinstance(found, Target):
-        from appliance.cli.client import Client  # noqa: PLC0415 - HTTP, only where a daemon is asked
+        from appliance.cli.connect import client_at  # noqa: PLC0415 - HTTP, only where a daemon is asked
 
-        key = read_key(arguments.key_file, os.environ)
-        yield RemoteDoor(Client(found, key=key, timeout_s=arguments.timeout))
+        yield RemoteDoor(client_at(found, arguments))
         return
     from appliance.cli.local_door import opened_here  # noqa: PLC0415 - the store's parts, only where needed
 

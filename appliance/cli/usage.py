@@ -13,7 +13,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from appliance.cli import terminal
-from appliance.cli.address import Target, discover_store, process_alive, read_key
+from appliance.cli.address import Target, discover_store, process_alive
 from appliance.cli.exits import Exit
 
 COLUMNS: Final = (
@@ -76,12 +76,11 @@ def _rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _from_daemon(target: Target, arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    from appliance.cli.client import Client  # noqa: PLC0415 - HTTP, only where a daemon is asked
+    from appliance.cli.connect import client_at  # noqa: PLC0415 - HTTP, only where a daemon is asked
 
     told = {"by": arguments.by, "since": arguments.since, "key": arguments.key}
     query = urlencode({name: value for name, value in told.items() if value is not None})
-    client = Client(target, key=read_key(arguments.key_file, os.environ), timeout_s=arguments.timeout)
-    data = client.get(f"/outpost/v1/usage?{query}").body.get("data")
+    data = client_at(target, arguments).get(f"/outpost/v1/usage?{query}").body.get("data")
     return [row for row in data if isinstance(row, dict)] if isinstance(data, list) else []
 
 

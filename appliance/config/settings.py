@@ -20,6 +20,7 @@ from appliance.config.board_settings import (
 )
 from appliance.config.response_settings import ResponseSettings
 from appliance.config.section import MIB, Section, setting
+from appliance.config.tracing import TracingSettings
 from appliance.config.usage_settings import AuditSettings, QuotaSettings, UsageSettings
 from appliance.config.values import (
     BaseUrl,
@@ -368,3 +369,4 @@ class Config(Section):
     optimize: OptimizeSettings = OptimizeSettings()
     calibration: CalibrationSettings = CalibrationSettings()
     responses: ResponseSettings = ResponseSettings()
+    tracing: TracingSettings = TracingSettings()

@@ -46,9 +46,11 @@ from appliance.daemon.hibernation import Den, hibernation_policy
 from appliance.daemon.memory import BoardMemory
 from appliance.daemon.model_store import Children, make_store
 from appliance.daemon.policies import queue_policy, residency_policy, runner_policy, upkeep_policy
+from appliance.daemon.snapshots import Snapshots
 from appliance.daemon.speeds import BoardSpeeds
 from appliance.daemon.store_health import store_health
 from appliance.daemon.stored_models import Pins, all_specs, require_known
+from appliance.daemon.tracing import tracer_of
 from appliance.daemon.upkeep import Upkeep
 from appliance.errors import StoreFault
 from appliance.hardware.report import sample
@@ -62,13 +64,17 @@ from appliance.telemetry.access_metrics import access_samples
 from appliance.telemetry.engine_metrics import engine_samples
 from appliance.telemetry.hardware_metrics import hardware_samples
 from appliance.telemetry.heat_metrics import heat_samples
+from appliance.telemetry.observers import Observers
 from appliance.telemetry.prometheus import Prometheus
 from appliance.telemetry.queue_metrics import queue_samples
+from appliance.telemetry.recent import Recent
 from appliance.telemetry.store_metrics import store_samples
 
 _log = log.logger("daemon")
 
 _BEAT_TIMEOUT_S = 1.0
+_STORE_AGE_S = 15.0
+"""A scrape lists the store no more often, unless it has changed: a list reads every manifest."""
 
 
 def main(
@@ -101,6 +107,7 @@ class Daemon:
         self._preload = tuple(preload)
         self._access = Access(config)
         self._spawner = Spawner()
+        self._tracer = tracer_of(config.tracing)
         self._children = Children(config, busy=self._is_busy, sysroot=sysroot)
         self._calibration = BoardCalibration(
             config,
@@ -118,6 +125,7 @@ class Daemon:
             in_use=self._files_in_use,
             sysroot=sysroot,
         )
+        self._stored = Recent(lambda: store_health(self._store), max_age_s=_STORE_AGE_S)
         self._den = Den(hibernation_policy(config))
         self._telling = threading.Lock()
         self._pins = Pins()
@@ -159,7 +167,7 @@ class Daemon:
             sources=[
                 lambda: engine_samples(self._supervisor.status()),
                 lambda: queue_samples(self._supervisor.queue_counts()),
-                lambda: store_samples(store_health(self._store)),
+                lambda: store_samples(self._stored()),
                 lambda: heat_samples(self._heat.health()),
                 lambda: hardware_samples(sample(root)),
                 lambda: access_samples(access_counts(self._accounts, self._wrong_keys, self._audit)),
@@ -175,7 +183,7 @@ class Daemon:
             host_names=config.server.names,
             allowed_origins=config.server.origins,
             trusted_proxies=config.server.trusted_proxies,
-            observer=prometheus,
+            observer=Observers([prometheus, self._tracer]) if self._tracer else prometheus,
             render_metrics=prometheus.render,
             store=self._store,
             layout=self._store.layout,
@@ -186,6 +194,8 @@ class Daemon:
                 report=self._accounts.report,
             ),
             audit=self._audit,
+            board=lambda: sample(root, data_dir=config.data.dir),
+            snapshots=Snapshots(config.data.dir),
             responses=ResponseLimits(**config.responses.model_dump()),
             streams=self._streams,
         )
@@ -259,6 +269,8 @@ class Daemon:
         self._upkeep.stop()
         self._speeds.keep()
         self._den.stop()
+        if self._tracer is not None:
+            self._tracer.close()
         self._store.close()
         self._access.stop()
         self._record.unlink(missing_ok=True)
@@ -301,6 +313,7 @@ class Daemon:
         with self._telling:
             self._supervisor.set_models(self._specs())
             self._supervisor.beat(_BEAT_TIMEOUT_S)
+        self._stored.forget()
         self._upkeep.released()
 
     # ── telling ────────────────────────────────────────────────────────────────────────────────────────────

@@ -62,6 +62,19 @@ def clear(data: Path) -> Kept:
     return there
 
 
+class Snapshots:
+    """Those of one data directory, for the door. Any thread: only the disk is asked."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+
+    def kept(self) -> Kept:
+        return kept(self._data)
+
+    def clear(self) -> Kept:
+        return clear(self._data)
+
+
 def _files(root: Path) -> Iterator[tuple[float, int, Path]]:
     """(last change, size, path) of every snapshot, whole or not. Links are not followed."""
     for directory in _entries(root):

@@ -21,6 +21,7 @@ from appliance.supervisor.desk import Desk
 from appliance.supervisor.effects import Waiter
 from appliance.supervisor.names import Resolve
 from appliance.supervisor.policy import ModelSpec
+from appliance.supervisor.states import Eviction
 
 R = TypeVar("R")
 
@@ -125,7 +126,7 @@ class Catalog(Generic[R]):
         """The operator's wish; see `Desk.give_way`."""
         desk = self._desks.get(key)
         if desk is not None:
-            desk.give_way(now_s)
+            desk.give_way(now_s, Eviction.WISH)
 
     def not_found(self, asked: str) -> ModelNotFound:
         return ModelNotFound(model=asked, available=sorted(desk.spec.name for desk in self._desks.values()))

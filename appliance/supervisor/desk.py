@@ -16,7 +16,7 @@ from appliance.supervisor.effects import Effects, R, Waiter
 from appliance.supervisor.history import FileStamp, GoLater, History, Refuse
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
 from appliance.supervisor.queue import ServiceTime
-from appliance.supervisor.states import RunnerState, advance
+from appliance.supervisor.states import Eviction, RunnerState, advance
 from appliance.supervisor.waiting_room import Line, WaitingRoom
 from appliance.wire.messages import ModelFacts
 
@@ -52,6 +52,7 @@ class Desk(Generic[R]):
         self.load_s = 0.0
         """From the last decision to start it until it was ready."""
         self.starts = 0
+        self.evictions: dict[Eviction, int] = {}
         self.number = next(_numbers)
         """No other desk of this process has it."""
         self.changes = 0
@@ -75,8 +76,8 @@ class Desk(Generic[R]):
         self._started_at_s = 0.0
         self._is_evicted = False
         """Put out of memory: only a request brings it back, also where it is preloaded."""
-        self._is_yielding = False
-        """Another model waits for its memory: no new leases, then out."""
+        self._yields_for: Eviction | None = None
+        """Another model waits for its memory, or an operator wants it out: no new leases, then out."""
 
     def begin(self, now_s: float) -> None:
         """Once, at the start: a model to be preloaded is started."""
@@ -182,7 +183,7 @@ class Desk(Generic[R]):
         self.leases.clear()
         self.rung = None
         self.ready_at_s = self.idle_since_s = self.wake_at_s = None
-        self._is_yielding = False
+        self._yields_for = None
         if self.state is RunnerState.STOPPING:
             self.state = advance(self.state, RunnerState.STOPPED)
             self._proceed(now_s)  # somebody may have come while it ended
@@ -243,23 +244,24 @@ class Desk(Generic[R]):
             return None
         return self.idle_since_s + self.keep_alive_s
 
-    def evict(self) -> None:
+    def evict(self, why: Eviction = Eviction.MEMORY) -> None:
         """Ends an idle runner; its memory is back when it is gone."""
         self.changes += 1
+        self.evictions[why] = self.evictions.get(why, 0) + 1
         self.state = advance(self.state, RunnerState.STOPPING)
         self.wake_at_s = self.idle_since_s = None
         self._is_evicted = True
         if self.runner is not None:
             self._effects.stop_runner(self.runner, None)
 
-    def give_way(self, now_s: float) -> None:
+    def give_way(self, now_s: float, why: Eviction = Eviction.MEMORY) -> None:
         """Take no new leases, finish those there are, then out of memory. Who comes waits for the next
         start. One that still loads goes when it is ready, unless somebody waits for it.
         """
         is_unwanted = self.state is RunnerState.STARTING and not self.waiting
-        if (self.state is RunnerState.READY or is_unwanted) and not self._is_yielding:
+        if (self.state is RunnerState.READY or is_unwanted) and self._yields_for is None:
             self.changes += 1
-            self._is_yielding = True
+            self._yields_for = why
             self._proceed(now_s)
 
     # ── the end ────────────────────────────────────────────────────────────────────────────────────────────
@@ -298,7 +300,7 @@ class Desk(Generic[R]):
     def _has_room(self) -> bool:
         return (
             self.state is RunnerState.READY
-            and not self._is_yielding
+            and self._yields_for is None
             and len(self.leases) < self._queue.max_running
         )
 
@@ -326,8 +328,8 @@ class Desk(Generic[R]):
         if self.idle_since_s is None:
             self.idle_since_s = now_s
         expires_at_s = self.expires_at_s
-        if self._is_yielding or (expires_at_s is not None and now_s >= expires_at_s):
-            self.evict()
+        if self._yields_for is not None or (expires_at_s is not None and now_s >= expires_at_s):
+            self.evict(self._yields_for or Eviction.IDLE)
         else:
             self.wake_at_s = expires_at_s
 

@@ -19,6 +19,17 @@ class RunnerState(StrEnum):
     """The last attempt ended in a fault; back-off or quarantine decides about the next."""
 
 
+class Eviction(StrEnum):
+    """Why a ready runner was put out of memory."""
+
+    IDLE = "idle"
+    """Nobody asked it for its keep-alive."""
+    MEMORY = "memory"
+    """Another model needed its room, or the machine did."""
+    WISH = "wish"
+    """An operator's, or a request's `keep_alive` of 0."""
+
+
 _NEXT: dict[RunnerState, frozenset[RunnerState]] = {
     RunnerState.STOPPED: frozenset({RunnerState.STARTING}),
     RunnerState.STARTING: frozenset(

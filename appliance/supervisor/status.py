@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from appliance.planner.facts import Conceded, Concession, Rung
 from appliance.supervisor.client import Runner
@@ -10,7 +11,7 @@ from appliance.supervisor.desk import Desk
 from appliance.supervisor.history import FileStamp
 from appliance.supervisor.inference import ModelCard
 from appliance.supervisor.policy import ModelSpec
-from appliance.supervisor.states import RunnerState
+from appliance.supervisor.states import Eviction, RunnerState
 from appliance.supervisor.turn import Priority
 from appliance.wire.messages import EngineStats, ModelFacts, Sandbox
 
@@ -72,6 +73,8 @@ class ModelStatus:
     """Why it is much slower than it usually is."""
     calibrated: str | None = None
     """What was measured of it on this board, or why that is not used."""
+    evictions: Mapping[Eviction, int] = field(default_factory=dict)
+    """Runners put out of memory since the daemon's start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +90,7 @@ class Published:
     quarantined_until_s: float | None
     crashes: int
     starts: int
+    evictions: Mapping[Eviction, int]
     running: int
     waiting: int
     waiting_background: int
@@ -108,6 +112,7 @@ class Published:
             quarantined_until_s=desk.quarantined_until_s,
             crashes=desk.history.crashes,
             starts=desk.starts,
+            evictions=dict(desk.evictions),
             running=len(desk.leases),
             waiting=len(desk.waiting),
             waiting_background=desk.waiting.count(Priority.BACKGROUND),
@@ -182,6 +187,7 @@ class Published:
             alarm=loaded.alarm if loaded else None,
             degraded=loaded.degraded if loaded else None,
             calibrated=self.spec.calibrated,
+            evictions=self.evictions,
         )
 
 

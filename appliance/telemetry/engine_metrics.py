@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from appliance.supervisor.states import Eviction
 from appliance.supervisor.status import ModelStatus
-from appliance.telemetry.prometheus import Sample
+from appliance.telemetry.families import Family, Sample
+from appliance.telemetry.model_labels import told
 from appliance.wire.messages import EngineStats
 
 Of = TypeVar("Of")
@@ -22,9 +24,13 @@ SANDBOX_LEVELS: Final = ("full", "partial", "none")
 @dataclass(frozen=True, slots=True)
 class _Metric(Generic[Of]):
     name: str
-    read: Callable[[Of], float]
+    read: Callable[[Of], float | None]
+    """None: not known, and no series."""
     help: str
     kind: str = "gauge"
+
+    def family(self, prefix: str) -> Family:
+        return Family(f"{prefix}_{self.name}", self.help, self.kind, ("model",))
 
 
 _ENGINE: Final[tuple[_Metric[EngineStats], ...]] = (
@@ -82,8 +88,8 @@ _ENGINE: Final[tuple[_Metric[EngineStats], ...]] = (
     ),
     _Metric("threads", lambda stats: stats.n_threads, "Compute threads of the next step."),
     _Metric("computing_seconds_total", lambda stats: stats.computing_s, "Time inside of decodes.", "counter"),
-    _Metric("step_seconds_p50", lambda stats: stats.step_s_p50, "Median time of the last 128 steps."),
-    _Metric("step_seconds_max", lambda stats: stats.step_s_max, "Longest of the last 128 steps."),
+    _Metric("step_p50_seconds", lambda stats: stats.step_s_p50, "Median time of the last 128 steps."),
+    _Metric("step_max_seconds", lambda stats: stats.step_s_max, "Longest of the last 128 steps."),
 )
 
 
@@ -97,7 +103,14 @@ _RUNNERS: Final[tuple[_Metric[ModelStatus], ...]] = (
     _Metric(
         "degraded", lambda model: model.degraded is not None, "1 while it decodes below half of its usual."
     ),
+    _Metric("load_seconds", lambda model: model.load_s, "How long its last load took."),
     _Metric("planned_memory_bytes", lambda model: model.planned_bytes or 0, "What its placement may take."),
+    _Metric("measured_memory_bytes", lambda model: model.measured_bytes, "What its load took."),
+    _Metric(
+        "planner_ratio",
+        lambda model: _ratio(model.planned_bytes, model.measured_bytes),
+        "Planned by measured memory: 1 is exact, below it was planned too small.",
+    ),
     _Metric("resident_memory_bytes", lambda model: model.rss_bytes or 0, "Memory of the model's runner."),
 )
 
@@ -109,8 +122,27 @@ _PLACEMENTS: Final[tuple[_Metric[ModelStatus], ...]] = (
 )
 
 
+_SANDBOX: Final = Family(
+    "runner_sandbox", "1 for how far the model's runner is boxed in.", labels=("model", "level")
+)
+_EVICTIONS: Final = Family(
+    "runner_evictions_total",
+    "Runners put out of memory: idle for their time, for want of memory, or by an operator's wish.",
+    "counter",
+    ("model", "reason"),
+)
+FAMILIES: Final = (
+    *(metric.family("engine") for metric in _ENGINE),
+    *(metric.family("runner") for metric in _RUNNERS),
+    *(metric.family("placement") for metric in _PLACEMENTS),
+    _SANDBOX,
+    _EVICTIONS,
+)
+
+
 def engine_samples(models: Sequence[ModelStatus]) -> list[Sample]:
     """All samples of one name stand together."""
+    models = told(models)
     engines = [(model.name, model.stats) for model in models if model.stats is not None]
     runners = [(model.name, model) for model in models]
     return [
@@ -118,31 +150,32 @@ def engine_samples(models: Sequence[ModelStatus]) -> list[Sample]:
         *(sample for metric in _RUNNERS for sample in _samples("runner", metric, runners)),
         *(sample for metric in _PLACEMENTS for sample in _samples("placement", metric, runners)),
         *_sandboxes(models),
+        *_evictions(models),
     ]
 
 
 def _samples(prefix: str, metric: _Metric[Of], sources: Sequence[tuple[str, Of]]) -> list[Sample]:
-    return [
-        Sample(
-            name=f"{prefix}_{metric.name}",
-            value=metric.read(source),
-            labels=(("model", model),),
-            help=metric.help,
-            kind=metric.kind,
-        )
-        for model, source in sources
-    ]
+    family = metric.family(prefix)
+    values = [(model, metric.read(source)) for model, source in sources]
+    return [family.sample(value, model) for model, value in values if value is not None]
 
 
 def _sandboxes(models: Sequence[ModelStatus]) -> list[Sample]:
     return [
-        Sample(
-            name="runner_sandbox",
-            value=1 if model.sandbox.level == level else 0,
-            labels=(("model", model.name), ("level", level)),
-            help="1 for how far the model's runner is boxed in.",
-        )
+        _SANDBOX.sample(model.sandbox.level == level, model.name, level)
         for model in models
         if model.sandbox is not None
         for level in SANDBOX_LEVELS
     ]
+
+
+def _evictions(models: Sequence[ModelStatus]) -> list[Sample]:
+    return [
+        _EVICTIONS.sample(model.evictions.get(reason, 0), model.name, reason.value)
+        for model in models
+        for reason in Eviction
+    ]
+
+
+def _ratio(planned_bytes: int | None, measured_bytes: int | None) -> float | None:
+    return planned_bytes / measured_bytes if planned_bytes and measured_bytes else None

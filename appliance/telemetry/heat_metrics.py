@@ -4,15 +4,69 @@ series.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from appliance.health.cooling import CoolingHealth
-from appliance.telemetry.prometheus import Sample
+from appliance.telemetry.families import Family, Sample
+from appliance.telemetry.model_labels import MOST_MODELS
 from appliance.thermal.values import Cause, CoolingState
 
 _MOST_ZONES: Final = 64
 _MOST_NAME: Final = 40
 """Characters: the kernel's names have 20."""
+
+_STATE: Final = Family("cooling_state", "1 for how far the measures against heat go.", labels=("state",))
+_CAUSE: Final = Family("cooling_cause", "1 for their cause.", labels=("cause",))
+_TEMPERATURE: Final = Family("zone_temperature_celsius", "As read now.", labels=("zone",))
+_LIMIT: Final = Family(
+    "zone_limit_celsius", "Where throttling begins, or is taken to begin.", labels=("zone",)
+)
+_FAULT: Final = Family("zone_fault", "1 while the sensor is not believed.", labels=("zone",))
+_JOULES: Final = Family(
+    "model_energy_joules_total",
+    "What the board used while the model computed, measured.",
+    "counter",
+    ("model",),
+)
+_TOKENS: Final = Family("model_energy_tokens_total", "Tokens generated with it.", "counter", ("model",))
+_VALUES: Final[tuple[tuple[Family, Callable[[CoolingHealth], float | None]], ...]] = (
+    (
+        Family("cooling_margin_celsius", "Of the zone nearest to its limit."),
+        lambda cooling: cooling.margin_celsius,
+    ),
+    (Family("cooling_duty", "Share of the time that models may compute."), lambda cooling: cooling.duty),
+    (
+        Family("cooling_pause_ratio", "Share of the time that they pause."),
+        lambda cooling: round(1 - cooling.duty, 3),
+    ),
+    (
+        Family("cooling_changes_total", "Changes of the cooling state.", "counter"),
+        lambda cooling: cooling.changes,
+    ),
+    (Family("cooling_looks_total", "Looks at the sensors.", "counter"), lambda cooling: cooling.looks),
+    (
+        Family("cooling_look_cpu_seconds_total", "CPU time of these looks.", "counter"),
+        lambda cooling: cooling.look_cpu_s,
+    ),
+    (
+        Family("power_input_watts", "What the board draws, measured."),
+        lambda cooling: cooling.input_watts,
+    ),
+    (
+        Family("power_under_voltage", "1 while the supply is too weak."),
+        lambda cooling: cooling.is_under_voltage,
+    ),
+    (
+        Family("throttled", "1 while the kernel or the firmware throttles."),
+        lambda cooling: cooling.is_throttled,
+    ),
+)
+FAMILIES: Final = (
+    *(_STATE, _CAUSE),
+    *(family for family, _ in _VALUES),
+    *(_TEMPERATURE, _LIMIT, _FAULT, _JOULES, _TOKENS),
+)
 
 
 def heat_samples(cooling: CoolingHealth | None) -> list[Sample]:
@@ -22,97 +76,30 @@ def heat_samples(cooling: CoolingHealth | None) -> list[Sample]:
 
 
 def _choices(cooling: CoolingHealth) -> list[Sample]:
-    states = [
-        Sample(
-            name="cooling_state",
-            value=cooling.state == state,
-            labels=(("state", state.value),),
-            help="1 for how far the measures against heat go.",
-        )
-        for state in CoolingState
+    return [
+        *(_STATE.sample(cooling.state == state, state.value) for state in CoolingState),
+        *(_CAUSE.sample(cooling.cause == cause, cause.value) for cause in Cause),
     ]
-    causes = [
-        Sample(
-            name="cooling_cause",
-            value=cooling.cause == cause,
-            labels=(("cause", cause.value),),
-            help="1 for their cause.",
-        )
-        for cause in Cause
-    ]
-    return [*states, *causes]
 
 
 def _values(cooling: CoolingHealth) -> list[Sample]:
-    told: list[tuple[str, float | None, str, str]] = [
-        ("cooling_margin_celsius", cooling.margin_celsius, "gauge", "Of the zone nearest to its limit."),
-        ("cooling_duty", cooling.duty, "gauge", "Share of the time that models may compute."),
-        ("cooling_pause_ratio", round(1 - cooling.duty, 3), "gauge", "Share of the time that they pause."),
-        ("cooling_changes_total", cooling.changes, "counter", "Changes of the cooling state."),
-        ("cooling_looks_total", cooling.looks, "counter", "Looks at the sensors."),
-        ("cooling_look_cpu_seconds_total", cooling.look_cpu_s, "counter", "CPU time of these looks."),
-        ("power_input_watts", cooling.input_watts, "gauge", "What the board draws, measured."),
-        ("power_under_voltage", cooling.is_under_voltage, "gauge", "1 while the supply is too weak."),
-        ("throttled", cooling.is_throttled, "gauge", "1 while the kernel or the firmware throttles."),
-    ]
-    return [
-        Sample(name=name, value=value, kind=kind, help=about)
-        for name, value, kind, about in told
-        if value is not None
-    ]
+    told = [(family, read(cooling)) for family, read in _VALUES]
+    return [family.sample(value) for family, value in told if value is not None]
 
 
 def _zones(cooling: CoolingHealth) -> list[Sample]:
-    zones = [(zone, (("zone", zone.name[:_MOST_NAME]),)) for zone in cooling.zones[:_MOST_ZONES]]
-    known = [(zone.temperature_celsius, labels) for zone, labels in zones]
+    zones = [(zone, zone.name[:_MOST_NAME]) for zone in cooling.zones[:_MOST_ZONES]]
+    known = [(zone.temperature_celsius, name) for zone, name in zones]
     return [
-        *(
-            Sample(name="zone_temperature_celsius", value=value, labels=labels, help="As read now.")
-            for value, labels in known
-            if value is not None
-        ),
-        *(
-            Sample(
-                name="zone_limit_celsius",
-                value=zone.limit_celsius,
-                labels=labels,
-                help="Where throttling begins, or is taken to begin.",
-            )
-            for zone, labels in zones
-        ),
-        *(
-            Sample(
-                name="zone_fault",
-                value=zone.fault is not None,
-                labels=labels,
-                help="1 while the sensor is not believed.",
-            )
-            for zone, labels in zones
-        ),
+        *(_TEMPERATURE.sample(value, name) for value, name in known if value is not None),
+        *(_LIMIT.sample(zone.limit_celsius, name) for zone, name in zones),
+        *(_FAULT.sample(zone.fault is not None, name) for zone, name in zones),
     ]
 
 
 def _energy(cooling: CoolingHealth) -> list[Sample]:
-    told = [(model, (("model", model.model),)) for model in cooling.energy]
+    told = cooling.energy[:MOST_MODELS]
     return [
-        *(
-            Sample(
-                name="model_energy_joules_total",
-                value=model.joules,
-                labels=labels,
-                kind="counter",
-                help="What the board used while the model computed, measured.",
-            )
-            for model, labels in told
-        ),
-        *(
-            Sample(
-                name="model_energy_tokens_total",
-                value=model.tokens,
-                labels=labels,
-                kind="counter",
-                help="Tokens generated with it.",
-            )
-            for model, labels in told
-        ),
+        *(_JOULES.sample(model.joules, model.model) for model in told),
+        *(_TOKENS.sample(model.tokens, model.model) for model in told),
     ]

@@ -67,6 +67,7 @@ TO_TEST: Final = (
     Need(package="nodejs", reason="runs strangers' clients", met=_programs("node")),
     Need(package="npm", reason="gets them", met=_programs("npm")),
     Need(package="haproxy", reason="stands before the door", met=_programs("haproxy")),
+    Need(package="prometheus", reason="checks metrics and alerts (promtool)", met=_programs("promtool")),
     Need(package="skopeo", reason="a stranger's OCI tool", met=_programs("skopeo")),
 )
 

@@ -91,7 +91,7 @@ def test_metrics_tell_of_the_engine(daemon: Daemon) -> None:
     assert float(figures['outpost_engine_kv_cells{model="heavy"}']) == 32768
     assert float(figures['outpost_engine_kv_cells_used{model="heavy"}']) > 0
     assert float(figures['outpost_engine_threads{model="heavy"}']) >= 1
-    assert 0 < float(figures['outpost_engine_step_seconds_p50{model="heavy"}']) < 10
+    assert 0 < float(figures['outpost_engine_step_p50_seconds{model="heavy"}']) < 10
     assert float(figures['outpost_runner_resident_memory_bytes{model="heavy"}']) > 50 * 2**20
     assert figures['outpost_runner_state{model="heavy",state="ready"}'] == "1"
 

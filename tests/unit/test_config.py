@@ -171,7 +171,8 @@ def test_an_unknown_table_is_an_error_that_lists_the_known_ones(tmp_path: Path) 
     path = written(tmp_path, "[serve]\nx = 1\n")
     assert refusal(path).endswith(
         "expected no such key; known: server, queue, runner, engine, lifecycle, models, store, access, "
-        "quotas, usage, audit, heat, log, data, memory, hibernation, optimize, calibration, responses"
+        "quotas, usage, audit, heat, log, data, memory, hibernation, optimize, calibration, responses, "
+        "tracing"
     )
 
 

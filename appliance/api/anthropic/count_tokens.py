@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import falcon
 
 from appliance.api.anthropic import message_request, request_warnings
+from appliance.api.anthropic.answers import TokensAnswer
 from appliance.api.anthropic.schema import CountTokensBody
 from appliance.api.exchange import exchange_of
 from appliance.api.openai import stored_defaults
 from appliance.api.openai.endpoint import Endpoint, reply
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.wire.messages import ApplyTemplate
 
 
 class CountTokens(Endpoint):
     """Stateless; any thread. It waits for its turn and loads the model, as every request does."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="How many tokens the prompt of a conversation has",
+            tag=Tag.ANTHROPIC,
+            body=CountTokensBody,
+            answer=TokensAnswer,
+            asks_model=True,
+            errors=(529,),
+            example={"model": "tiny", "messages": [{"role": "user", "content": "Why is the sky blue?"}]},
+        )
+    }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import falcon
 
 from appliance.api import sse
 from appliance.api.anthropic import message_request, request_warnings
+from appliance.api.anthropic.answers import MessageAnswer, MessageEvent
 from appliance.api.anthropic.events import MessageStream, MessageWriter
 from appliance.api.anthropic.message import Envelope, broken_calls, envelope_of, whole
 from appliance.api.anthropic.schema import MessagesBody
@@ -13,11 +16,33 @@ from appliance.api.exchange import Exchange, exchange_of
 from appliance.api.openai import stored_defaults
 from appliance.api.openai.collect import collect
 from appliance.api.openai.endpoint import Endpoint, reply
+from appliance.api.openapi.operation import Operation, Operations, Stream, Tag
 from appliance.supervisor.inference import Generation
 
 
 class Messages(Endpoint):
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Answer a conversation",
+            tag=Tag.ANTHROPIC,
+            body=MessagesBody,
+            answer=MessageAnswer,
+            stream=Stream(
+                media_type="text/event-stream",
+                item=MessageEvent,
+                about="Whole, or with `stream` as typed events.",
+            ),
+            asks_model=True,
+            errors=(529,),
+            example={
+                "model": "tiny",
+                "max_tokens": 256,
+                "messages": [{"role": "user", "content": "Why is the sky blue?"}],
+            },
+        )
+    }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import ClassVar, Final
 
 import falcon
 
 from appliance.api.calls import Limits
 from appliance.api.exchange import exchange_of
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.errors import InvalidReference, InvalidRequest, NotAllowed, Overloaded
 from appliance.store.digest import Digest, parse_digest
 from appliance.store.verbs import StoreVerbs
@@ -25,10 +26,30 @@ MIN_BYTES_PER_S: Final = 16 * 1024
 _GRACE_S: Final = 60.0
 _RETRY_S: Final = 5.0
 _CHUNK_BYTES: Final = 1 << 20
+_PATH: Final = {"digest": "sha256: (or sha256-) and 64 hex digits."}
 
 
 class Blobs:
     """Any thread; the semaphore is all it owns."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "HEAD": Operation(
+            summary="Whether a file is there",
+            tag=Tag.OLLAMA,
+            path=_PATH,
+            errors=(400, 404),
+        ),
+        "POST": Operation(
+            summary="Send a file that a later create names",
+            tag=Tag.OLLAMA,
+            body=bytes,
+            body_media_type="application/octet-stream",
+            status=201,
+            path=_PATH,
+            errors=(400, 500, 503, 507),
+            about="200 where it is there already. What nobody has named within the grace is collected.",
+        ),
+    }
 
     def __init__(self, store: StoreVerbs, limits: Limits) -> None:
         self._store = store

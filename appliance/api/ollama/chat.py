@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import falcon
 
 from appliance.api.exchange import exchange_of
+from appliance.api.ollama.answers import ChatAnswer, ChatLine
 from appliance.api.ollama.asking import Asking, format_told, thinking_kwargs
 from appliance.api.ollama.bodies import ChatBody
 from appliance.api.ollama.conversation import wire_messages, wire_tools
 from appliance.api.ollama.delivery import Delivery
 from appliance.api.ollama.endpoint import body_of, required
+from appliance.api.ollama.lines import NDJSON
 from appliance.api.openai.endpoint import reply
+from appliance.api.openapi.operation import Operation, Operations, Stream, Tag
 from appliance.wire.messages import ChatPrompt
 
 
@@ -33,6 +36,21 @@ class ChatForm:
 
 class Chat:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Answer a conversation",
+            tag=Tag.OLLAMA,
+            body=ChatBody,
+            answer=ChatAnswer,
+            stream=Stream(
+                media_type=NDJSON, item=ChatLine, about="A line for each token; with `stream` false, whole."
+            ),
+            asks_model=True,
+            about="Without messages, the model is only loaded, or with `keep_alive` 0 put out.",
+            example={"model": "tiny", "messages": [{"role": "user", "content": "Why is the sky blue?"}]},
+        )
+    }
 
     def __init__(self, asking: Asking) -> None:
         self._asking = asking

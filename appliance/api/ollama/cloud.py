@@ -7,6 +7,7 @@ from typing import Final
 
 import falcon
 
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.errors import NotAllowed
 
 ROUTES: Final[Mapping[str, tuple[str, str]]] = {
@@ -26,14 +27,23 @@ ROUTES: Final[Mapping[str, tuple[str, str]]] = {
 def refuser(route: str) -> object:
     """The resource of `route`."""
     method, reason = ROUTES[route]
-    return {"POST": _Post, "GET": _Get, "DELETE": _Delete}[method](reason)
+    return {"POST": _Post, "GET": _Get, "DELETE": _Delete}[method](method, reason)
 
 
 class _Refuser:
     """Stateless; any thread. The body is not read."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, method: str, reason: str) -> None:
         self._reason = reason
+        self.OPERATIONS: Operations = {
+            method: Operation(
+                summary=f"Refused: {reason}",
+                tag=Tag.OLLAMA,
+                path={"key": "Any."},
+                is_refused=True,
+                errors=(403,),
+            )
+        }
 
     def _refuse(self) -> None:
         raise NotAllowed(reason=f"ollama cloud is disabled: {self._reason}; this Outpost is offline")

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 import falcon
 
 from appliance.api.exchange import Exchange, exchange_of
 from appliance.api.ollama import options
+from appliance.api.ollama.answers import EmbedAnswer, EmbeddingsAnswer
 from appliance.api.ollama.asking import Asking
 from appliance.api.ollama.bodies import EmbedBody, EmbeddingsBody
 from appliance.api.ollama.endpoint import body_of, required
 from appliance.api.ollama.fields import AskBody
 from appliance.api.ollama.stamps import nanoseconds
 from appliance.api.openai.endpoint import reply
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.errors import EngineFault, InvalidRequest
 from appliance.supervisor.inference import ModelCard
 from appliance.wire.messages import Embed as EmbedCall
@@ -28,6 +30,17 @@ _LEAST_NORM: Final = 1e-12
 
 class Embed:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Texts as vectors",
+            tag=Tag.OLLAMA,
+            body=EmbedBody,
+            answer=EmbedAnswer,
+            asks_model=True,
+            example={"model": "embedder", "input": ["the first text", "the second"]},
+        )
+    }
 
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
@@ -63,6 +76,17 @@ class Embed:
 
 class Embeddings:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="A text as a vector, in the older form",
+            tag=Tag.OLLAMA,
+            body=EmbeddingsBody,
+            answer=EmbeddingsAnswer,
+            asks_model=True,
+            example={"model": "embedder", "prompt": "a text"},
+        )
+    }
 
     def __init__(self, asking: Asking) -> None:
         self._asking = asking

@@ -8,18 +8,21 @@ otherwise         system, what `context` carries, prompt: a chat with one more q
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import falcon
 
 from appliance.api.exchange import exchange_of
+from appliance.api.ollama.answers import GenerateAnswer, GenerateLine
 from appliance.api.ollama.asking import Asking, format_told, thinking_kwargs
 from appliance.api.ollama.bodies import GenerateBody
 from appliance.api.ollama.conversation import refuse_images
 from appliance.api.ollama.conversation_context import packed, unpacked
 from appliance.api.ollama.delivery import Delivery
 from appliance.api.ollama.endpoint import body_of, required
+from appliance.api.ollama.lines import NDJSON
 from appliance.api.openai.endpoint import reply
+from appliance.api.openapi.operation import Operation, Operations, Stream, Tag
 from appliance.errors import InvalidRequest, Unsupported
 from appliance.wire.messages import ChatPrompt, Prompt, TextPrompt
 
@@ -41,6 +44,23 @@ class GenerateForm:
 
 class GenerateText:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Continue a prompt",
+            tag=Tag.OLLAMA,
+            body=GenerateBody,
+            answer=GenerateAnswer,
+            stream=Stream(
+                media_type=NDJSON,
+                item=GenerateLine,
+                about="A line for each token; with `stream` false, whole.",
+            ),
+            asks_model=True,
+            about="Without a prompt, the model is only loaded, or with `keep_alive` 0 put out.",
+            example={"model": "tiny", "prompt": "Why is the sky blue?"},
+        )
+    }
 
     def __init__(self, asking: Asking) -> None:
         self._asking = asking

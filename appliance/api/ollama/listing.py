@@ -9,15 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import falcon
 
 from appliance.api.calls import Calls
 from appliance.api.exchange import exchange_of
 from appliance.api.health import Report
+from appliance.api.ollama.answers import RunningAnswer, TagsAnswer
 from appliance.api.ollama.stamps import expiry, moment
 from appliance.api.openai.endpoint import reply
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.errors import InvalidReference, OutpostError
 from appliance.health.report import RunnerHealth
 from appliance.store.capabilities import human_count
@@ -33,6 +35,11 @@ _IN_MEMORY: Final = frozenset({RunnerState.READY.value, RunnerState.DRAINING.val
 
 class Tags:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(summary="The models that can be asked", tag=Tag.OLLAMA, answer=TagsAnswer),
+        "HEAD": Operation(summary="Whether anybody is there", tag=Tag.OLLAMA),
+    }
 
     def __init__(self, calls: Calls, store: StoreVerbs | None) -> None:
         self._calls = calls
@@ -54,6 +61,10 @@ class Tags:
 
 class Running:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(summary="The models in memory", tag=Tag.OLLAMA, answer=RunningAnswer)
+    }
 
     def __init__(self, report: Report, calls: Calls, store: StoreVerbs | None) -> None:
         self._report = report

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import falcon
 
 from appliance.api.calls import Limits
@@ -9,6 +11,7 @@ from appliance.api.exchange import exchange_of
 from appliance.api.ollama.bodies import CopyBody
 from appliance.api.ollama.endpoint import body_of, required
 from appliance.api.ollama.fields import NamedBody
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.api.store_changes import StoreChanges
 from appliance.store import operations
 from appliance.store.content import unreported
@@ -16,6 +19,16 @@ from appliance.store.content import unreported
 
 class Copy:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Give a model a second name",
+            tag=Tag.OLLAMA,
+            body=CopyBody,
+            errors=(404, 500, 503, 507),
+            example={"source": "tiny", "destination": "mine"},
+        )
+    }
 
     def __init__(self, changes: StoreChanges, limits: Limits) -> None:
         self._changes = changes
@@ -34,6 +47,16 @@ class Copy:
 
 class Delete:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "DELETE": Operation(
+            summary="Take a name out of the store",
+            tag=Tag.OLLAMA,
+            body=NamedBody,
+            errors=(404, 409, 500, 503, 507),
+            example={"model": "tiny"},
+        )
+    }
 
     def __init__(self, changes: StoreChanges, limits: Limits) -> None:
         self._changes = changes

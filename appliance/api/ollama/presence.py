@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import ClassVar, Final
 
 import falcon
 
+from appliance.api.ollama.answers import StatusAnswer, VersionAnswer
 from appliance.api.openai.endpoint import reply
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.modelfile.compatibility import OLLAMA_VERSION
 
 RUNNING: Final = "Ollama is running"
@@ -15,6 +17,11 @@ RUNNING: Final = "Ollama is running"
 
 class Root:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        method: Operation(summary="Whether anybody is there", tag=Tag.OLLAMA, media_type="text/plain")
+        for method in ("GET", "HEAD")
+    }
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         resp.content_type = "text/plain; charset=utf-8"
@@ -27,6 +34,11 @@ class Root:
 class Version:
     """Stateless; any thread. The Ollama whose API this is: clients ask whether it is new enough."""
 
+    OPERATIONS: ClassVar[Operations] = {
+        method: Operation(summary="The Ollama whose API this is", tag=Tag.OLLAMA, answer=VersionAnswer)
+        for method in ("GET", "HEAD")
+    }
+
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         reply(resp, {"version": OLLAMA_VERSION})
 
@@ -36,6 +48,10 @@ class Version:
 
 class Status:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(summary="That Ollama's cloud is off", tag=Tag.OLLAMA, answer=StatusAnswer)
+    }
 
     def on_get(self, _req: falcon.Request, resp: falcon.Response) -> None:
         reply(resp, {"cloud": {"disabled": True, "source": "config"}})

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import falcon
 
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import exchange_of
 from appliance.api.model_access import require_seen
+from appliance.api.ollama.answers import ShowAnswer
 from appliance.api.ollama.bodies import ShowBody
 from appliance.api.ollama.endpoint import body_of, required
 from appliance.api.ollama.listing import card_details, row_details, row_of
 from appliance.api.ollama.stamps import moment
 from appliance.api.openai.endpoint import reply
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.store.answers import shown_object
 from appliance.store.show import ShownModel
 from appliance.store.verbs import StoreVerbs
@@ -30,6 +32,17 @@ _LEFT_OUT: Final = ("general.name", "tokenizer.chat_template")
 
 class Show:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Everything about one model",
+            tag=Tag.OLLAMA,
+            body=ShowBody,
+            answer=ShowAnswer,
+            errors=(404, 500, 503),
+            example={"model": "tiny"},
+        )
+    }
 
     def __init__(self, calls: Calls, limits: Limits, store: StoreVerbs | None) -> None:
         self._calls = calls

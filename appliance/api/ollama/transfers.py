@@ -8,19 +8,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import falcon
 
 from appliance.api.calls import Limits
 from appliance.api.error_responses import error_object
 from appliance.api.exchange import Exchange, exchange_of
+from appliance.api.ollama.answers import Done, ProgressLine
 from appliance.api.ollama.bodies import CreateBody, TransferBody
 from appliance.api.ollama.endpoint import body_of, required
 from appliance.api.ollama.lines import NDJSON
 from appliance.api.ollama.recipe import modelfile_text
 from appliance.api.ollama_errors import ollama_object
 from appliance.api.openai.endpoint import reply
+from appliance.api.openapi.operation import Operation as Described
+from appliance.api.openapi.operation import Operations, Stream, Tag
 from appliance.api.operation import Operation
 from appliance.api.store_changes import StoreChanges
 from appliance.store import operations
@@ -62,7 +66,34 @@ class _Transfer:
         return {}
 
 
+def _transfer(summary: str, body: Any, example: Mapping[str, Any], *, about: str = "") -> Operations:
+    return {
+        "POST": Described(
+            summary=summary,
+            tag=Tag.OLLAMA,
+            body=body,
+            answer=Done,
+            stream=Stream(
+                media_type=NDJSON,
+                item=ProgressLine,
+                about="Progress, a line each; with `stream` false, the end alone. Closing the connection "
+                "cancels it.",
+            ),
+            errors=(404, 409, 500, 502, 503, 507),
+            about=about,
+            example=example,
+        )
+    }
+
+
 class Pull(_Transfer):
+    OPERATIONS: ClassVar[Operations] = _transfer(
+        "Get a model from a registry",
+        TransferBody,
+        {"model": "tiny"},
+        about="From hosts that the configuration names, and from no others.",
+    )
+
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)
         body = _transfer_body(req, exchange, self._limits)
@@ -71,6 +102,13 @@ class Pull(_Transfer):
 
 
 class Push(_Transfer):
+    OPERATIONS: ClassVar[Operations] = _transfer(
+        "Send a model to a registry",
+        TransferBody,
+        {"model": "tiny"},
+        about="To hosts that the configuration names, and to no others.",
+    )
+
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)
         body = _transfer_body(req, exchange, self._limits)
@@ -79,6 +117,12 @@ class Push(_Transfer):
 
 
 class Create(_Transfer):
+    OPERATIONS: ClassVar[Operations] = _transfer(
+        "Make a model of another one, or of files that were sent before",
+        CreateBody,
+        {"model": "mine", "from": "tiny", "system": "Answer in one sentence."},
+    )
+
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)
         body = body_of(CreateBody, req, exchange, self._limits)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import falcon
 
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import exchange_of
 from appliance.api.openai import chat_request, stored_defaults
+from appliance.api.openai.answers import ChatAnswer, ChatChunk
 from appliance.api.openai.chat_warnings import warnings_of
 from appliance.api.openai.chunks import Envelope, encode
 from appliance.api.openai.collect import Choice
@@ -16,6 +17,7 @@ from appliance.api.openai.delivery import Form, delivery_of
 from appliance.api.openai.endpoint import Endpoint
 from appliance.api.openai.schema import ChatBody
 from appliance.api.openai.usage import chat_logprobs, timings_object
+from appliance.api.openapi.operation import Operation, Operations, Stream, Tag
 from appliance.wire.messages import Delta, ToolCallDelta, Usage
 
 FORM: Final = Form(id_prefix="chatcmpl", object_="chat.completion", chunk_object="chat.completion.chunk")
@@ -23,6 +25,20 @@ FORM: Final = Form(id_prefix="chatcmpl", object_="chat.completion", chunk_object
 
 class ChatCompletions(Endpoint):
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Answer a conversation",
+            tag=Tag.OPENAI,
+            body=ChatBody,
+            answer=ChatAnswer,
+            stream=Stream(
+                media_type="text/event-stream", item=ChatChunk, about="Whole, or with `stream` as events."
+            ),
+            asks_model=True,
+            example={"model": "tiny", "messages": [{"role": "user", "content": "Why is the sky blue?"}]},
+        )
+    }
 
     def __init__(self, calls: Calls, limits: Limits, *, fingerprint: str) -> None:
         super().__init__(calls, limits)

@@ -73,7 +73,7 @@ def deltas(generation: Generation, exchange: Exchange, *, timeout_s: float) -> I
         for item in items or ():
             if isinstance(item, Progress):
                 continue
-            exchange.mark_token(item.tokens)
+            exchange.mark_token(item.choice, item.tokens)
             yield checked(item)
             if item.usage is not None:
                 exchange.usage, exchange.finish_reason = item.usage, item.finish_reason

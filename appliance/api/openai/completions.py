@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import falcon
 
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import exchange_of
 from appliance.api.openai import completion_request, stored_defaults
+from appliance.api.openai.answers import CompletionAnswer
 from appliance.api.openai.batch import generate_all
 from appliance.api.openai.best import best_of
 from appliance.api.openai.chunks import Envelope, encode
@@ -17,6 +18,7 @@ from appliance.api.openai.delivery import Form, delivery_of
 from appliance.api.openai.endpoint import Endpoint
 from appliance.api.openai.schema import CompletionBody
 from appliance.api.openai.usage import CompletionLogprobs, timings_object
+from appliance.api.openapi.operation import Operation, Operations, Stream, Tag
 from appliance.wire.messages import Delta, Usage
 
 FORM: Final = Form(id_prefix="cmpl", object_="text_completion", chunk_object="text_completion")
@@ -24,6 +26,22 @@ FORM: Final = Form(id_prefix="cmpl", object_="text_completion", chunk_object="te
 
 class Completions(Endpoint):
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Continue a text, or several",
+            tag=Tag.OPENAI,
+            body=CompletionBody,
+            answer=CompletionAnswer,
+            stream=Stream(
+                media_type="text/event-stream",
+                item=CompletionAnswer,
+                about="Whole, or with `stream` as events.",
+            ),
+            asks_model=True,
+            example={"model": "tiny", "prompt": "Once upon a time", "max_tokens": 32},
+        )
+    }
 
     def __init__(self, calls: Calls, limits: Limits, *, fingerprint: str) -> None:
         super().__init__(calls, limits)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import math
 import struct
-from typing import Any
+from typing import Any, ClassVar
 
 import falcon
 
 from appliance.api.exchange import Exchange, exchange_of
+from appliance.api.openai.answers import EmbeddingAnswer, RerankAnswer, ScoredItem
 from appliance.api.openai.endpoint import Endpoint, reply
 from appliance.api.openai.schema import EmbeddingBody, RerankBody, inputs_of
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.errors import EngineFault, InvalidRequest, Unsupported
 from appliance.wire.messages import Embed, Rerank, Usage
 
@@ -20,6 +22,17 @@ _FLOAT_BYTES = 4
 
 class Embeddings(Endpoint):
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Texts as vectors",
+            tag=Tag.OPENAI,
+            body=EmbeddingBody,
+            answer=EmbeddingAnswer,
+            asks_model=True,
+            example={"model": "embedder", "input": ["the first text", "the second"]},
+        )
+    }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)
@@ -52,6 +65,19 @@ class Embeddings(Endpoint):
 
 class Reranks(Endpoint):
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Order documents by how well they answer a question",
+            tag=Tag.OPENAI,
+            body=RerankBody,
+            answer=RerankAnswer | list[ScoredItem],
+            about="`/v1/rerank`, `/v1/reranking`, `/rerank` and `/reranking` are one. Asked with `texts` "
+            "(the form of TEI), the answer is a list.",
+            asks_model=True,
+            example={"model": "reranker", "query": "capital of France", "documents": ["Paris", "Lyon"]},
+        )
+    }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)

@@ -61,7 +61,8 @@ class ModelBody(Body):
     """What a request to a model may say of the model's life."""
 
     keep_alive: Annotated[
-        Annotated[float, Field(allow_inf_nan=True)] | None, BeforeValidator(_seconds_kept)
+        Annotated[float, Field(allow_inf_nan=True)] | None,
+        BeforeValidator(_seconds_kept, json_schema_input_type=float | str | None),
     ] = None
     """Seconds that it stays in memory afterwards; infinite: until memory is needed."""
 

@@ -15,11 +15,13 @@ from pydantic import Field, StringConstraints
 from appliance.api import sse
 from appliance.api.exchange import exchange_of
 from appliance.api.openai import generation_request, stored_defaults
+from appliance.api.openai.answers import InfillAnswer, InfillEvent
 from appliance.api.openai.chunks import encode
 from appliance.api.openai.collect import deltas
 from appliance.api.openai.endpoint import Endpoint, reply
 from appliance.api.openai.fields import AnswerFields, Body, MaxTokens, ModelName, Text
 from appliance.api.openai.usage import timings_object
+from appliance.api.openapi.operation import Operation, Operations, Stream, Tag
 from appliance.errors import InvalidRequest, Unsupported
 from appliance.wire.messages import Delta, FileText, FinishReason, Generate, TextPrompt
 
@@ -54,6 +56,23 @@ class InfillBody(AnswerFields):
 
 class Infill(Endpoint):
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Fill a gap in a file",
+            tag=Tag.OPENAI,
+            body=InfillBody,
+            answer=InfillAnswer,
+            stream=Stream(
+                media_type="text/event-stream",
+                item=InfillEvent | InfillAnswer,
+                about="Whole, or with `stream` as events: the last is as the whole, without the text.",
+            ),
+            asks_model=True,
+            about="llama-server's, for models that have the tokens for it.",
+            example={"model": "tiny", "input_prefix": "def add(a, b):", "input_suffix": "", "n_predict": 32},
+        )
+    }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)

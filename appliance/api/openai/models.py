@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import falcon
 
 from appliance.api.calls import MAX_NAME_CHARS, Calls
 from appliance.api.exchange import exchange_of
+from appliance.api.openai.answers import DeletedModel, ModelObject, ModelsAnswer
 from appliance.api.openai.chunks import encode
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.api.store_changes import StoreChanges
 from appliance.errors import Unsupported
 from appliance.store.content import unreported
@@ -18,6 +20,10 @@ from appliance.supervisor.inference import ModelCard
 
 class Models:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(summary="The models that can be asked", tag=Tag.OPENAI, answer=ModelsAnswer)
+    }
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
@@ -30,6 +36,24 @@ class Models:
 
 class Model:
     """Stateless; any thread. Ids hold `/` and `:`, raw or percent-encoded: the rest of the path is the id."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="One of them",
+            tag=Tag.OPENAI,
+            answer=ModelObject,
+            path={"model": "Its id; `/` and `:` raw or percent-encoded."},
+            errors=(400, 404),
+        ),
+        "DELETE": Operation(
+            summary="Take a model out of the store",
+            tag=Tag.OPENAI,
+            answer=DeletedModel,
+            path={"model": "Its name; `/` and `:` raw or percent-encoded."},
+            errors=(400, 404, 409, 500, 503, 507),
+            about="Models of the configuration stay, and are not found by this.",
+        ),
+    }
 
     def __init__(self, calls: Calls, changes: StoreChanges | None = None) -> None:
         """`changes` None: there is no store."""

@@ -51,7 +51,7 @@ class ToolCallField(Body):
 
 
 class Message(Body):
-    """One message; which fields a role may have is checked in `chat_request.py`.
+    """One message; not every role may have every field.
 
     `annotations`, `audio`, `function_call`, `parsed` and `refusal` are in the answers, and clients send
     answers back.

@@ -4,16 +4,31 @@ one.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import falcon
 
 from appliance.api.exchange import exchange_of
+from appliance.api.openai.answers import DetokenizeAnswer, TokenizeAnswer
 from appliance.api.openai.endpoint import Endpoint, reply
 from appliance.api.openai.schema import DetokenizeBody, TokenizeBody
+from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.wire.messages import Detokenize, Tokenize
 
 
 class TokenizeText(Endpoint):
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="A text as a model's tokens",
+            tag=Tag.OPENAI,
+            body=TokenizeBody,
+            answer=TokenizeAnswer,
+            asks_model=True,
+            example={"model": "tiny", "content": "hello world", "with_pieces": True},
+        )
+    }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)
@@ -34,6 +49,17 @@ class TokenizeText(Endpoint):
 
 class DetokenizeTokens(Endpoint):
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="A model's tokens as text",
+            tag=Tag.OPENAI,
+            body=DetokenizeBody,
+            answer=DetokenizeAnswer,
+            asks_model=True,
+            example={"model": "tiny", "tokens": [28120, 905]},
+        )
+    }
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         exchange = exchange_of(req)

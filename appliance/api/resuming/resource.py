@@ -5,10 +5,13 @@ Without that header from its first event. 204: it is over, and all of it was rec
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import falcon
 
 from appliance.api import sse
 from appliance.api.exchange import exchange_of
+from appliance.api.openapi.operation import Operation, Operations, Parameter, Tag
 from appliance.api.resuming.kept_stream import LAST_EVENT_ID
 from appliance.api.resuming.kept_streams import KeptStreams
 from appliance.api.resuming.middleware import owner_of
@@ -19,6 +22,25 @@ _MAX_DIGITS = 15
 
 class ResumeStream:
     """Stateless; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="Take up a stream where its connection broke",
+            tag=Tag.QUEUE,
+            media_type="text/event-stream",
+            path={"request_id": "The `X-Request-Id` of the request that began it."},
+            parameters=(
+                Parameter(
+                    name=LAST_EVENT_ID,
+                    place="header",
+                    about="The id of the last event that was received; without it, from the first.",
+                    schema={"type": "integer", "minimum": 0},
+                ),
+            ),
+            errors=(400, 404, 410),
+            about="The events are those of the API that was asked. 204: it is over, and all was received.",
+        )
+    }
 
     def __init__(self, streams: KeptStreams) -> None:
         self._streams = streams

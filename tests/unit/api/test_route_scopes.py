@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import falcon.inspect
 import falcon.testing
 import pytest
 
-from appliance.access.claims import Claims
-from appliance.access.key_store import KeyStore
-from appliance.access.keys import KeyRing, StoredKey, generate
 from appliance.access.scopes import Scope
 from appliance.api import route_scopes
 from appliance.api.ollama import cloud
 from appliance.api.route_scopes import require_complete
 from appliance.store.digest import digest_of
 from tests.fakes.fake_inference import MODEL
-from tests.fakes.fake_layout import FakeLayout
-from tests.fakes.fake_store_verbs import FakeStoreVerbs
-from tests.unit.api.books import Books
 from tests.unit.api.door import HERE, Door
-
-KEY = generate()
-BEARER = {"Authorization": f"Bearer {KEY.text}"}
+from tests.unit.api.doors import BEARER, Doors
 
 # Written out, not taken from the code: what a key of each scope may ask.
 ALLOWED: dict[str, set[str]] = {
@@ -60,6 +50,9 @@ ALLOWED: dict[str, set[str]] = {
     "GET /outpost/v1/models": {"models:read"},
     "GET /outpost/v1/models/{name:path}": {"models:read"},
     "POST /outpost/v1/operations": {"models:write"},
+    "GET /outpost/v1/hardware": {"system"},
+    "GET /outpost/v1/hibernation": {"system"},
+    "DELETE /outpost/v1/hibernation": {"system"},
     "POST /outpost/v1/fit": {"infer", "models:read", "models:write"},
     "GET /outpost/v1/keys": {"keys:admin"},
     "POST /outpost/v1/keys": {"keys:admin"},
@@ -91,7 +84,17 @@ ALLOWED: dict[str, set[str]] = {
     "GET /v2/{rest:path}": {"models:read"},
     "HEAD /v2/{rest:path}": {"models:read"},
 }
-PUBLIC = {"GET /healthz", "GET /readyz", "POST /outpost/v1/claim", "GET /", "HEAD /"}
+PUBLIC = {
+    "GET /healthz",
+    "GET /readyz",
+    "POST /outpost/v1/claim",
+    "GET /",
+    "HEAD /",
+    "GET /openapi.json",
+    "GET /docs",
+    "GET /docs/style.css",
+}
+"""Health, the claim, that somebody is there, and documents that are the same on every Outpost."""
 INFER = [route for route, scopes in ALLOWED.items() if "infer" in scopes]
 CLOUD = {f"{method} {route}" for route, (method, _) in cloud.ROUTES.items()}
 """Refused to every key, with their reason."""
@@ -105,44 +108,6 @@ PATHS = {
     "/api/user/keys/{key}": "/api/user/keys/x",
 }
 BODIES = {"/outpost/v1/claim": b'{"claim": "x"}'}
-
-
-class Doors:
-    """Doors with all routes, before stores that the test ends."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._stores: list[KeyStore] = []
-
-    def opened(self, *scopes: Scope, keys: bool = True, subnets: tuple[str, ...] = (), **fields: Any) -> Door:
-        """With one key of these scopes."""
-        told = {"sha256": KEY.sha256, "scopes": frozenset(scopes), **fields}
-        ring = KeyRing({KEY.key_id: StoredKey(**told)} if keys else {})
-        directory = self._directory / str(len(self._stores))
-        directory.mkdir()
-        store = KeyStore(directory, configured={})
-        self._stores.append(store)
-        return Door(
-            keys=ring,
-            key_store=store,
-            claims=Claims(store, directory),
-            trusted_subnets=subnets,
-            store=FakeStoreVerbs(),
-            layout=FakeLayout(Path("/nowhere")),
-            render_metrics=lambda: "",
-            accounting=Books().accounting,
-        )
-
-    def close(self) -> None:
-        for store in self._stores:
-            store.close()
-
-
-@pytest.fixture
-def doors(tmp_path: Path) -> Iterator[Doors]:
-    made = Doors(tmp_path)
-    yield made
-    made.close()
 
 
 def ask(door: Door, route: str, headers: dict[str, str] | None = None) -> falcon.testing.Result:
@@ -246,8 +211,6 @@ def test_a_key_for_other_models_reaches_none_of_these(route: str, doors: Doors) 
         "/rerank": {"query": "x", "documents": ["y"]},
         "/reranking": {"query": "x", "documents": ["y"]},
         "/infill": {"input_prefix": "x", "input_suffix": "y"},
-        "/v1/messages": {"max_tokens": 1, "messages": [{"role": "user", "content": "x"}]},
-        "/v1/messages/count_tokens": {"messages": [{"role": "user", "content": "x"}]},
         "/api/generate": {"prompt": "x"},
         "/api/chat": {"messages": [{"role": "user", "content": "x"}]},
         "/api/embed": {"input": "x"},
@@ -352,5 +315,7 @@ def test_a_route_or_method_that_the_table_does_not_know_is_not_added() -> None:
             require_complete(route, Extra())
 
 
-def test_public_paths_are_those_of_health_the_claim_and_the_word_that_somebody_is_there() -> None:
-    assert {"/healthz", "/readyz", "/outpost/v1/claim", "/"} == route_scopes.PUBLIC_PATHS
+def test_public_paths_are_those_of_health_the_claim_the_documents_and_the_word_that_somebody_is_there() -> (
+    None
+):
+    assert {route.partition(" ")[2] for route in PUBLIC} == route_scopes.PUBLIC_PATHS

@@ -204,6 +204,6 @@ def test_a_cancel_takes_no_body_but_an_empty_one(body: bytes) -> None:
 
 def test_a_delta_counts_its_tokens() -> None:
     one = exchange("x")
-    one.mark_token(3)
-    one.mark_token(Delta(id=1, choice=0, text="a", tokens=2).tokens)
+    one.mark_token(tokens=3)
+    one.mark_token(tokens=Delta(id=1, choice=0, text="a", tokens=2).tokens)
     assert one.output_tokens == 5

@@ -26,7 +26,7 @@ SLOW = {
 
 
 def test_a_list_of_a_daemon_loads_only_these() -> None:
-    ours, others = _loaded(*START, "appliance.cli.client")
+    ours, others = _loaded(*START, "appliance.cli.connect")
     assert ours == {
         "appliance",
         "appliance.__main__",
@@ -34,7 +34,9 @@ def test_a_list_of_a_daemon_loads_only_these() -> None:
         "appliance.cli.account_commands",
         "appliance.cli.address",
         "appliance.cli.client",
+        "appliance.cli.connect",
         "appliance.cli.declaring",
+        "appliance.cli.device_commands",
         "appliance.cli.exits",
         "appliance.cli.layouts",
         "appliance.cli.listing",
@@ -46,6 +48,7 @@ def test_a_list_of_a_daemon_loads_only_these() -> None:
         "appliance.cli.store_commands",
         "appliance.cli.store_door",
         "appliance.cli.terminal",
+        "appliance.cli.trust",
     }
     assert others - sys.stdlib_module_names == set()
     assert others & SLOW == set()

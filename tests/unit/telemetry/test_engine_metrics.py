@@ -6,9 +6,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from appliance.supervisor.states import RunnerState
+from appliance.supervisor.states import Eviction, RunnerState
 from appliance.supervisor.status import ModelStatus
 from appliance.telemetry.engine_metrics import engine_samples
+from appliance.telemetry.model_labels import MOST_MODELS
 from appliance.telemetry.prometheus import Prometheus
 from appliance.wire.messages import EngineStats, Sandbox
 from tests.fakes.fake_health import STOPPED
@@ -80,8 +81,8 @@ def test_a_loaded_runner_tells_all_its_figures() -> None:
         'outpost_engine_snapshots_failed_total{model="hot"} 3',
         'outpost_engine_threads{model="hot"} 2',
         'outpost_engine_computing_seconds_total{model="hot"} 0',
-        'outpost_engine_step_seconds_p50{model="hot"} 0.025',
-        'outpost_engine_step_seconds_max{model="hot"} 0.5',
+        'outpost_engine_step_p50_seconds{model="hot"} 0.025',
+        'outpost_engine_step_max_seconds{model="hot"} 0.5',
     ]
 
 
@@ -114,12 +115,12 @@ def test_every_name_has_its_head_once_whatever_the_number_of_models() -> None:
 def test_nonsense_from_a_runner_does_not_break_the_page() -> None:
     stats = EngineStats(running=-1, step_s_p50=float("nan"), step_s_max=float("inf"))
     told = page(replace(LOADED, stats=stats)).splitlines()
-    assert 'outpost_engine_step_seconds_p50{model="hot"} NaN' in told
-    assert 'outpost_engine_step_seconds_max{model="hot"} +Inf' in told
+    assert 'outpost_engine_step_p50_seconds{model="hot"} NaN' in told
+    assert 'outpost_engine_step_max_seconds{model="hot"} +Inf' in told
 
 
 def test_every_name_is_in_the_documentation() -> None:
-    docs = (Path(__file__).parents[3] / "docs/api.md").read_text(encoding="utf-8")
+    docs = (Path(__file__).parents[3] / "docs/metrics.md").read_text(encoding="utf-8")
     names = set(re.findall(r"^# TYPE (\S+)", page(LOADED), re.MULTILINE))
     assert sorted(name for name in names if f"`{name}`" not in docs) == []
 
@@ -135,3 +136,20 @@ def test_a_wrong_place_and_a_low_speed_are_told() -> None:
         'outpost_runner_planned_memory_bytes{model="hot"} 2147483648',
     ):
         assert line in told
+
+
+def test_evictions_loads_and_what_the_planner_got_wrong_are_told() -> None:
+    model = replace(LOADED, evictions={Eviction.IDLE: 2}, planned_bytes=900, measured_bytes=1000, load_s=1.5)
+    told = page(model).splitlines()
+    assert 'outpost_runner_evictions_total{model="hot",reason="idle"} 2' in told
+    assert 'outpost_runner_evictions_total{model="hot",reason="memory"} 0' in told
+    assert 'outpost_runner_planner_ratio{model="hot"} 0.9' in told
+    assert 'outpost_runner_load_seconds{model="hot"} 1.5' in told
+    assert "outpost_runner_planner_ratio{" not in page(STOPPED)
+
+
+def test_of_very_many_models_the_loaded_ones_are_told() -> None:
+    cold = [replace(STOPPED, name=f"cold{number}") for number in range(MOST_MODELS)]
+    told = page(*cold, LOADED)
+    assert 'outpost_runner_starts_total{model="hot"} 2' in told
+    assert told.count("\noutpost_runner_starts_total{") == MOST_MODELS

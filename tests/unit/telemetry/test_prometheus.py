@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from appliance.histogram import TOKEN_SECONDS, Histogram
 from appliance.supervisor.turn import Priority, QueueCounts, Turn
-from appliance.telemetry.prometheus import Prometheus, Sample
+from appliance.telemetry.families import Sample
+from appliance.telemetry.model_labels import MOST_MODELS
+from appliance.telemetry.prometheus import Prometheus
 from appliance.telemetry.queue_metrics import queue_samples
 from appliance.wire.messages import Accepted, Usage
 from tests.fakes.fake_inference import MODEL, FakeInference
@@ -26,6 +29,8 @@ class Ended:
     queued_s: float | None = None
     first_token_s: float | None = None
     total_s: float = 0.02
+    error_code: str | None = None
+    token_gaps: Histogram | None = None
     turn: Turn = field(default_factory=Turn)
 
 
@@ -123,3 +128,63 @@ def test_the_door_tells_it_what_happened() -> None:
     assert 'outpost_http_requests_total{method="POST",route="/v1/chat/completions",status="200"} 2' in page
     assert 'outpost_http_requests_total{method="POST",route="/v1/chat/completions",status="404"} 1' in page
     assert f'outpost_generated_tokens_total{{model="{MODEL}"}} 4' in page
+
+
+def test_the_gaps_between_tokens_are_added_up_by_model() -> None:
+    metrics = Prometheus(FakeInference())
+    accepted = Accepted(id=1, prompt_tokens=10, cached_tokens=4)
+    for gap_s in (0.04, 0.5):
+        gaps = Histogram(TOKEN_SECONDS)
+        gaps.observe(gap_s, 3)
+        metrics.exchange_ended(Ended(accepted=accepted, token_gaps=gaps))
+    page = metrics.render().splitlines()
+    assert 'outpost_inter_token_seconds_bucket{model="m",le="0.03"} 0' in page
+    assert 'outpost_inter_token_seconds_bucket{model="m",le="0.05"} 3' in page
+    assert 'outpost_inter_token_seconds_bucket{model="m",le="0.5"} 6' in page
+    assert 'outpost_inter_token_seconds_count{model="m"} 6' in page
+    assert 'outpost_inter_token_seconds_sum{model="m"} 1.62' in page
+
+
+def test_errors_are_counted_by_their_code_and_limits_for_themselves() -> None:
+    metrics = Prometheus(FakeInference())
+    assert "outpost_rate_limited_requests_total 0" in metrics.render().splitlines()
+    metrics.exchange_ended(Ended(status=429, error_code="rate_limit_exceeded"))
+    metrics.exchange_ended(Ended(status=200, error_code="runner_died"))
+    page = metrics.render().splitlines()
+    assert "outpost_rate_limited_requests_total 1" in page
+    assert 'outpost_http_errors_total{route="/v1/chat/completions",code="runner_died"} 1' in page
+    assert 'outpost_http_errors_total{route="/v1/chat/completions",code="rate_limit_exceeded"} 1' in page
+
+
+def test_prompts_are_hits_or_misses_of_the_prefix_cache() -> None:
+    metrics = Prometheus(FakeInference())
+    for cached in (0, 5, 7):
+        usage = Usage(prompt_tokens=10, cached_tokens=cached, completion_tokens=3)
+        metrics.exchange_ended(Ended(usage=usage))
+    page = metrics.render().splitlines()
+    assert 'outpost_prefix_lookups_total{model="m",result="hit"} 2' in page
+    assert 'outpost_prefix_lookups_total{model="m",result="miss"} 1' in page
+
+
+def test_models_beyond_the_bound_share_one_label() -> None:
+    metrics = Prometheus(FakeInference())
+    usage = Usage(prompt_tokens=1, cached_tokens=0, completion_tokens=1)
+    for number in range(MOST_MODELS + 10):
+        metrics.exchange_ended(Ended(model=f"m{number}", usage=usage, queued_s=0.1, first_token_s=0.1))
+    metrics.exchange_ended(Ended(model="m0", usage=usage))
+    page = metrics.render()
+    assert page.count("\noutpost_prompt_tokens_total{") == MOST_MODELS + 1
+    assert 'outpost_prompt_tokens_total{model="other"} 10\n' in page
+    assert 'outpost_prompt_tokens_total{model="m0"} 2\n' in page
+
+
+def test_a_stream_that_the_door_sends_is_measured_token_by_token() -> None:
+    inference = FakeInference()
+    metrics = Prometheus(inference)
+    door = Door(inference, observer=metrics, render_metrics=metrics.render)
+    door.chat(stream=True)
+    door.chat()
+    page = door.get("/metrics").text
+    counts = re.findall(r"outpost_inter_token_seconds_count\{[^}]*\} (\d+)", page)
+    generated = re.findall(r"outpost_generated_tokens_total\{[^}]*\} (\d+)", page)
+    assert counts == [str(int(generated[0]) - 2)]  # of two answers, all tokens but the first

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import falcon
 
@@ -13,6 +13,12 @@ from appliance.api.openai import chat_request, stored_defaults
 from appliance.api.openai.endpoint import Endpoint, reply
 from appliance.api.openai.responses import request
 from appliance.api.openai.responses.answer import Answer, ResponseStream, answer_whole
+from appliance.api.openai.responses.answers import (
+    DeletedResponse,
+    InputItemsAnswer,
+    ResponseEvent,
+    ResponseObject,
+)
 from appliance.api.openai.responses.items import Kept, kept_of
 from appliance.api.openai.responses.kept import KeptResponses
 from appliance.api.openai.responses.params import told_here
@@ -20,6 +26,7 @@ from appliance.api.openai.responses.response_object import head_of
 from appliance.api.openai.responses.schema import ResponseBody
 from appliance.api.openai.schema import ChatBody
 from appliance.api.openai.validation import validated
+from appliance.api.openapi.operation import Operation, Operations, Parameter, Stream, Tag
 from appliance.errors import (
     InvalidRequest,
     PreviousResponseNotFound,
@@ -29,10 +36,28 @@ from appliance.errors import (
 
 _PAGE: Final = 20
 _MOST: Final = 100
+_PATH: Final = {"response_id": "Its id."}
+_INCLUDE: Final = Parameter(name="include", about="Taken; what there is, is there anyway.")
 
 
 class Responses(Endpoint):
     """POST /v1/responses. Stateless but for `kept`; any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Answer a conversation, and keep the answer",
+            tag=Tag.OPENAI,
+            body=ResponseBody,
+            answer=ResponseObject,
+            stream=Stream(
+                media_type="text/event-stream",
+                item=ResponseEvent,
+                about="Whole, or with `stream` as typed events, without `[DONE]`.",
+            ),
+            asks_model=True,
+            example={"model": "tiny", "input": "Why is the sky blue?"},
+        )
+    }
 
     def __init__(self, calls: Calls, limits: Limits, kept: KeptResponses) -> None:
         super().__init__(calls, limits)
@@ -79,6 +104,32 @@ class Responses(Endpoint):
 class Response:
     """GET and DELETE /v1/responses/{id}. Any thread."""
 
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="An answer that was kept",
+            tag=Tag.OPENAI,
+            answer=ResponseObject,
+            path=_PATH,
+            parameters=(
+                _INCLUDE,
+                Parameter(
+                    name="stream",
+                    about="It is given whole.",
+                    schema={"type": "string", "enum": ["false"]},
+                ),
+            ),
+            errors=(400, 404),
+            about="Those of other keys are not found.",
+        ),
+        "DELETE": Operation(
+            summary="Forget an answer",
+            tag=Tag.OPENAI,
+            answer=DeletedResponse,
+            path=_PATH,
+            errors=(404,),
+        ),
+    }
+
     def __init__(self, kept: KeptResponses) -> None:
         self._kept = kept
 
@@ -99,6 +150,30 @@ class Response:
 class ResponseInputs:
     """GET /v1/responses/{id}/input_items. Any thread."""
 
+    OPERATIONS: ClassVar[Operations] = {
+        "GET": Operation(
+            summary="What a kept answer answers",
+            tag=Tag.OPENAI,
+            answer=InputItemsAnswer,
+            path=_PATH,
+            parameters=(
+                _INCLUDE,
+                Parameter(
+                    name="limit",
+                    about=f"{_PAGE} without it.",
+                    schema={"type": "integer", "minimum": 1, "maximum": _MOST},
+                ),
+                Parameter(
+                    name="order",
+                    about="desc without it: the newest first.",
+                    schema={"type": "string", "enum": ["asc", "desc"]},
+                ),
+                Parameter(name="after", about="The id of the last item that is known already."),
+            ),
+            errors=(400, 404),
+        )
+    }
+
     def __init__(self, kept: KeptResponses) -> None:
         self._kept = kept
 
@@ -110,6 +185,17 @@ class ResponseInputs:
 
 class ResponseCancel:
     """POST /v1/responses/{id}/cancel. Any thread."""
+
+    OPERATIONS: ClassVar[Operations] = {
+        "POST": Operation(
+            summary="Refused: no answer is made in the background",
+            tag=Tag.OPENAI,
+            path=_PATH,
+            is_refused=True,
+            errors=(400, 404),
+            about="Close the connection of one that is under way.",
+        )
+    }
 
     def __init__(self, kept: KeptResponses) -> None:
         self._kept = kept
