@@ -91,7 +91,7 @@ class Keyed:
         self.user, self.admin = access_keys.generate(), access_keys.generate()
         config = (
             f'[access.keys]\n{self.user.key_id} = "{self.user.sha256}"\n{self.admin.key_id} = '
-            f'{{ sha256 = "{self.admin.sha256}", scopes = ["system", "models:write"] }}\n'
+            f'{{ sha256 = "{self.admin.sha256}", scopes = ["system", "metrics", "models:write"] }}\n'
             "[quotas]\ntokens_per_day = 60\nrequests_per_min = 30\n"
         )
         self.daemon = Daemon(directory, models={"tiny": generator()}, config=config)
@@ -140,7 +140,7 @@ def test_quotas_usage_and_audit_of_a_daemon_outlive_its_sudden_death(tmp_path: P
         assert (row["key"], row["requests"], row["errors"]) == (keyed.user.key_id, len(codes) + 2, 1)
         assert row["prompt_tokens"] + row["output_tokens"] == used * (len(codes) + 1)
         metrics = httpx.get(
-            f"{daemon.url}/metrics", headers={"Authorization": f"Bearer {keyed.user.text}"}, trust_env=False
+            f"{daemon.url}/metrics", headers={"Authorization": f"Bearer {keyed.admin.text}"}, trust_env=False
         ).text
         assert 'outpost_rate_limited_total{bound="tokens_per_day"} 1' in metrics
     whole = outpost("usage", "--data", str(daemon.data), "--csv", "--by", "model")

@@ -86,7 +86,8 @@ def test_a_daemon_tells_its_address_is_found_keeps_its_directory_and_leaves_no_t
         assert running.wait(timeout=20) == 0
         assert running.stdout is not None
         assert running.stdout.read() == ""  # the log is on stderr
-    assert sorted(file.name for file in data.iterdir()) == ["daemon.lock", "keys.db", "store"]
+    kept = {"audit", "daemon.lock", "device.key", "keys.db", "store", "usage.db"}
+    assert {file.name for file in data.iterdir()} == kept
     gone = outpost(tmp_path, "ps", "--data", "data")
     assert gone.returncode == os.EX_UNAVAILABLE
     assert "start one with: outpost serve --data data" in gone.stderr

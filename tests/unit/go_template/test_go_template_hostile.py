@@ -58,10 +58,10 @@ def rendered(go: str) -> str:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_it_is_refused_in_time(name: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()  # what others compute meanwhile is not ours
     with pytest.raises(TemplateInvalid) as caught:
         to_jinja(HOSTILE[name])
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert len(caught.value.message) < 500
 
 
