@@ -82,6 +82,7 @@ def test_daemon_without_work_is_small_and_quiet(own_daemon: Daemon) -> None:
     before_s = sum(process.cpu_times()[:2])
     time.sleep(10.0)
     assert sum(process.cpu_times()[:2]) - before_s <= 0.05  # 0.5 %, in clock ticks of 10 ms
-    # Reading a header of 49,000 tokens leaves 6 MB behind; rich takes 3 MB, which structlog imports where the
+    # Three dialects, their bodies and the accounts take 9 MB of it (64 before they came). Reading a header of
+    # 49,000 tokens leaves 6 MB behind; rich takes 3 MB, which structlog imports where the
     # development environment has it.
-    assert process.memory_info().rss <= 72 * 2**20
+    assert process.memory_info().rss <= 80 * 2**20

@@ -76,6 +76,7 @@ def test_an_idle_model_gives_its_memory_back(
     daemon: Daemon, bound: MemoryBound, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """At least 98 % of all that came with it, within two seconds."""
+    assert chat(daemon, "a", max_tokens=1).status_code == 200  # what the daemon itself needs first is there
     ask(daemon, "POST", "/outpost/v1/unload", model="a")
     ask(daemon, "POST", "/outpost/v1/unload", model="b")
     until(lambda: not daemon.runners(), within_s=10.0)
