@@ -23,7 +23,7 @@ _THINK: Final = frozenset({"low", "medium", "high", "max"})
 class OllamaBody(BaseModel):
     """Base of all bodies that ask no model: no conversion, unknown fields are kept to be told."""
 
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True, defer_build=True)
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False, frozen=True)
 
 
 class AskBody(ModelBody):

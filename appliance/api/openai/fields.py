@@ -41,7 +41,7 @@ MaxTokens = Annotated[int, Field(ge=-1, le=MAX_TOKENS)]
 class Body(BaseModel):
     """Base of all request bodies: no conversion ("5" is not 5), no unknown field, no NaN."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True, defer_build=True)
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, frozen=True)
 
     refused: ClassVar[Mapping[str, str]] = {}
     """Of this body alone, as `validation.REFUSED`."""
