@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from appliance.access.sources import source_of
 from appliance.errors import TooManyAttempts
 
 _EACH_S: Final = 12.0
 _AT_ONCE: Final = 5
 _MOST_SOURCES: Final = 4096
-_HOME_PREFIX: Final = 64
-"""Whoever has one IPv6 address has all of its network."""
 
 
 class Attempts:
@@ -45,14 +43,3 @@ class Attempts:
     def succeeded(self, address: str) -> None:
         with self._lock:
             self._due_s.pop(source_of(address), None)
-
-
-def source_of(address: str) -> str:
-    """Who is slowed together."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if parsed.version == 4:
-        return address
-    return str(ipaddress.ip_network((parsed, _HOME_PREFIX), strict=False))

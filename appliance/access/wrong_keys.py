@@ -10,7 +10,6 @@ protection of keys; it keeps the log short, and shows.
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections import OrderedDict
@@ -18,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from appliance.access.sources import source_of
 from appliance.errors import TooManyWrongKeys
 
 FREE: Final = 5
@@ -46,19 +46,6 @@ def after(guesses: Guesses, now_s: float) -> Guesses:
     wrong = guesses.wrong + 1
     wait_s = 0.0 if wrong < FREE else min(MOST_WAIT_S, _LEAST_WAIT_S * 2 ** min(wrong - FREE, 16))
     return Guesses(wrong, now_s, now_s + wait_s)
-
-
-def source_of(address: str) -> str:
-    """Whom the guesses of `address` are counted with."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address[:64]
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return str(found.ipv4_mapped)
-        return str(ipaddress.ip_network((int(found) >> 64 << 64, 64)))
-    return str(found)
 
 
 class WrongKeys:

@@ -103,17 +103,18 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     streams beyond their connections, to be closed by who made it; None: none can be resumed.
     """
     kept, running = KeptStreams(ResumeLimits(keep_s=0)) if streams is None else streams, Running()
+    key_guard = KeyMiddleware(
+        next((one for one in (keys, key_store) if one is not None), KeyRing({})),
+        subnets=TrustedSubnets(trusted_subnets),
+        guard=guard if guard is not None or accounting is None else accounting.wrong_keys,
+        host_names=host_names,
+    )
     app = App(
         [
             RequestMiddleware(observer, Callers(trusted_proxies)),
             HostMiddleware(host_names),
             OriginMiddleware(allowed_origins),
-            KeyMiddleware(
-                next((one for one in (keys, key_store) if one is not None), KeyRing({})),
-                subnets=TrustedSubnets(trusted_subnets),
-                guard=guard if guard is not None or accounting is None else accounting.wrong_keys,
-                host_names=host_names,
-            ),
+            key_guard,
             PlacesMiddleware(limits.max_concurrent),
             *([AccountingMiddleware(accounting)] if accounting else []),
             RunningMiddleware(running),

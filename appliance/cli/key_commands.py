@@ -49,6 +49,11 @@ def _keys(commands: Any) -> None:
         ),
     )
     parser.add_argument("action", choices=ACTIONS, help="what to do")
+    _options(parser)
+    key_connection(parser)
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "word", nargs="?", metavar="ID|CLAIM", help="the key that is meant, or what stands on the console"
     )
@@ -85,7 +90,6 @@ def _keys(commands: Any) -> None:
     )
     parser.add_argument("--force", action="store_true", help="also when nobody could change keys afterwards")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    key_connection(parser)
 
 
 def body_of(arguments: argparse.Namespace) -> dict[str, Any]:

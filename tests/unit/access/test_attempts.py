@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.access import attempts
-from appliance.access.attempts import Attempts, source_of
+from appliance.access.attempts import Attempts
+from appliance.access.sources import source_of
 from appliance.errors import TooManyAttempts
 from tests.unit.access.stores import START_S, Clock
 

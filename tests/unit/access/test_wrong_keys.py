@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.access import wrong_keys
-from appliance.access.wrong_keys import FORGET_S, MOST_SOURCES, MOST_WAIT_S, WrongKeys, source_of
+from appliance.access.sources import source_of
+from appliance.access.wrong_keys import FORGET_S, MOST_SOURCES, MOST_WAIT_S, WrongKeys
 from appliance.errors import TooManyWrongKeys
 
 
