@@ -12,6 +12,7 @@ import msgspec
 
 from appliance.api.awaited import Awaited
 from appliance.api.exchange import Exchange
+from appliance.api.others_names import fit_for
 from appliance.api.placement import placement_of
 from appliance.errors import ModelNotFound
 from appliance.planner.fit_answer import FitAnswer
@@ -111,7 +112,7 @@ class Calls:
 
     def fit(self, exchange: Exchange, model: str, wish: FitWish) -> FitAnswer:
         self.find(exchange, model)
-        return self._inference.fit(model, wish, asker=exchange.asker())
+        return fit_for(self._inference.fit(model, wish, asker=exchange.asker()), exchange.sees)
 
     def _stand_in(self, exchange: Exchange, model: str) -> str:
         """While it is too hot for a model, its smaller sibling, where the operator allows one; and it is

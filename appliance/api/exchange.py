@@ -21,8 +21,9 @@ from appliance.access.grants import Grant
 from appliance.access.scopes import Scope
 from appliance.api.caller import Caller
 from appliance.api.metering import Meter
+from appliance.api.others_names import refusal_for
 from appliance.api.token_gaps import TokenGaps
-from appliance.errors import Cancelled, ClientGone
+from appliance.errors import Cancelled, ClientGone, InsufficientMemory
 from appliance.histogram import Histogram
 from appliance.supervisor.turn import Asker, Priority, Turn
 from appliance.wire.messages import Accepted, FinishReason, Usage
@@ -175,7 +176,11 @@ class Exchange:
         self.disconnected = gone
 
     def told(self, error: Exception) -> Exception:
-        """`error` as the caller is to hear it: who was cancelled by his id is still there to hear so."""
+        """`error` as the caller is to hear it: who was cancelled by his id is still there to hear so, and no
+        key hears of models that it may not see.
+        """
+        if isinstance(error, InsufficientMemory):
+            return refusal_for(error, self.sees)
         if self.cancelled is None or not isinstance(error, ClientGone):
             return error
         self.finish_reason = FinishReason.CANCELLED

@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from appliance.access import keys as access_keys
+from appliance.access.keys import StoredKey
+from appliance.access.scopes import Scope
 from appliance.errors import DeadlineExceeded, InsufficientMemory, ModelBroken, Overloaded
 from appliance.planner.choice import Chosen, Wait
 from appliance.supervisor.fit_wish import FitWish
@@ -49,6 +52,54 @@ def test_who_goes_and_who_is_waited_for_is_named(
     told = Door(FakeInference(fit_outcome=outcome)).post("/outpost/v1/fit", {"model": MODEL}).json
     assert (told["fits"], told["verdict"]) == (True, verdict)
     assert (told["evicts"], told["waits_for"]) == (evicts, waits_for)
+
+
+def restricted(inference: FakeInference) -> tuple[Door, dict[str, str]]:
+    """A key for the fake model alone, and what it sends."""
+    key = access_keys.generate()
+    stored = StoredKey(sha256=key.sha256, scopes=frozenset({Scope.INFER}), models=(MODEL, "mine"))
+    ring = access_keys.KeyRing({key.key_id: stored})
+    return Door(inference, keys=ring), {"Authorization": f"Bearer {key.text}"}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "field"),
+    [
+        (Chosen(rung=rung_of(GIB), evict=("mine", "secret-a", "secret-b")), "evicts"),
+        (Wait(rung=rung_of(GIB), busy=("mine", "secret-a", "secret-b")), "waits_for"),
+    ],
+)
+def test_a_key_is_told_that_others_are_in_the_way_and_not_who(outcome: Chosen | Wait, field: str) -> None:
+    door, headers = restricted(FakeInference(fit_outcome=outcome))
+    answer = door.post("/outpost/v1/fit", {"model": MODEL}, headers)
+    assert answer.json[field] == ["mine", "another model"]
+    assert "secret" not in answer.text
+
+
+def test_neither_does_a_refusal_tell_it_here_or_where_a_model_is_asked() -> None:
+    refused = InsufficientMemory(
+        model=MODEL, needed_bytes=5 * GIB, available_bytes=GIB, min_ctx=512, pinned=["mine", "secret"]
+    )
+    door, headers = restricted(FakeInference(fit_outcome=refused))
+    told = door.post("/outpost/v1/fit", {"model": MODEL}, headers)
+    chat = {"model": MODEL, "messages": [{"role": "user", "content": "x"}]}
+    door, headers = restricted(FakeInference(refuse=refused))
+    asked = door.post("/v1/chat/completions", chat, headers)
+    assert (told.status_code, asked.status_code) == (200, 503)
+    assert told.json["error"]["pinned"] == ["mine", "another model"]
+    assert told.json["error"]["needed_bytes"] == 5 * GIB
+    for answer in (told, asked):
+        assert "mine, another model" in answer.json["error"]["message"]
+        assert "5.37 GB" in answer.json["error"]["message"]
+        assert "secret" not in answer.text
+
+
+def test_who_may_see_all_models_is_told_all() -> None:
+    refused = InsufficientMemory(model=MODEL, needed_bytes=2, available_bytes=1, pinned=["secret"])
+    answer = Door(FakeInference(refuse=refused)).post(
+        "/v1/chat/completions", {"model": MODEL, "messages": [{"role": "user", "content": "x"}]}
+    )
+    assert "secret" in answer.json["error"]["message"]
 
 
 def test_a_refusal_is_an_answer_with_the_numbers() -> None:
