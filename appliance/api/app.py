@@ -109,18 +109,13 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
         guard=guard if guard is not None or accounting is None else accounting.wrong_keys,
         host_names=host_names,
     )
-    app = App(
-        [
-            RequestMiddleware(observer, Callers(trusted_proxies)),
-            HostMiddleware(host_names),
-            OriginMiddleware(allowed_origins),
-            key_guard,
-            PlacesMiddleware(limits.max_concurrent),
-            *([AccountingMiddleware(accounting)] if accounting else []),
-            RunningMiddleware(running),
-            ResumeMiddleware(kept),
-        ],
-    )
+    before = [
+        RequestMiddleware(observer, Callers(trusted_proxies)),
+        HostMiddleware(host_names),
+        OriginMiddleware(allowed_origins),
+        key_guard,
+    ]
+    app = App(before + _behind_the_key(limits, accounting, running, kept))
     error_responses.install(app)
     changes = None if store is None else StoreChanges(store, audit)
     _add_models(app, inference, limits, changes)
@@ -133,6 +128,18 @@ def create_app(  # noqa: PLR0913 - the parts of the door, each named
     _add_store(app, limits, changes, layout)
     _add_device(app, board, snapshots)
     return app
+
+
+def _behind_the_key(
+    limits: Limits, accounting: Accounting | None, running: Running, kept: KeptStreams
+) -> list[Any]:
+    """What a request passes when it is known whose it is."""
+    return [
+        PlacesMiddleware(limits.max_concurrent),
+        *([AccountingMiddleware(accounting)] if accounting else []),
+        RunningMiddleware(running),
+        ResumeMiddleware(kept),
+    ]
 
 
 def _add_models(app: App, inference: Inference, limits: Limits, changes: StoreChanges | None) -> None:
