@@ -110,10 +110,16 @@ def test_the_command_line_asks_the_daemon(daemon: Daemon, tmp_path: Path) -> Non
     assert outpost("keys", "revoke", key["id"], OUTPOST_API_KEY=admin).returncode == 0
     table = outpost("keys", "list", OUTPOST_API_KEY=admin).stdout
     assert re.search(rf"^{key['id']} .* revoked ", table, re.MULTILINE)
+    told_by = admin.split("_")[1]
+    entries = json.loads(outpost("audit", "show", "--json").stdout)["entries"]
+    assert [(one["event"], one["actor"]) for one in entries if one["facts"].get("key") == key["id"]] == [
+        (event, told_by) for event in ("key_created", "key_rotated", "key_edited", "key_revoked")
+    ]
+    assert outpost("audit", "verify").returncode == 0
     assert "details need a key" in outpost("health").stdout
     assert "details need a key" not in outpost("health", OUTPOST_API_KEY=admin).stdout
     secrets = [text.split("_", 2)[2] for text in (admin, key["key"], turned)]
-    written = [path.read_bytes() for path in daemon.data.glob("*") if path.is_file()]
+    written = [path.read_bytes() for path in daemon.data.rglob("*") if path.is_file()]
     assert not any(secret.encode() in content for secret in secrets for content in written)
     assert not any(secret in daemon.log() for secret in secrets)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from appliance.api.openai.validation import validated
 from appliance.errors import RequestError
 from tests.fakes.fake_inference import MODEL
 from tests.unit.api.door import HELLO, Door
+from tests.unit.cpu_time import least_cpu_s
 
 ROUTES: dict[str, tuple[type[Body], dict[str, Any]]] = {
     "/v1/chat/completions": (schema.ChatBody, HELLO),
@@ -84,6 +84,8 @@ def test_random_bodies_are_never_5xx(data: st.DataObject, door: Door) -> None:
 
 
 MANY = 300_000
+MAX_CPU_S = 1.0
+"""To describe that many faults one by one takes pydantic several times as long."""
 FLOODS: dict[str, dict[str, Any]] = {
     "values of the bias": {"logit_bias": {str(number): "x" for number in range(MANY)}},
     "messages": {"messages": [5] * MANY},
@@ -102,22 +104,21 @@ RESPONSE_FLOODS: dict[str, dict[str, Any]] = {
 }
 
 
+def refused(model: type[Body], body: dict[str, Any]) -> None:
+    exchange = Exchange(request_id="r", method="POST", gone=lambda: False, observer=None)
+    with pytest.raises(RequestError):
+        validated(model, body, exchange)
+
+
 @pytest.mark.parametrize("flood", RESPONSE_FLOODS)
 def test_a_flood_of_faults_in_a_response_is_refused_as_fast(flood: str) -> None:
-    exchange = Exchange(request_id="r", method="POST", gone=lambda: False, observer=None)
-    started_s = time.process_time()
-    with pytest.raises(RequestError):
-        validated(ResponseBody, {"model": MODEL, "input": "x", **RESPONSE_FLOODS[flood]}, exchange)
-    assert time.process_time() - started_s < 0.5
+    body = {"model": MODEL, "input": "x", **RESPONSE_FLOODS[flood]}
+    assert least_cpu_s(lambda: refused(ResponseBody, body)) < MAX_CPU_S
 
 
 @pytest.mark.parametrize("flood", FLOODS)
 def test_a_flood_of_faults_is_refused_as_fast_as_one(flood: str) -> None:
-    exchange = Exchange(request_id="r", method="POST", gone=lambda: False, observer=None)
-    started_s = time.process_time()
-    with pytest.raises(RequestError):
-        validated(schema.ChatBody, {**HELLO, **FLOODS[flood]}, exchange)
-    assert time.process_time() - started_s < 0.5
+    assert least_cpu_s(lambda: refused(schema.ChatBody, {**HELLO, **FLOODS[flood]})) < MAX_CPU_S
 
 
 def test_a_flood_of_wrong_tokens_is_refused_at_the_first(door: Door) -> None:

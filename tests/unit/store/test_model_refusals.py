@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 from hypothesis import given
@@ -10,6 +9,7 @@ from hypothesis import strategies as st
 from appliance.errors import ManifestInvalid
 from appliance.store.model import MAX_TEXT_BYTES, StoredModel
 from tests.fakes.artifacts import CNCF, DOCKER, DOCKER_IMAGE, OLLAMA, Artifact, model
+from tests.unit.cpu_time import least_cpu_s
 
 
 def refused(artifact: Artifact) -> str:
@@ -123,9 +123,7 @@ def test_names_made_to_keep_patterns_busy_cost_nothing() -> None:
     artifact = Artifact()
     for number in range(50):
         artifact.add(CNCF + "weight.v1.raw", str(number), "-mmproj" * 9_000)
-    before = time.thread_time()
-    artifact.read()
-    assert time.thread_time() - before < 0.5
+    assert least_cpu_s(artifact.read) < 0.5
 
 
 def test_too_many_adapters_and_licences_are_refused() -> None:
