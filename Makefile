@@ -8,7 +8,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 TESTS ?=
 
-.PHONY: help run stop test unit lint check crash hil fix bench bench-store bench-memory bench-door soak docs lock clean
+.PHONY: help run stop test unit lint check crash hil fix bench bench-store bench-memory bench-door fuzz soak docs lock clean
 
 help: ## print this help
 	@echo "Outpost: language models on this machine, with no internet. Targets:"
@@ -75,6 +75,10 @@ bench-door: ## 50 streams for ten minutes, and ten times too many requests for o
 	@$(START) setup
 	@$(BIN)/python -m tests.bench.door streams --seconds 600
 	@$(BIN)/python -m tests.bench.door overload --seconds 60
+
+fuzz: ## ten thousand requests made from the OpenAPI document, against the daemon (ARGS="--requests 1000 --seed 1")
+	@$(START) setup
+	@$(BIN)/python -m tests.bench.fuzz $(ARGS)
 
 bench-memory: ## predicted against measured peaks of memory: 20 loads, and 18 that no constant was set by
 	@$(START) setup

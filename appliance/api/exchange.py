@@ -31,6 +31,7 @@ from appliance.wire.messages import Accepted, FinishReason, Usage
 _log = log.logger("api")
 _ERROR: Final = 400
 """And above."""
+_INVISIBLE: Final = re.compile(r"[^ -~]")
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 
@@ -214,8 +215,11 @@ class Exchange:
         self._token_gaps.mark(choice, tokens, now_s)
 
     def warn(self, text: str) -> None:
-        """Name something that was accepted and not honoured; it goes out as `X-Outpost-Warning`."""
-        self.warnings.append(text)
+        """Name something that was accepted and not honoured; it goes out as `X-Outpost-Warning`.
+
+        What callers named may hold anything: here it becomes what a header can hold, visible ASCII.
+        """
+        self.warnings.append(_INVISIBLE.sub(_escaped, text))
 
     def end(self) -> None:
         """Tell the log and the observer. Idempotent."""
@@ -284,3 +288,7 @@ def _never() -> bool:
 
 def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 1)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found.group().encode("unicode_escape").decode()

@@ -153,3 +153,16 @@ def test_a_name_that_a_hostile_resolver_may_have_made_is_refused(door: Door) -> 
 )
 def test_what_is_no_route_is_told_in_the_same_form(door: Door, method: str, path: str, status: int) -> None:
     assert refusal(door.client.simulate_request(method, path, host="localhost"))[0] == status
+
+
+@pytest.mark.parametrize("route", ["/api/generate", "/api/chat", "/api/embed"])
+def test_an_option_whose_name_no_header_can_hold_is_warned_of_in_visible_ascii(
+    door: Door, route: str
+) -> None:
+    body = {**ROUTES[route], "options": {"a\r\nSet-Cookie: b\x7f\u0080\u20ac\U0001f600": 1}}
+    answer = ask(door, route, json.dumps(body).encode())
+    assert answer.status_code == 200
+    warning = answer.headers["x-outpost-warning"]
+    assert "Set-Cookie" in warning
+    assert warning.isascii() and warning.isprintable()
+    assert "set-cookie" not in answer.headers
