@@ -205,7 +205,7 @@ class Preparer:
         check_fits(self._model, words, limit=self._n_ctx_seq)
 
     def _rendered(self, prompt: ChatPrompt) -> str:
-        if self._chat.error is not None:
+        if self._chat.error is not None and prompt.template is None:
             raise InvalidRequest(
                 reason=f"this model cannot chat, its chat template was refused: {self._chat.error}; "
                 "/v1/completions takes text",

@@ -18,6 +18,7 @@ import jinja2.ext
 import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
+import msgspec
 
 from appliance.engine.chat_messages import (
     Message,
@@ -33,6 +34,7 @@ from appliance.engine.template_format import (
     ToolFormat,
     detect_reasoning,
     detect_tool_format,
+    of_the_caller,
 )
 from appliance.errors import InvalidRequest, ModelInvalid
 from appliance.wire.messages import ChatPrompt, ToolChoice
@@ -216,9 +218,24 @@ class TemplateRoom:
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._template: ChatTemplate | None = None
+        self._source = TemplateSource(source=None)
 
     def set_template(self, template: TemplateSource) -> TemplateFacts:
-        self._template = None
+        self._template, self._source = None, template
+        compiled = self._compiled(template)
+        self._template = compiled
+        return TemplateFacts(tool_format=compiled.tool_format, reasoning=compiled.reasoning)
+
+    def render(self, chat: ChatPrompt) -> str:
+        if chat.template is not None:
+            with of_the_caller():
+                theirs = self._compiled(msgspec.structs.replace(self._source, source=chat.template))
+                return self._rendered(theirs, chat)
+        if self._template is None:
+            raise InvalidRequest(reason="this model has no usable chat template", param="messages")
+        return self._rendered(self._template, chat)
+
+    def _compiled(self, template: TemplateSource) -> ChatTemplate:
         compiled = ChatTemplate(
             template.source,
             template.bos_text,
@@ -227,13 +244,10 @@ class TemplateRoom:
             model=template.model,
         )
         compiled.check(now=self._clock())
-        self._template = compiled
-        return TemplateFacts(tool_format=compiled.tool_format, reasoning=compiled.reasoning)
+        return compiled
 
-    def render(self, chat: ChatPrompt) -> str:
-        if self._template is None:
-            raise InvalidRequest(reason="this model has no usable chat template", param="messages")
-        return self._template.render(
+    def _rendered(self, template: ChatTemplate, chat: ChatPrompt) -> str:
+        return template.render(
             chat.messages,
             [] if chat.tool_choice is ToolChoice.NONE else chat.tools,
             now=self._clock(),

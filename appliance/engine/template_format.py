@@ -6,12 +6,15 @@ Pure text search: the runner may do this to a hostile template before any Jinja 
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Final, Protocol
 
 import msgspec
 
+from appliance.errors import InvalidRequest, ModelInvalid
 from appliance.wire.messages import ChatPrompt
 
 CHATML: Final = (
@@ -80,7 +83,21 @@ class PromptRenderer(Protocol):
         """Compile it and render three canned conversations. Raises ModelInvalid."""
 
     def render(self, chat: ChatPrompt) -> str:
-        """The prompt's text. Raises InvalidRequest, also when the template overruns its bounds."""
+        """The prompt's text, by the chat's own template where it has one. Raises InvalidRequest, also when a
+        template overruns its bounds.
+        """
+
+
+@contextlib.contextmanager
+def of_the_caller() -> Iterator[None]:
+    """What is wrong with a template that came with a request is a fault of that request. Raises
+    InvalidRequest.
+    """
+    try:
+        yield
+    except (InvalidRequest, ModelInvalid) as error:
+        reason = error.fields["reason"] or error.message
+        raise InvalidRequest(reason=f"your template: {reason}", param="template") from error
 
 
 def detect_tool_format(source: str | None) -> ToolFormat:

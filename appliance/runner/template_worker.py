@@ -30,7 +30,12 @@ from typing import Final, NoReturn, Union
 import msgspec
 
 from appliance import errors
-from appliance.engine.template_format import PromptRenderer, TemplateFacts, TemplateSource
+from appliance.engine.template_format import (
+    PromptRenderer,
+    TemplateFacts,
+    TemplateSource,
+    of_the_caller,
+)
 from appliance.errors import EngineFault, InvalidRequest, ModelInvalid, OutpostError
 from appliance.runner import landlock, sandbox
 from appliance.wire.channel import Channel, ProtocolError
@@ -109,18 +114,22 @@ class TemplateClient:
         self.zygote_pid = zygote_pid
         self._lock = threading.Lock()
         self._template: TemplateSource | None = None
+        self._source = TemplateSource(source=None)
+        """The model's template, were it usable or not: what else it has is the model's."""
         self._worker: Channel[_Answer] | None = None
 
     def set_template(self, template: TemplateSource) -> TemplateFacts:
         """Blocks up to the deadline. Raises ModelInvalid, also when compiling overran its bounds."""
         with self._lock:
-            self._template = None
+            self._template, self._source = None, template
             facts = self._compile(template)
             self._template = template
             return facts
 
     def render(self, chat: ChatPrompt) -> str:
         """Blocks up to the deadline. Raises InvalidRequest, also when rendering overran its bounds."""
+        if chat.template is not None:
+            return self._render_theirs(chat, chat.template)
         with self._lock:
             if self._template is None:
                 raise InvalidRequest(reason="this model has no usable chat template", param="messages")
@@ -134,6 +143,23 @@ class TemplateClient:
             reason=f"the model's chat template took over {_BOUNDS} for this conversation",
             param="messages",
         )
+
+    def _render_theirs(self, chat: ChatPrompt, template: str) -> str:
+        """In a worker that nobody else's conversation has been in, and none will."""
+        ask = Render(
+            msgspec.structs.replace(chat, template=None),
+            msgspec.structs.replace(self._source, source=template),
+        )
+        with of_the_caller(), self._lock:
+            self._drop_worker()
+            self._worker = self._spawn()
+            try:
+                answer = self._ask(ask)
+            finally:
+                self._drop_worker()
+            if isinstance(answer, Rendered):
+                return answer.text
+            raise InvalidRequest(reason=f"it took over {_BOUNDS} for this conversation")
 
     def close(self) -> None:
         """End the worker and the zygote, and reap it. Idempotent."""

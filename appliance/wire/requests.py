@@ -72,7 +72,7 @@ class ToolChoice(StrEnum):
 
 
 class ChatPrompt(Struct, tag="chat"):
-    """Rendered in the runner by the GGUF's own template."""
+    """Rendered in the runner by the model's template, or by the one it brings along."""
 
     messages: list[dict[str, Any]]
     """OpenAI's message objects; content already flattened to a string or null where it was text parts."""
@@ -90,6 +90,8 @@ class ChatPrompt(Struct, tag="chat"):
     """False: `<think>` stays in the text."""
     continue_final_message: bool = False
     """True: the last message is the assistant's and is continued, not answered."""
+    template: str | None = None
+    """Jinja of the caller's own, for this request instead of the model's."""
 
 
 class FileText(Struct, array_like=True):

@@ -65,6 +65,17 @@ def test_generate_goes_on_with_its_context_and_raw_has_none(client: ollama.Clien
     assert (bool(raw.response), raw.context) == (True, None)
 
 
+def test_a_template_of_ones_own_shows_the_prompt_instead_of_the_models(client: ollama.Client) -> None:
+    start = "Once upon a time"
+    raw = client.generate(NAME, start, raw=True, options=GREEDY)
+    shown = client.generate(NAME, start, template="{{ .Prompt }}", options=GREEDY)
+    usual = client.generate(NAME, start, options=GREEDY)
+    assert (shown.response, shown.prompt_eval_count) == (raw.response, raw.prompt_eval_count)
+    assert (usual.prompt_eval_count or 0) > (shown.prompt_eval_count or 0)
+    with pytest.raises(ollama.ResponseError, match="template"):
+        client.generate(NAME, start, template="{{ .Prompt", options=GREEDY)
+
+
 def test_a_schema_binds_the_answer(client: ollama.Client) -> None:
     schema = {
         "type": "object",

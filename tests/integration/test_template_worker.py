@@ -21,8 +21,8 @@ from appliance.wire.messages import ChatPrompt
 
 pytestmark = [pytest.mark.alone, pytest.mark.integration, pytest.mark.timeout(60)]
 
-DECIDED_WITHIN_S = 2.2
-"""2 s, and what a busy test machine adds."""
+DECIDED_WITHIN_S = 4.0
+"""The kernel's timer gives it 1.8 s; the rest is what a busy test machine adds."""
 
 GOOD = TemplateSource(source="{% for m in messages %}{{ m.content }}{% endfor %}", model="tiny")
 HELLO = ChatPrompt(messages=[{"role": "user", "content": "Hello"}])
@@ -91,6 +91,38 @@ def test_a_template_that_turns_hostile_later_costs_one_request(client: TemplateC
     assert time.monotonic() - start < DECIDED_WITHIN_S
     assert refused.value.param == "messages"
     assert client.render(HELLO) == "Hello"
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_template_of_the_caller_costs_its_own_request(client: TemplateClient, name: str) -> None:
+    client.set_template(GOOD)
+    start = time.monotonic()
+    with pytest.raises(InvalidRequest) as refused:
+        client.render(ChatPrompt(messages=HELLO.messages, template=HOSTILE[name]))
+    assert time.monotonic() - start < DECIDED_WITHIN_S
+    assert refused.value.param == "template"
+    assert len(refused.value.message) < 1_000
+    assert client.render(HELLO) == "Hello"
+
+
+def test_the_callers_template_is_alone_with_its_conversation(client: TemplateClient) -> None:
+    client.set_template(GOOD)
+    client.render(HELLO)
+    (before,) = psutil.Process(client.zygote_pid).children()
+    theirs = ChatPrompt(messages=HELLO.messages, template="[{{ bos_token }}{{ messages[-1].content }}]")
+    assert client.render(theirs) == "[Hello]"
+    assert client.render(HELLO) == "Hello"
+    (after,) = psutil.Process(client.zygote_pid).children()
+    assert before.pid != after.pid
+
+
+def test_the_callers_template_works_where_the_models_own_does_not(client: TemplateClient) -> None:
+    with pytest.raises(ModelInvalid):
+        client.set_template(TemplateSource(source="{% if %}", bos_text="<s>"))
+    theirs = ChatPrompt(messages=HELLO.messages, template="{{ bos_token }}{{ messages[-1].content }}")
+    assert client.render(theirs) == "<s>Hello"
+    with pytest.raises(InvalidRequest, match="no usable chat template"):
+        client.render(HELLO)
 
 
 def test_memory_stays_bounded(client: TemplateClient) -> None:

@@ -1,6 +1,7 @@
 """POST /api/generate: a prompt shown by the model's template, or raw, or with a suffix to fill in before.
 
 raw               the text as it is; no `context` comes back
+template          shows the conversation instead of the model's, in the same box
 suffix            what stands between prompt and suffix, where the model has the tokens for it
 otherwise         system, what `context` carries, prompt: a chat with one more question
 """
@@ -8,7 +9,7 @@ otherwise         system, what `context` carries, prompt: a chat with one more q
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import falcon
 
@@ -23,8 +24,12 @@ from appliance.api.ollama.endpoint import body_of, required
 from appliance.api.ollama.lines import NDJSON
 from appliance.api.openai.endpoint import reply
 from appliance.api.openapi.operation import Operation, Operations, Stream, Tag
-from appliance.errors import InvalidRequest, Unsupported
+from appliance.errors import InvalidRequest, TemplateInvalid
+from appliance.store.amend import jinja_of
 from appliance.wire.messages import ChatPrompt, Prompt, TextPrompt
+
+_MAX_TEMPLATE_CHARS: Final = 32 * 1024
+"""Several times the longest that models come with; it is read on the door's thread, in time linear to it."""
 
 
 class GenerateForm:
@@ -95,15 +100,8 @@ def check(body: GenerateBody) -> None:
     """Raises InvalidRequest, Unsupported."""
     if body.raw and (body.template or body.system or body.context):
         raise InvalidRequest(reason="raw mode does not support template, system, or context")
-    if body.template:
-        raise Unsupported(
-            feature="'template' in a request",
-            reason="a template is compiled once, in a box of its own, when a model is loaded; store it "
-            "with the model (POST /api/create with 'template'), or send the whole prompt with 'raw'",
-            param="template",
-        )
-    if body.suffix and (body.system or body.context):
-        raise InvalidRequest(reason="excludes 'system' and 'context'", param="suffix")
+    if body.suffix and (body.template or body.system or body.context):
+        raise InvalidRequest(reason="excludes 'template', 'system' and 'context'", param="suffix")
     refuse_images(body.images, path="images")
 
 
@@ -123,7 +121,23 @@ def prompt_of(body: GenerateBody, said: Sequence[tuple[str, str]]) -> Prompt:
         messages=[{"role": role, "content": text} for role, text in said],
         response_format=format_told(body.format),
         template_kwargs=thinking_kwargs(body.think),
+        template=template_of(body),
     )
+
+
+def template_of(body: GenerateBody) -> str | None:
+    """The caller's own, in Go's language or Jinja's, as Jinja. Raises InvalidRequest."""
+    if not body.template:
+        return None
+    if len(body.template) > _MAX_TEMPLATE_CHARS:
+        raise InvalidRequest(
+            reason=f"{len(body.template)} characters, at most {_MAX_TEMPLATE_CHARS} are taken",
+            param="template",
+        )
+    try:
+        return jinja_of(body.template)[0]
+    except TemplateInvalid as error:
+        raise InvalidRequest(reason=str(error.fields["reason"]), param="template") from error
 
 
 def _context_after(said: Sequence[tuple[str, str]]) -> Callable[[str], dict[str, Any]]:

@@ -229,6 +229,24 @@ def test_tool_choice_none_hides_the_tools() -> None:
     assert room.render(chat) == "[user]Hello[assistant]"
 
 
+def test_a_chat_may_bring_its_own_template() -> None:
+    room = InlineRenderer(lambda: NOW)
+    room.set_template(TemplateSource(source=HERMES, bos_text="<s>"))
+    assert room.render(ChatPrompt(messages=HELLO, template="{{ bos_token }}{{ messages[0].content }}")) == (
+        "<s>Hello"
+    )
+    assert room.render(ChatPrompt(messages=HELLO)) == "[user]Hello[assistant]"
+
+
+@pytest.mark.parametrize("template", ["{% if %}", "{{ raise_exception('no') }}", "{{ 1 / 0 }}"])
+def test_what_is_wrong_with_the_callers_template_is_said_of_it(template: str) -> None:
+    room = InlineRenderer(lambda: NOW)
+    room.set_template(TemplateSource(source=HERMES))
+    with pytest.raises(InvalidRequest, match="your template") as refused:
+        room.render(ChatPrompt(messages=HELLO, template=template))
+    assert refused.value.param == "template"
+
+
 def test_without_a_template_set_every_chat_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="no usable chat template"):
         InlineRenderer(lambda: NOW).render(ChatPrompt(messages=HELLO))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from appliance.api.ollama.conversation_context import MARK, MAX_BYTES, packed, unpacked
 from appliance.errors import InvalidRequest
+from appliance.store.amend import jinja_of
 from appliance.wire.messages import ChatPrompt, Delta, TextPrompt
 from tests.fakes.fake_inference import text_of
 from tests.unit.api.door import Door
@@ -112,11 +113,32 @@ def test_a_suffix_is_filled_in_before(door: Door) -> None:
     assert refusal(generate(door, suffix="x", system="y"))[0] == 400
 
 
-def test_a_template_in_a_request_is_refused_by_name(door: Door) -> None:
-    status, text = refusal(generate(door, template="{{ .Prompt }}"))
-    assert status == 400
-    assert "'template' in a request" in text
-    assert "/api/create" in text
+@pytest.mark.parametrize("template", ["{{ .System }}>{{ .Prompt }}", "{{ messages[0]['content'] }}>"])
+def test_a_template_of_either_language_reaches_the_runner_as_jinja(door: Door, template: str) -> None:
+    told = generate(door, template=template, system="Be brief.").json
+    prompt = door.inference.requests[-1].prompt
+    assert isinstance(prompt, ChatPrompt)
+    assert prompt.template == jinja_of(template)[0]
+    assert "messages" in str(prompt.template)
+    assert "context" in told
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{{ .Prompt", "line 1"),
+        ("{{ exec .Prompt }}", "exec"),
+        ("x" * 32_769, "32769 characters, at most 32768 are taken"),
+    ],
+)
+def test_a_template_that_nobody_can_read_is_refused(door: Door, template: str, reason: str) -> None:
+    status, text = refusal(generate(door, template=template))
+    assert (status, reason in text, "template" in text) == (400, True, True)
+    assert door.inference.requests == []
+
+
+def test_a_template_excludes_a_suffix(door: Door) -> None:
+    assert refusal(generate(door, template="{{ .Prompt }}", suffix="x"))[0] == 400
 
 
 def test_images_are_refused_by_name(door: Door) -> None:
