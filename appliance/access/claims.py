@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance import log
-from appliance.access.attempts import Attempts
+from appliance.access.attempts import CLAIM, Attempts
 from appliance.access.key_store import KeyChange, KeyStore, MadeKey
 from appliance.access.scopes import Scope
 from appliance.access.wishes import CreateKey, TakeClaim
@@ -40,7 +40,7 @@ class Claims:
     def __init__(self, keys: KeyStore, directory: Path, *, attempts: Attempts | None = None) -> None:
         self._keys = keys
         self._path = directory / FILE
-        self._attempts = attempts or Attempts()
+        self._attempts = attempts or Attempts(CLAIM)
         self._lock = threading.RLock()
         self._digest: bytes | None = None
         keys.listen(self._on_change)
@@ -69,7 +69,7 @@ class Claims:
 
     def take(self, wish: TakeClaim, *, source: str) -> MadeKey:
         """`source`: the address that asks. Raises ClaimRefused, TooManyAttempts, KeysUnusable."""
-        self._attempts.begin(source)
+        self._attempts.note(source)
         with self._lock:
             told = _digest_of(wish.claim)
             if self._digest is None or not hmac.compare_digest(self._digest, told):
@@ -77,7 +77,7 @@ class Claims:
                 raise ClaimRefused
             made = self._keys.create(CreateKey(name=wish.name, scopes=frozenset(Scope)))
             self.withdraw()
-        self._attempts.succeeded(source)
+        self._attempts.forgive(source)
         return made
 
     def withdraw(self) -> None:

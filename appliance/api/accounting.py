@@ -14,11 +14,11 @@ from typing import Any, Final
 
 import falcon
 
+from appliance.access.attempts import Attempts
 from appliance.access.quota_rules import Allowance, Bound
 from appliance.access.quotas import Quotas
 from appliance.access.scopes import Scope
 from appliance.access.usage_report import Line, Question
-from appliance.access.wrong_keys import WrongKeys
 from appliance.api.exchange import exchange_of
 from appliance.api.metering import Ledger, Meter
 from appliance.api.route_scopes import needed_for
@@ -43,7 +43,7 @@ class Accounting:
 
     quotas: Quotas
     ledger: Ledger
-    wrong_keys: WrongKeys
+    wrong_keys: Attempts
     report: Callable[[Question], Sequence[Line]]
 
 

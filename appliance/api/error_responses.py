@@ -70,7 +70,6 @@ TABLE: Final[dict[type[errors.OutpostError], Row]] = {
     errors.Throttled: Row(503, "server_error", "thermal_throttle", retry=True),
     errors.RateLimited: Row(429, "rate_limit_error", "rate_limit_exceeded", retry=True),
     errors.PromptExceedsQuota: Row(429, "rate_limit_error", "prompt_exceeds_quota"),
-    errors.TooManyWrongKeys: Row(429, "rate_limit_error", "too_many_wrong_keys", retry=True),
     errors.AuditUnwritable: Row(507, "server_error", "audit_unwritable"),
     errors.InsufficientMemory: Row(503, "server_error", "insufficient_memory"),
     errors.GpuUnavailable: Row(503, "server_error", "gpu_unavailable"),

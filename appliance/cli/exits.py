@@ -97,7 +97,6 @@ _BY_CODE: Final[dict[str, Exit]] = {
     "rate_limit_exceeded": Exit.TEMPORARY,
     "insufficient_quota": Exit.NOT_ALLOWED,
     "prompt_exceeds_quota": Exit.NOT_ALLOWED,
-    "too_many_wrong_keys": Exit.TEMPORARY,
     "audit_unwritable": Exit.DISK,
     "overloaded": Exit.TEMPORARY,
     "model_loading": Exit.TEMPORARY,

@@ -26,7 +26,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from appliance import __version__, log, systemd
-from appliance.access.wrong_keys import WrongKeys
+from appliance.access.attempts import KEY, Attempts
 from appliance.api.accounting import Accounting
 from appliance.api.app import App, create_app
 from appliance.api.calls import Limits
@@ -152,7 +152,7 @@ class Daemon:
         )
         self._heat = Heat(config, self._supervisor, sysroot=sysroot)
         self._accounts = Accounts(accounts_policy(config), joules=self._joules)
-        self._wrong_keys = WrongKeys()
+        self._wrong_keys = Attempts(KEY)
         self._audit = audit_of(config)
         if self._audit is not None:
             self._access.audited(self._audit)

@@ -31,10 +31,9 @@
     │   ├── DeadlineExceeded        the answer was not complete in time
     │   ├── MachineBusy             speed is measured only while nobody asks
     │   ├── ShuttingDown
-    │   ├── TooManyAttempts         somebody guesses
+    │   ├── TooManyAttempts         somebody guesses keys or the claim
     │   ├── Throttled               the board is too hot for new requests
-    │   ├── RateLimited             the key has used what it may for now; which bound
-    │   └── TooManyWrongKeys        from this address
+    │   └── RateLimited             the key has used what it may for now; which bound
     ├── ResourceError       the operator acts
     │   ├── InsufficientMemory
     │   ├── GpuUnavailable          the model must run on a GPU, and would not
@@ -82,7 +81,6 @@ from appliance.errors.capacity import (
     ShuttingDown,
     Throttled,
     TooManyAttempts,
-    TooManyWrongKeys,
 )
 from appliance.errors.config import ConfigError
 from appliance.errors.content import (
@@ -205,7 +203,6 @@ __all__ = [
     "TemplateInvalid",
     "Throttled",
     "TooManyAttempts",
-    "TooManyWrongKeys",
     "Unauthenticated",
     "Unsupported",
     "from_wire",
