@@ -22,7 +22,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from appliance import __version__, log, systemd
@@ -69,6 +69,7 @@ from appliance.telemetry.prometheus import Prometheus
 from appliance.telemetry.queue_metrics import queue_samples
 from appliance.telemetry.recent import Recent
 from appliance.telemetry.store_metrics import store_samples
+from appliance.telemetry.stream_metrics import stream_samples
 
 _log = log.logger("daemon")
 
@@ -170,6 +171,7 @@ class Daemon:
                 lambda: store_samples(self._stored()),
                 lambda: heat_samples(self._heat.health()),
                 lambda: hardware_samples(sample(root)),
+                lambda: stream_samples(**asdict(self._streams.held())),
                 lambda: access_samples(access_counts(self._accounts, self._wrong_keys, self._audit)),
             ],
         )
