@@ -21,7 +21,8 @@ from typing import Final
 
 from appliance import log
 from appliance.access.attempts import CLAIM, Attempts
-from appliance.access.key_store import KeyChange, KeyStore, MadeKey
+from appliance.access.key_changes import KeyChange
+from appliance.access.key_store import KeyStore, MadeKey
 from appliance.access.scopes import Scope
 from appliance.access.wishes import CreateKey, TakeClaim
 from appliance.errors import ClaimRefused, KeysUnusable
@@ -68,14 +69,16 @@ class Claims:
             return text
 
     def take(self, wish: TakeClaim, *, source: str) -> MadeKey:
-        """`source`: the address that asks. Raises ClaimRefused, TooManyAttempts, KeysUnusable."""
+        """`source`: the address that asks. Raises ClaimRefused, TooManyAttempts, AuditUnwritable,
+        KeysUnusable.
+        """
         self._attempts.note(source)
         with self._lock:
             told = _digest_of(wish.claim)
             if self._digest is None or not hmac.compare_digest(self._digest, told):
                 _log.warning("claim_refused", source=source)
                 raise ClaimRefused
-            made = self._keys.create(CreateKey(name=wish.name, scopes=frozenset(Scope)))
+            made = self._keys.create(CreateKey(name=wish.name, scopes=frozenset(Scope)), by=source)
             self.withdraw()
         self._attempts.forgive(source)
         return made

@@ -55,6 +55,7 @@ TABLE: Final[dict[type[errors.OutpostError], Row]] = {
     errors.ModelNotAllowed: Row(403, "permission_error", "model_not_allowed"),
     errors.KeyNotFound: Row(404, "invalid_request_error", "key_not_found"),
     errors.LastAdminKey: Row(409, "invalid_request_error", "last_admin_key"),
+    errors.FirstKeyNeedsAdmin: Row(409, "invalid_request_error", "first_key_needs_admin"),
     errors.ClaimRefused: Row(403, "permission_error", "claim_refused"),
     errors.Cancelled: Row(499, "invalid_request_error", "cancelled"),
     errors.RequestNotFound: Row(404, "invalid_request_error", "request_not_found"),

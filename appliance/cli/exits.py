@@ -91,6 +91,7 @@ _BY_CODE: Final[dict[str, Exit]] = {
     "insufficient_scope": Exit.NOT_ALLOWED,
     "key_not_found": Exit.NO_INPUT,
     "last_admin_key": Exit.NOT_ALLOWED,
+    "first_key_needs_admin": Exit.NOT_ALLOWED,
     "claim_refused": Exit.NOT_ALLOWED,
     "too_many_attempts": Exit.TEMPORARY,
     "keys_unusable": Exit.DISK,

@@ -218,6 +218,8 @@ class Daemon:
         done = self._store.optimize_next(unreported)
         if done is not None:
             _log.info("model_optimized", model=done.name, kept=done.record.kept, told=done.record.sentence)
+            if self._audit is not None and done.record.kept:
+                self._audit.note("model_optimize", "daemon", asked=[done.name], names=[done.name])
         return done is not None
 
     def run(self, on_ready: Callable[[str], None] | None = None) -> None:

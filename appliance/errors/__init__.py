@@ -17,6 +17,7 @@
     │   ├── ModelNotAllowed         nor for this model
     │   ├── KeyNotFound
     │   ├── LastAdminKey            nobody could change keys any more
+    │   ├── FirstKeyNeedsAdmin      the same, from the beginning
     │   ├── ClaimRefused            not what stands on the console
     │   ├── ModelInUse              it is served or pulled just now
     │   ├── PromptExceedsQuota      more tokens than the key may ever use at once
@@ -100,6 +101,7 @@ from appliance.errors.request import (
     ClientGone,
     ContextLengthExceeded,
     EventsLost,
+    FirstKeyNeedsAdmin,
     InvalidReference,
     InvalidRequest,
     KeyNotFound,
@@ -159,6 +161,7 @@ __all__ = [
     "EngineFault",
     "EventsLost",
     "FileUnreadable",
+    "FirstKeyNeedsAdmin",
     "GpuUnavailable",
     "InsufficientMemory",
     "InsufficientSpace",
