@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -54,6 +55,19 @@ def test_the_first_key_has_to_be_able_to_make_others(tmp_path: Path) -> None:
     forced = tmp_path / "another"
     forced.mkdir()
     assert alone(forced, "create", "--name", "laptop", "--force").returncode == 0
+
+
+def test_what_root_makes_in_the_daemons_directory_the_daemon_can_go_on_with(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.fail("to act as another user needs root: run this layer of the tests as root")
+    data = tmp_path / "data"
+    data.mkdir()
+    os.chown(data, 12345, 12345)
+    key_id = alone(tmp_path, "create", "--scope", "keys:admin").stdout.split("_")[1]
+    assert alone(tmp_path, "edit", key_id, "--note", "n").returncode == 0
+    made = {str(path.relative_to(data)): path.stat().st_uid for path in data.rglob("*")}
+    assert {"audit/head.json", "audit/lock", "daemon.lock", "device.key", "keys.db"} <= set(made)
+    assert set(made.values()) == {12345}
 
 
 def test_what_is_changed_without_a_daemon_is_in_the_audit_log_or_is_not_done(tmp_path: Path) -> None:
