@@ -6,8 +6,10 @@
                lock                 held by who writes: a daemon, or a command where none runs
 
 The whole is bounded: when the files are as big as they may be, the oldest goes, and the head says from where
-on there is something. What the disk does not take raises AuditUnwritable from `record`, whose caller then
-leaves his change undone; `note` only tells the journal, for changes that must not wait for a log.
+on there is something.
+
+    record   before a change that may be refused: AuditUnwritable leaves it undone
+    note     after one that must not wait for a log: the journal, a counter and the return value tell
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from appliance.access import audit_chain as chain
 from appliance.access.account_clock import boot_id
 from appliance.access.audit_chain import Head
 from appliance.access.audit_files import FOLDER, HEAD, audit_key, last_line, read_head, segments
+from appliance.access.ownership import give_to_owner_of
 from appliance.errors import AuditUnwritable
 
 _log = log.logger("audit")
@@ -47,13 +50,15 @@ class Audit:
     def __init__(
         self,
         data: Path,
-        device_key: bytes,
+        device_key: bytes | OSError,
         *,
         max_bytes: int,
         wall_s: Callable[[], float] = time.time,
     ) -> None:
+        """`device_key`: or why it cannot be had; then nothing can be written."""
         self._folder = data / FOLDER
-        self._key = audit_key(device_key)
+        self._keyless = device_key if isinstance(device_key, OSError) else None
+        self._key = b"" if isinstance(device_key, OSError) else audit_key(device_key)
         self._max_bytes = max_bytes
         self._wall_s = wall_s
         self._boot = boot_id()
@@ -62,7 +67,7 @@ class Audit:
 
     @property
     def lost(self) -> int:
-        """Entries that could not be written, since the start."""
+        """Changes that were made and could not be written down, since the start."""
         return self._lost
 
     def record(self, event: str, actor: str, **facts: Fact) -> int:
@@ -70,18 +75,28 @@ class Audit:
         AuditUnwritable.
         """
         try:
+            if self._keyless is not None:
+                raise self._keyless
             with self._lock, self._alone():
                 return self._append(event, actor, facts)
         except OSError as error:
-            self._lost += 1
-            raise AuditUnwritable(event=event, reason=error.strerror or str(error)) from error
+            raise AuditUnwritable(
+                event=event,
+                reason=error.strerror or str(error),
+                free_bytes=_free_bytes(self._folder.parent),
+                needed_bytes=chain.MOST_LINE_BYTES,
+            ) from error
 
-    def note(self, event: str, actor: str, **facts: Fact) -> None:
-        """The same, for what goes on without it. Never raises."""
+    def note(self, event: str, actor: str, **facts: Fact) -> bool:
+        """The same, for what is done whatever becomes of its entry: whether it was written. Never raises."""
         try:
             self.record(event, actor, **facts)
         except AuditUnwritable as fault:
-            _log.error("audit_entry_lost", entry=event, actor=actor, reason=fault.fields["reason"])
+            self._lost += 1
+            why = {name: fault.fields[name] for name in ("reason", "free_bytes")}
+            _log.error("audit_entry_lost", entry=event, actor=actor, facts=facts, **why)
+            return False
+        return True
 
     def keyed_digest(self, text: bytes) -> str:
         """Tells whether something is the same as before, and nothing else of it."""
@@ -135,9 +150,7 @@ class Audit:
         path = files[-1] if files else None
         if path is None or path.stat().st_size + len(line) >= self._max_bytes // _SEGMENTS:
             path = self._folder / f"{seq:012}.jsonl"
-        descriptor = os.open(
-            path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+        descriptor = self._opened(path, os.O_APPEND)
         try:
             size = os.fstat(descriptor).st_size
             try:
@@ -166,9 +179,7 @@ class Audit:
 
     def _write_head(self, head: Head) -> None:
         aside = self._folder / f"{HEAD}.tmp"
-        descriptor = os.open(
-            aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
+        descriptor = self._opened(aside, os.O_TRUNC)
         try:
             _write_all(descriptor, chain.encoded_head(head, self._key))
             os.fsync(descriptor)
@@ -177,11 +188,27 @@ class Audit:
         aside.rename(self._folder / HEAD)
         _sync_folder(self._folder)
 
+    def _opened(self, path: Path, how: int) -> int:
+        """To write; made where it is not there."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | how, 0o600)
+        try:
+            give_to_owner_of(self._folder, descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """Among processes. Nobody holds it for longer than one line takes."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not self._folder.is_dir():
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                give_to_owner_of(self._folder.parent, folder)
+            finally:
+                os.close(folder)
+        descriptor = self._opened(self._folder / _LOCK, 0)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -209,6 +236,15 @@ def _bounded(value: Fact) -> Fact:
     if isinstance(value, list):
         return [item[:_MOST_CHARS] for item in value[:_MOST_ITEMS]]
     return value
+
+
+def _free_bytes(folder: Path) -> int | None:
+    """For who is not root; None: it cannot be told."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Final
 
 from appliance import log
-from appliance.access.attempts import Attempts
-from appliance.access.key_store import KeyChange, KeyStore, MadeKey
+from appliance.access.attempts import CLAIM, Attempts
+from appliance.access.key_changes import KeyChange
+from appliance.access.key_store import KeyStore, MadeKey
 from appliance.access.scopes import Scope
 from appliance.access.wishes import CreateKey, TakeClaim
 from appliance.errors import ClaimRefused, KeysUnusable
@@ -40,7 +41,7 @@ class Claims:
     def __init__(self, keys: KeyStore, directory: Path, *, attempts: Attempts | None = None) -> None:
         self._keys = keys
         self._path = directory / FILE
-        self._attempts = attempts or Attempts()
+        self._attempts = attempts or Attempts(CLAIM)
         self._lock = threading.RLock()
         self._digest: bytes | None = None
         keys.listen(self._on_change)
@@ -68,16 +69,18 @@ class Claims:
             return text
 
     def take(self, wish: TakeClaim, *, source: str) -> MadeKey:
-        """`source`: the address that asks. Raises ClaimRefused, TooManyAttempts, KeysUnusable."""
-        self._attempts.begin(source)
+        """`source`: the address that asks. Raises ClaimRefused, TooManyAttempts, AuditUnwritable,
+        KeysUnusable.
+        """
+        self._attempts.note(source)
         with self._lock:
             told = _digest_of(wish.claim)
             if self._digest is None or not hmac.compare_digest(self._digest, told):
                 _log.warning("claim_refused", source=source)
                 raise ClaimRefused
-            made = self._keys.create(CreateKey(name=wish.name, scopes=frozenset(Scope)))
+            made = self._keys.create(CreateKey(name=wish.name, scopes=frozenset(Scope)), by=source)
             self.withdraw()
-        self._attempts.succeeded(source)
+        self._attempts.forgive(source)
         return made
 
     def withdraw(self) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from appliance.access.grants import Bounds
 from appliance.access.keys import StoredKey
+from appliance.access.ownership import give_to_owner_of
 from appliance.access.scopes import Scope
 from appliance.errors import KeysUnusable
 
@@ -187,9 +188,7 @@ def _secure(path: Path) -> None:
             raise OSError(0, "it is not a plain file")
         if found.st_mode & 0o077:
             os.fchmod(descriptor, 0o600)
-        if os.geteuid() == 0:
-            above = path.parent.stat()
-            os.fchown(descriptor, above.st_uid, above.st_gid)
+        give_to_owner_of(path.parent, descriptor)
     finally:
         os.close(descriptor)
 

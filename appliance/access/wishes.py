@@ -51,6 +51,9 @@ class _Wish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class CreateKey(_Wish, frozen=True, kw_only=True):
     """A new key; `infer` where it names no scope."""
 
+    force: bool = False
+    """Also when it is the first, and nobody could change keys afterwards."""
+
 
 class EditKey(_Wish, frozen=True, kw_only=True):
     """Other properties of a key."""

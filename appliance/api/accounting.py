@@ -3,22 +3,26 @@
 x-ratelimit-limit-requests, -remaining-requests, -reset-requests    by the minute; OpenAI's names and form
 x-ratelimit-limit-tokens, -remaining-tokens, -reset-tokens          by the minute, or else by the day
 RateLimit-Policy, RateLimit                                         all of them; IETF httpapi's draft 10
+anthropic-ratelimit-…                                               for its clients (`anthropic/limits.py`)
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import falcon
 
+from appliance.access.attempts import Attempts
 from appliance.access.quota_rules import Allowance, Bound
 from appliance.access.quotas import Quotas
 from appliance.access.scopes import Scope
 from appliance.access.usage_report import Line, Question
-from appliance.access.wrong_keys import WrongKeys
+from appliance.api.anthropic import limits as anthropic_limits
+from appliance.api.anthropic.errors import is_anthropic
 from appliance.api.exchange import exchange_of
 from appliance.api.metering import Ledger, Meter
 from appliance.api.route_scopes import needed_for
@@ -34,6 +38,7 @@ HEADERS: Final = (
     ),
     "ratelimit",
     "ratelimit-policy",
+    *anthropic_limits.HEADERS,
 )
 
 
@@ -43,7 +48,7 @@ class Accounting:
 
     quotas: Quotas
     ledger: Ledger
-    wrong_keys: WrongKeys
+    wrong_keys: Attempts
     report: Callable[[Question], Sequence[Line]]
 
 
@@ -52,7 +57,8 @@ class AccountingMiddleware:
     counted.
     """
 
-    def __init__(self, accounting: Accounting) -> None:
+    def __init__(self, accounting: Accounting, *, wall_s: Callable[[], float] = time.time) -> None:
+        self._wall_s = wall_s
         self._quotas = accounting.quotas
         self._ledger = accounting.ledger
 
@@ -80,7 +86,11 @@ class AccountingMiddleware:
         exchange = exchange_of(req)
         if exchange.meter is None or exchange.grant is None:
             return
-        for name, value in headers_of(self._quotas.allowances(exchange.grant)):
+        allowances = self._quotas.allowances(exchange.grant)
+        told = [*headers_of(allowances)]
+        if is_anthropic(req.path):
+            told += anthropic_limits.headers_of(allowances, now_s=self._wall_s())
+        for name, value in told:
             resp.set_header(name, value)
 
 

@@ -40,7 +40,7 @@ class Verifier(Protocol):
 
 
 class Guard(Protocol):
-    """Who counts wrong keys (`access.wrong_keys`). Any thread."""
+    """Who counts wrong keys (`access.attempts`). Any thread."""
 
     def note(self, address: str) -> None:
         """A wrong key came from there. May raise what its sender is told instead."""

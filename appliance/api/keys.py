@@ -18,8 +18,7 @@ import falcon
 from appliance.access import wishes
 from appliance.access.answers import Json, key_object, list_object, made_object
 from appliance.access.claims import Claims
-from appliance.access.key_store import KeyStore
-from appliance.access.scopes import Scope
+from appliance.access.key_store import UNNOTED, KeyStore
 from appliance.api import json_body
 from appliance.api.exchange import Exchange, exchange_of
 from appliance.api.key_answers import KeyAnswer, KeysAnswer, MadeKeyAnswer
@@ -48,8 +47,9 @@ class Keys:
             body=wishes.CreateKey,
             answer=MadeKeyAnswer,
             status=201,
-            errors=(503,),
-            about="The key itself is in the answer, once. The first one is made on the device itself.",
+            errors=(409, 503, 507),
+            about="The key itself is in the answer, once. The first one is made on the device itself, and "
+            "has `keys:admin`, unless `force` is true.",
             example={"name": "laptop", "scopes": ["infer"], "tokens_per_day": 100000},
         ),
     }
@@ -64,13 +64,7 @@ class Keys:
         exchange = exchange_of(req)
         _require_own_machine(exchange)
         wish = wishes.parse(wishes.CreateKey, json_body.read(req, limit_bytes=_MAX_BODY_BYTES))
-        is_first = not self._keys.ring
-        made = self._keys.create(wish, by=exchange.key_id)
-        if is_first and Scope.KEYS_ADMIN not in made.shown.key.scopes:
-            exchange.warn(
-                "this is the first key, so every request needs one now, and it lacks keys:admin: make one "
-                "that has it with `outpost keys create` while the daemon is stopped"
-            )
+        made = self._keys.create(wish, by=exchange.owner)
         resp.status = falcon.HTTP_201
         _reply(resp, made_object(made))
 
@@ -86,7 +80,7 @@ class Key:
             body=wishes.EditKey,
             answer=KeyAnswer,
             path=_PATH,
-            errors=(404, 409, 503),
+            errors=(404, 409, 503, 507),
             about="What is left out stays; null takes a limit away.",
             example={"note": "the one in the kitchen", "concurrency": 2},
         ),
@@ -103,6 +97,7 @@ class Key:
                 ),
             ),
             errors=(400, 404, 409, 503),
+            about="A log that cannot take it holds nothing up; the answer warns of it.",
         ),
     }
 
@@ -115,14 +110,17 @@ class Key:
     def on_patch(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         exchange = exchange_of(req)
         wish = wishes.parse(wishes.EditKey, json_body.read(req, limit_bytes=_MAX_BODY_BYTES))
-        _reply(resp, key_object(self._keys.edit(key_id, wish, by=exchange.key_id)))
+        _reply(resp, key_object(self._keys.edit(key_id, wish, by=exchange.owner)))
 
     def on_delete(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         told = req.get_param("force")
         if told not in _SWITCH:
             raise InvalidRequest(reason="must be 1 or 0", param="force")
-        revoked = self._keys.revoke(key_id, force=_SWITCH[told], by=exchange_of(req).key_id)
-        _reply(resp, key_object(revoked))
+        exchange = exchange_of(req)
+        revoked = self._keys.revoke(key_id, force=_SWITCH[told], by=exchange.owner)
+        if not revoked.is_noted:
+            exchange.warn(UNNOTED)
+        _reply(resp, key_object(revoked.shown))
 
 
 class KeyRotation:
@@ -135,7 +133,7 @@ class KeyRotation:
             body=wishes.RotateKey,
             answer=MadeKeyAnswer,
             path=_PATH,
-            errors=(404, 503),
+            errors=(404, 503, 507),
             example={"grace_s": 3600.0},
         )
     }
@@ -145,7 +143,7 @@ class KeyRotation:
 
     def on_post(self, req: falcon.Request, resp: falcon.Response, key_id: str) -> None:
         body = json_body.read(req, limit_bytes=_MAX_BODY_BYTES)
-        made = self._keys.rotate(key_id, wishes.parse(wishes.RotateKey, body), by=exchange_of(req).key_id)
+        made = self._keys.rotate(key_id, wishes.parse(wishes.RotateKey, body), by=exchange_of(req).owner)
         _reply(resp, made_object(made))
 
 
@@ -159,7 +157,7 @@ class Claim:
             body=wishes.TakeClaim,
             answer=MadeKeyAnswer,
             status=201,
-            errors=(403, 429, 503),
+            errors=(403, 429, 503, 507),
             example={"claim": "the words on the console", "name": "administrator"},
         )
     }

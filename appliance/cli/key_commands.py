@@ -38,9 +38,12 @@ def _keys(commands: Any) -> None:
         "the data directory of this machine.\n\n"
         "A daemon is asked with a key that has keys:admin. Where none runs, the database in the data "
         "directory is changed by this command itself. Keys of the configuration are listed, and changed "
-        "only there.",
+        "only there.\n\n"
+        "The first key shuts the door to all who have none. So it must have keys:admin, or nobody could make "
+        "another while the daemon runs; --force makes another one first all the same.",
         examples=(
-            "outpost keys create --name laptop",
+            "outpost keys create --name admin --scope keys:admin,system,infer > admin.key",
+            "OUTPOST_API_KEY=$(cat admin.key) outpost keys create --name laptop",
             "outpost keys create --name team --model 'smollm2*' --expires 90d --requests-per-min 60",
             "outpost keys create --name ops --scope keys:admin,system,metrics > ops.key",
             "outpost keys list --json | jq -r '.data[] | select(.state == \"active\") | .id'",

@@ -65,7 +65,7 @@ class RemoteKeys:
     def _send(self, method: str, path: str, body: Json | None = None) -> Json:
         answer = self._client.send(method, f"/outpost/v1/keys{path}", body)
         for warning in answer.warnings:
-            print(f"outpost: warning: {printable(warning)}", file=sys.stderr)
+            _warn(warning)
         return answer.body
 
 
@@ -75,8 +75,10 @@ class OwnKeys:
     def __init__(self, keys: KeyStore) -> None:
         from appliance.access import answers, wishes  # noqa: PLC0415 - only where no daemon runs
         from appliance.cli.local_failures import failures  # noqa: PLC0415
+        from appliance.cli.own_audit import own_name  # noqa: PLC0415
 
         self._keys, self._answers, self._wishes, self._failures = keys, answers, wishes, failures
+        self._by = own_name()
 
     def list(self) -> Json:
         return self._answers.list_object(self._keys.list())
@@ -88,21 +90,26 @@ class OwnKeys:
     def create(self, body: Json) -> Json:
         with self._failures():
             wish = self._wishes.parse(self._wishes.CreateKey, body)
-            return self._answers.made_object(self._keys.create(wish))
+            return self._answers.made_object(self._keys.create(wish, by=self._by))
 
     def edit(self, key_id: str, body: Json) -> Json:
         with self._failures():
             wish = self._wishes.parse(self._wishes.EditKey, body)
-            return self._answers.key_object(self._keys.edit(key_id, wish))
+            return self._answers.key_object(self._keys.edit(key_id, wish, by=self._by))
 
     def rotate(self, key_id: str, body: Json) -> Json:
         with self._failures():
             wish = self._wishes.parse(self._wishes.RotateKey, body)
-            return self._answers.made_object(self._keys.rotate(key_id, wish))
+            return self._answers.made_object(self._keys.rotate(key_id, wish, by=self._by))
 
     def revoke(self, key_id: str, *, force: bool) -> Json:
         with self._failures():
-            return self._answers.key_object(self._keys.revoke(key_id, force=force))
+            revoked = self._keys.revoke(key_id, force=force, by=self._by)
+        if not revoked.is_noted:
+            from appliance.access.key_store import UNNOTED  # noqa: PLC0415
+
+            _warn(UNNOTED)
+        return self._answers.key_object(revoked.shown)
 
 
 @contextmanager
@@ -157,8 +164,10 @@ def _written_claim(target: Target) -> str:
 def _own(data: Path, config: Path | None) -> Iterator[KeyStore]:
     from appliance.access.key_store import KeyStore  # noqa: PLC0415 - only where no daemon runs
     from appliance.cli.local_failures import failures  # noqa: PLC0415
+    from appliance.cli.own_audit import own_audit  # noqa: PLC0415
     from appliance.config import load  # noqa: PLC0415
     from appliance.daemon.access import configured_keys  # noqa: PLC0415
+    from appliance.daemon.audited_keys import AuditedKeys  # noqa: PLC0415
     from appliance.daemon.directory import lock_of  # noqa: PLC0415
     from appliance.log import configure  # noqa: PLC0415
 
@@ -170,9 +179,16 @@ def _own(data: Path, config: Path | None) -> Iterator[KeyStore]:
         with lock_of(settings.data.dir):
             keys = KeyStore(settings.data.dir, configured=configured_keys(settings))
             try:
+                audit = own_audit(settings)
+                if audit is not None:
+                    keys.log_to(AuditedKeys(audit))
                 yield keys
             finally:
                 keys.close()
+
+
+def _warn(text: str) -> None:
+    print(f"outpost: warning: {printable(text)}", file=sys.stderr)
 
 
 def _client(target: Target, key: str | None, arguments: argparse.Namespace) -> Client:

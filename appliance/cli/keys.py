@@ -47,7 +47,8 @@ def main(arguments: argparse.Namespace) -> int:
 def _done(door: KeyDoor, arguments: argparse.Namespace) -> Json:
     match arguments.action:
         case "create":
-            return door.create(body_of(arguments))
+            insists = {"force": True} if arguments.force else {}
+            return door.create(body_of(arguments) | insists)
         case "list":
             return door.list()
         case "show":

@@ -10,7 +10,7 @@ from appliance.daemon.audit_log import audit_of
 
 
 def own_audit(config: Config) -> Audit | None:
-    """None: the configuration wants none, or the device's key cannot be had."""
+    """None: the configuration wants none."""
     return audit_of(config)
 
 

@@ -19,6 +19,7 @@ _BY_TYPE: Final[tuple[tuple[type[errors.OutpostError], Exit], ...]] = (
     (errors.ModelNotAllowed, Exit.NOT_ALLOWED),
     (errors.KeyNotFound, Exit.NO_INPUT),
     (errors.LastAdminKey, Exit.NOT_ALLOWED),
+    (errors.FirstKeyNeedsAdmin, Exit.NOT_ALLOWED),
     (errors.ClaimRefused, Exit.NOT_ALLOWED),
     (errors.ModelInUse, Exit.TEMPORARY),
     (errors.PromptExceedsQuota, Exit.NOT_ALLOWED),

@@ -13,16 +13,11 @@ from appliance.access.key_store import KeyStore
 from appliance.access.keys import KeyState, StoredKey
 from appliance.access.scopes import Scope
 from appliance.config import Config, KeySettings, is_loopback
+from appliance.daemon.audited_keys import AuditedKeys
 from appliance.health.access import AccessHealth
 
 _WRITE_EVERY_S: Final = 600.0
 _JOIN_S: Final = 5.0
-_EVENTS: Final = {
-    "create": "key_created",
-    "edit": "key_edited",
-    "rotate": "key_rotated",
-    "revoke": "key_revoked",
-}
 
 
 class Access:
@@ -40,6 +35,7 @@ class Access:
         )
         self.claims = Claims(self.keys, config.data.dir)
         self._claim: str | None = None
+        self._audit: Audit | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._write, name="keys", daemon=True)
 
@@ -63,9 +59,8 @@ class Access:
 
     def audited(self, audit: Audit) -> None:
         """Have every change of a key written down. Before the first request."""
-        self.keys.listen(
-            lambda change: audit.note(_EVENTS[change.verb], change.by or "local", key=change.key_id)
-        )
+        self._audit = audit
+        self.keys.log_to(AuditedKeys(audit))
 
     def health(self) -> AccessHealth:
         """Any thread."""
@@ -74,6 +69,7 @@ class Access:
             keys=sum(one.state is KeyState.ACTIVE for one in self.keys.list()),
             is_claim_pending=self.claims.is_pending,
             trusted_subnets=self._subnets,
+            unaudited=self._audit.lost if self._audit is not None else 0,
         )
 
     def stop(self) -> None:

@@ -21,13 +21,13 @@ from typing import Final
 from appliance import log
 from appliance.access import usage_file, usage_report
 from appliance.access.account_clock import AccountClock, Mark
+from appliance.access.attempts import Attempts
 from appliance.access.audit import Audit
 from appliance.access.quota_rules import Counts
 from appliance.access.quotas import Quotas
 from appliance.access.usage import EnergyShares, Pending, Row, Tally
 from appliance.access.usage_file import UsageFile
 from appliance.access.usage_report import Line, Question
-from appliance.access.wrong_keys import WrongKeys
 from appliance.daemon.account_policy import AccountsHealth, AccountsPolicy, Fault, fault_of
 from appliance.telemetry.access_metrics import AccessCounts
 
@@ -238,7 +238,7 @@ class Accounts:
         return None, {}
 
 
-def access_counts(accounts: Accounts, wrong_keys: WrongKeys, audit: Audit | None) -> AccessCounts:
+def access_counts(accounts: Accounts, wrong_keys: Attempts, audit: Audit | None) -> AccessCounts:
     """For `/metrics`."""
     health, (wrong, refused) = accounts.health(), wrong_keys.counts
     return AccessCounts(

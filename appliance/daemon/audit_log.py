@@ -16,14 +16,16 @@ _LOOK_BACK = 1000
 
 
 def audit_of(config: Config) -> Audit | None:
-    """None: the configuration wants none, or the device's key cannot be had."""
+    """None: the configuration wants none. Where the device's key cannot be had nothing can be written."""
     if not config.audit.enabled:
         return None
+    key: bytes | OSError
     try:
-        return Audit(config.data.dir, device_key(config.data.dir), max_bytes=config.audit.max_bytes)
+        key = device_key(config.data.dir)
     except OSError as error:
         _log.error("audit_impossible", reason=error.strerror or str(error))
-        return None
+        key = error
+    return Audit(config.data.dir, key, max_bytes=config.audit.max_bytes)
 
 
 def note_start(log_: Audit, config: Config) -> None:

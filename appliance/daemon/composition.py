@@ -22,11 +22,11 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from appliance import __version__, log, systemd
-from appliance.access.wrong_keys import WrongKeys
+from appliance.access.attempts import KEY, Attempts
 from appliance.api.accounting import Accounting
 from appliance.api.app import App, create_app
 from appliance.api.calls import Limits
@@ -69,6 +69,7 @@ from appliance.telemetry.prometheus import Prometheus
 from appliance.telemetry.queue_metrics import queue_samples
 from appliance.telemetry.recent import Recent
 from appliance.telemetry.store_metrics import store_samples
+from appliance.telemetry.stream_metrics import stream_samples
 
 _log = log.logger("daemon")
 
@@ -152,7 +153,7 @@ class Daemon:
         )
         self._heat = Heat(config, self._supervisor, sysroot=sysroot)
         self._accounts = Accounts(accounts_policy(config), joules=self._joules)
-        self._wrong_keys = WrongKeys()
+        self._wrong_keys = Attempts(KEY)
         self._audit = audit_of(config)
         if self._audit is not None:
             self._access.audited(self._audit)
@@ -170,6 +171,7 @@ class Daemon:
                 lambda: store_samples(self._stored()),
                 lambda: heat_samples(self._heat.health()),
                 lambda: hardware_samples(sample(root)),
+                lambda: stream_samples(**asdict(self._streams.held())),
                 lambda: access_samples(access_counts(self._accounts, self._wrong_keys, self._audit)),
             ],
         )
@@ -216,6 +218,8 @@ class Daemon:
         done = self._store.optimize_next(unreported)
         if done is not None:
             _log.info("model_optimized", model=done.name, kept=done.record.kept, told=done.record.sentence)
+            if self._audit is not None and done.record.kept:
+                self._audit.note("model_optimize", "daemon", asked=[done.name], names=[done.name])
         return done is not None
 
     def run(self, on_ready: Callable[[str], None] | None = None) -> None:

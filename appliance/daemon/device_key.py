@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance import log
+from appliance.access.ownership import give_to_owner_of
 
 _log = log.logger("daemon")
 
@@ -47,6 +48,7 @@ def _new_key(path: Path) -> bytes:
     aside.unlink(missing_ok=True)
     descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
+        give_to_owner_of(path.parent, descriptor)
         os.write(descriptor, key)
         os.fsync(descriptor)
     finally:

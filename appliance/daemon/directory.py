@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from appliance.access.ownership import give_to_owner_of
 from appliance.errors import ConfigError, DataDirInUse
 
 
@@ -18,6 +19,7 @@ def lock_of(directory: Path) -> Iterator[None]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         lock = (directory / "daemon.lock").open("w")
+        give_to_owner_of(directory, lock.fileno())
     except OSError as error:
         raise _unusable(directory, f"a directory to write in ({error.strerror})") from error
     with lock:

@@ -17,6 +17,7 @@
     │   ├── ModelNotAllowed         nor for this model
     │   ├── KeyNotFound
     │   ├── LastAdminKey            nobody could change keys any more
+    │   ├── FirstKeyNeedsAdmin      the same, from the beginning
     │   ├── ClaimRefused            not what stands on the console
     │   ├── ModelInUse              it is served or pulled just now
     │   ├── PromptExceedsQuota      more tokens than the key may ever use at once
@@ -31,10 +32,9 @@
     │   ├── DeadlineExceeded        the answer was not complete in time
     │   ├── MachineBusy             speed is measured only while nobody asks
     │   ├── ShuttingDown
-    │   ├── TooManyAttempts         somebody guesses
+    │   ├── TooManyAttempts         somebody guesses keys or the claim
     │   ├── Throttled               the board is too hot for new requests
-    │   ├── RateLimited             the key has used what it may for now; which bound
-    │   └── TooManyWrongKeys        from this address
+    │   └── RateLimited             the key has used what it may for now; which bound
     ├── ResourceError       the operator acts
     │   ├── InsufficientMemory
     │   ├── GpuUnavailable          the model must run on a GPU, and would not
@@ -82,7 +82,6 @@ from appliance.errors.capacity import (
     ShuttingDown,
     Throttled,
     TooManyAttempts,
-    TooManyWrongKeys,
 )
 from appliance.errors.config import ConfigError
 from appliance.errors.content import (
@@ -102,6 +101,7 @@ from appliance.errors.request import (
     ClientGone,
     ContextLengthExceeded,
     EventsLost,
+    FirstKeyNeedsAdmin,
     InvalidReference,
     InvalidRequest,
     KeyNotFound,
@@ -161,6 +161,7 @@ __all__ = [
     "EngineFault",
     "EventsLost",
     "FileUnreadable",
+    "FirstKeyNeedsAdmin",
     "GpuUnavailable",
     "InsufficientMemory",
     "InsufficientSpace",
@@ -205,7 +206,6 @@ __all__ = [
     "TemplateInvalid",
     "Throttled",
     "TooManyAttempts",
-    "TooManyWrongKeys",
     "Unauthenticated",
     "Unsupported",
     "from_wire",

@@ -77,9 +77,13 @@ class Throttled(CapacityError):
 
 
 class TooManyAttempts(CapacityError):
-    def __init__(self, *, retry_after_s: float) -> None:
+    """`secret`: what is guessed, a key or a claim."""
+
+    def __init__(self, *, secret: str, retry_after_s: float) -> None:
         super().__init__(
-            f"too many wrong secrets came from this address; retry in {retry_after_s:.0f} s",
+            f"too many wrong {secret}s came from this address; "
+            f"retry in {retry_after_s:.0f} s, with the right one",
+            secret=secret,
             retry_after_s=retry_after_s,
         )
 
@@ -107,11 +111,3 @@ _BOUNDS: Final = {
     "tokens_per_day": ("tokens", " per day"),
     "concurrency": ("requests", " at once"),
 }
-
-
-class TooManyWrongKeys(CapacityError):
-    def __init__(self, *, retry_after_s: float) -> None:
-        super().__init__(
-            f"too many wrong keys came from this address; retry in {retry_after_s:.0f} s, with the right one",
-            retry_after_s=retry_after_s,
-        )

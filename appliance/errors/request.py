@@ -163,6 +163,15 @@ class LastAdminKey(RequestError):
         )
 
 
+class FirstKeyNeedsAdmin(RequestError):
+    def __init__(self) -> None:
+        super().__init__(
+            "the first key shuts the door to all who have none, and without keys:admin nobody could make or "
+            "revoke keys while the daemon runs; make the administrator's first, as in: outpost keys create "
+            "--name admin --scope keys:admin,infer; or force it"
+        )
+
+
 class ClaimRefused(RequestError):
     """One sentence for all causes: who guesses learns nothing."""
 

@@ -156,10 +156,16 @@ class KeysUnusable(ResourceError):
 
 
 class AuditUnwritable(ResourceError):
-    def __init__(self, *, event: str, reason: str) -> None:
+    """What cannot be written down is not done. `free_bytes` None: the disk does not tell."""
+
+    def __init__(self, *, event: str, reason: str, free_bytes: int | None, needed_bytes: int) -> None:
+        free = "how much is free is not known" if free_bytes is None else f"{free_bytes} bytes are free"
         super().__init__(
-            f"the audit log cannot take '{event}' ({reason}), so it was not done; free space on the disk of "
-            "the data directory, or repair it",
+            f"the audit log cannot take '{event}' ({reason}; {free}, and an entry takes up to "
+            f"{needed_bytes}), so it was not done; free space on the disk of the data directory, or repair "
+            "it. A key can be revoked all the same",
             event=event,
             reason=reason,
+            free_bytes=free_bytes,
+            needed_bytes=needed_bytes,
         )

@@ -13,3 +13,5 @@ class AccessHealth:
     is_claim_pending: bool
     """Nobody may change keys over the network before it is taken."""
     trusted_subnets: tuple[str, ...] = ()
+    unaudited: int = 0
+    """Changes since the start that the audit log could not take."""

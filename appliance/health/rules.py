@@ -7,7 +7,8 @@
    next request starts it.
 4. A model that runs elsewhere than it was to, or much slower than it usually does, is served all the same:
    degraded, not unready.
-5. A door that is open wider than a key's, or not yet claimed, is a warning: meant so, and to be known.
+5. A door that is open wider than a key's, or not yet claimed, is a warning: meant so, and to be known. So is
+   an audit log that misses changes.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ def _warnings(access: AccessHealth) -> Iterator[str]:
         yield f"clients of {', '.join(access.trusted_subnets)} have models answer without a key"
     if access.is_claim_pending:
         yield "it is not claimed: `outpost keys claim`, with what stands on its console"
+    if access.unaudited:
+        yield f"the audit log misses {access.unaudited} changes: its disk is full or fails"
 
 
 def _without_models(report: HealthReport) -> str:

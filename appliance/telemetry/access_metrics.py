@@ -22,7 +22,9 @@ _LOST: Final = Family("usage_lost_total", "Additions to the usage for which ther
 _FAULTS: Final = Family(
     "usage_faults_total", "Why usage could not be written, each beginning.", "counter", ("fault",)
 )
-_AUDIT_LOST: Final = Family("audit_lost_total", "Entries that the audit log did not take.", "counter")
+_AUDIT_LOST: Final = Family(
+    "audit_lost_total", "Changes that were made, and that the audit log did not take.", "counter"
+)
 FAMILIES: Final = (_REFUSED, _WRONG_KEYS, _WRONG_KEYS_REFUSED, _PENDING, _LOST, _FAULTS, _AUDIT_LOST)
 
 

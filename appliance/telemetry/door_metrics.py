@@ -31,9 +31,6 @@ _COUNTERS: Final = (
         "counter",
         ("route", "code"),
     ),
-    Family(
-        "rate_limited_requests_total", "Requests refused because their key had asked enough (429).", "counter"
-    ),
     Family("prompt_tokens_total", "Tokens of all prompts, reused ones included.", "counter", _MODEL),
     Family("cached_prompt_tokens_total", "Prompt tokens that were reused, not computed.", "counter", _MODEL),
     Family("generated_tokens_total", "Tokens generated.", "counter", _MODEL),
@@ -120,7 +117,6 @@ class DoorCounts:
 
     def __init__(self) -> None:
         self._counters: dict[str, dict[Labels, float]] = {family.name: {} for family in _COUNTERS}
-        self._counters["rate_limited_requests_total"][()] = 0
         self._histograms: dict[str, dict[Labels, Histogram]] = {family.name: {} for family in _HISTOGRAMS}
         self._models = ModelLabels()
 
@@ -130,8 +126,6 @@ class DoorCounts:
         self._count("http_requests_total", 1, (("method", method), *route, ("status", str(ended.status))))
         if ended.error_code is not None:
             self._count("http_errors_total", 1, (*route, ("code", ended.error_code)))
-        if ended.status == 429:
-            self._count("rate_limited_requests_total", 1, ())
         self._observe("request_seconds", ended.total_s, route)
         if ended.turn.waited_s is not None:
             priority = (("priority", ended.turn.priority.value),)

@@ -20,6 +20,7 @@ from appliance.telemetry import (
     prometheus,
     queue_metrics,
     store_metrics,
+    stream_metrics,
 )
 from appliance.telemetry.families import Family
 from appliance.telemetry.text import PREFIX
@@ -27,6 +28,7 @@ from appliance.telemetry.text import PREFIX
 CHAPTERS: Final[dict[str, tuple[Family, ...]]] = {
     "Requests": door_metrics.FAMILIES,
     "The queue": queue_metrics.FAMILIES,
+    "Resumable streams": stream_metrics.FAMILIES,
     "Models and their runners": engine_metrics.FAMILIES,
     "The daemon": prometheus.FAMILIES,
     "The store": store_metrics.FAMILIES,

@@ -26,6 +26,7 @@ from appliance.telemetry.heat_metrics import heat_samples
 from appliance.telemetry.prometheus import Prometheus
 from appliance.telemetry.queue_metrics import queue_samples
 from appliance.telemetry.store_metrics import store_samples
+from appliance.telemetry.stream_metrics import stream_samples
 from appliance.thermal.energy import ModelEnergy
 from appliance.thermal.values import Cooling, ZoneMargin
 from appliance.wire.messages import Accepted, EngineStats, Sandbox, Usage
@@ -94,6 +95,7 @@ def full_metrics(*, models: int, requests: int = 2, names: str = "m{}") -> Prome
             lambda: queue_samples(COUNTS),
             lambda: store_samples(STORE),
             lambda: access_samples(ACCESS),
+            lambda: stream_samples(running=2, over=1, size_bytes=4096),
             lambda: heat_samples(COOLING),
             lambda: hardware_samples(board),
         ],

@@ -78,10 +78,20 @@ CASES = (
     ),
     Case(
         alert="OutpostRequestsLimited",
-        firing={f"outpost_rate_limited_requests_total{{{AT}}}": "0+60x60"},
-        quiet={f"outpost_rate_limited_requests_total{{{AT}}}": "0+6x60"},
+        firing={
+            f'outpost_rate_limited_total{{{AT},bound="requests_per_min"}}': "0+20x60",
+            f'outpost_rate_limited_total{{{AT},bound="tokens_per_day"}}': "0+20x60",
+        },
+        quiet={f'outpost_rate_limited_total{{{AT},bound="requests_per_min"}}': "0+6x60"},
         says="A key asks box:11434 more than it may.",
         severity="info",
+    ),
+    Case(
+        alert="OutpostAuditLost",
+        firing={f"outpost_audit_lost_total{{{AT}}}": "0x40 1x20"},
+        quiet={f"outpost_audit_lost_total{{{AT}}}": "0x10 1x50"},
+        says="The audit log of box:11434 misses changes.",
+        severity="critical",
     ),
     Case(
         alert="OutpostQueueSlow",

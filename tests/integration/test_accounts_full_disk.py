@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,14 @@ import pytest
 from appliance.access.audit import Audit
 from appliance.access.audit_files import entries, verify
 from appliance.access.grants import Bounds, Grant
+from appliance.access.key_store import KeyStore
+from appliance.access.scopes import Scope
 from appliance.access.usage_report import Question, report
+from appliance.access.wishes import CreateKey
 from appliance.daemon.account_policy import AccountsPolicy, Fault
 from appliance.daemon.accounts import Accounts
-from appliance.errors import AuditUnwritable, RateLimited
+from appliance.daemon.audited_keys import AuditedKeys
+from appliance.errors import AuditUnwritable, KeysUnusable, RateLimited, Unauthenticated
 from tests.integration.supervisor.conftest import eventually
 
 KEY = b"k" * 32
@@ -96,9 +101,43 @@ def test_the_audit_log_of_a_full_disk_refuses_and_stays_whole(small_disk: Path) 
         except AuditUnwritable:
             refused += 1
     assert refused > 0
-    assert audit.lost == refused
+    assert audit.lost == 0
+    assert [audit.note("key_revoked", "admin", key="one") for _ in range(40)].count(False) > 0
+    assert audit.lost > 0
     assert verify(small_disk, KEY).findings == ()
     ballast.unlink()
     last = audit.record("key_created", "admin", key="three")
     assert [entry["seq"] for entry in entries(small_disk, last=100)] == list(range(1, last + 1))
+    assert verify(small_disk, KEY).findings == ()
+
+
+def test_on_a_full_disk_no_key_is_made_and_a_revoked_one_is_refused(small_disk: Path) -> None:
+    audit = Audit(small_disk, KEY, max_bytes=1 << 20)
+    keys = KeyStore(small_disk, configured={})
+    keys.log_to(AuditedKeys(audit))
+    admin = keys.create(CreateKey(scopes=frozenset({Scope.KEYS_ADMIN})))
+    lost, other = keys.create(CreateKey()), keys.create(CreateKey())
+    ballast = filled(small_disk)
+    for _ in range(40):  # what is left of the last block may take a few
+        with suppress(AuditUnwritable, KeysUnusable):
+            keys.create(CreateKey())
+    made = len(keys.ring.keys)
+    with pytest.raises((AuditUnwritable, KeysUnusable)):
+        keys.create(CreateKey())
+    assert len(keys.ring.keys) == made
+    with suppress(KeysUnusable):
+        keys.revoke(lost.shown.key_id)
+    with pytest.raises(Unauthenticated, match="revoked"):
+        keys.verify(lost.text)
+    ballast.unlink()
+    keys.write_used()
+    keys.close()
+    again = KeyStore(small_disk, configured={})
+    with pytest.raises(Unauthenticated, match="revoked"):
+        again.verify(lost.text)
+    assert {again.verify(key.text).key_id for key in (admin, other)} == {
+        admin.shown.key_id,
+        other.shown.key_id,
+    }
+    again.close()
     assert verify(small_disk, KEY).findings == ()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -35,6 +38,53 @@ def test_without_a_daemon_the_database_itself_is_changed(tmp_path: Path) -> None
     last = alone(tmp_path, "revoke", key_id)
     assert (last.returncode, "last key with keys:admin" in last.stderr) == (77, True)
     assert json.loads(alone(tmp_path, "revoke", key_id, "--force", "--json").stdout)["state"] == "revoked"
+
+
+def audited(home: Path) -> list[tuple[str, str]]:
+    told = run("audit", "show", "--json", "--data", str(home / "data"), env=environment(home), cwd=home)
+    return [(one["event"], one["actor"]) for one in json.loads(told.stdout)["entries"]]
+
+
+def test_the_first_key_has_to_be_able_to_make_others(tmp_path: Path) -> None:
+    refused = alone(tmp_path, "create", "--name", "laptop")
+    assert (refused.returncode, refused.stdout) == (77, "")
+    typed = re.search(r"outpost (keys create --name admin --scope \S+);", refused.stderr)
+    assert typed is not None
+    assert alone(tmp_path, *typed[1].split()[1:]).returncode == 0
+    assert alone(tmp_path, "create", "--name", "laptop").returncode == 0
+    forced = tmp_path / "another"
+    forced.mkdir()
+    assert alone(forced, "create", "--name", "laptop", "--force").returncode == 0
+
+
+def test_what_root_makes_in_the_daemons_directory_the_daemon_can_go_on_with(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.fail("to act as another user needs root: run this layer of the tests as root")
+    data = tmp_path / "data"
+    data.mkdir()
+    os.chown(data, 12345, 12345)
+    key_id = alone(tmp_path, "create", "--scope", "keys:admin").stdout.split("_")[1]
+    assert alone(tmp_path, "edit", key_id, "--note", "n").returncode == 0
+    made = {str(path.relative_to(data)): path.stat().st_uid for path in data.rglob("*")}
+    assert {"audit/head.json", "audit/lock", "daemon.lock", "device.key", "keys.db"} <= set(made)
+    assert set(made.values()) == {12345}
+
+
+def test_what_is_changed_without_a_daemon_is_in_the_audit_log_or_is_not_done(tmp_path: Path) -> None:
+    key_id = alone(tmp_path, "create", "--scope", "keys:admin").stdout.split("_")[1]
+    me = f"user {getpass.getuser()}"
+    assert audited(tmp_path) == [("key_created", me)]
+    in_the_way = tmp_path / "data/audit/999999999999.jsonl"
+    in_the_way.mkdir()
+    refused = alone(tmp_path, "rotate", key_id)
+    assert (refused.returncode, refused.stdout) == (74, "")
+    assert "bytes are free" in refused.stderr
+    revoked = alone(tmp_path, "revoke", key_id, "--force", "--json")
+    assert json.loads(revoked.stdout)["state"] == "revoked"
+    assert "outpost: warning: it is revoked, and the audit log could not take it" in revoked.stderr
+    in_the_way.rmdir()
+    alone(tmp_path, "create", "--scope", "keys:admin")
+    assert audited(tmp_path) == [("key_created", me)] * 2
 
 
 def test_a_key_of_the_configuration_is_listed_and_not_changed(tmp_path: Path) -> None:

@@ -96,6 +96,8 @@ def test_the_command_line_asks_the_daemon(daemon: Daemon, tmp_path: Path) -> Non
     def outpost(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
         return run(*words, "--data", str(daemon.data), env=environment(tmp_path, **env), cwd=tmp_path)
 
+    first = outpost("keys", "create", "--name", "laptop")
+    assert (first.returncode, "--scope keys:admin" in first.stderr) == (77, True)
     made = outpost("keys", "create", "--scope", "keys:admin,system", "--name", "ops")
     admin = made.stdout.strip()
     assert outpost("keys", "list").returncode == 77
@@ -115,6 +117,8 @@ def test_the_command_line_asks_the_daemon(daemon: Daemon, tmp_path: Path) -> Non
     assert [(one["event"], one["actor"]) for one in entries if one["facts"].get("key") == key["id"]] == [
         (event, told_by) for event in ("key_created", "key_rotated", "key_edited", "key_revoked")
     ]
+    made_by = [one["actor"] for one in entries if one["facts"].get("key") == told_by]
+    assert made_by == ["127.0.0.1"]
     assert outpost("audit", "verify").returncode == 0
     assert "details need a key" in outpost("health").stdout
     assert "details need a key" not in outpost("health", OUTPOST_API_KEY=admin).stdout

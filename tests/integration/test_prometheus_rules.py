@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from appliance.telemetry.registry import FAMILIES
+from appliance.telemetry.registry import CHAPTERS, FAMILIES
 from appliance.telemetry.text import PREFIX
 from tests.integration.alert_cases import CASES, Case
 
@@ -116,6 +116,12 @@ def test_promtool_can_read_every_expression_of_the_dashboard(tmp_path: Path) -> 
 @pytest.mark.parametrize("expression", expressions())
 def test_the_dashboard_asks_for_metrics_that_there_are(expression: str) -> None:
     assert unknown(_without_variables(expression)) == []
+
+
+@pytest.mark.parametrize("chapter", ["Keys and usage", "Resumable streams"])
+def test_the_dashboard_shows_every_metric_of_a_chapter(chapter: str) -> None:
+    shown = {name for expression in expressions() for name in asked(expression)}
+    assert {family.name for family in CHAPTERS[chapter]} <= shown
 
 
 def test_a_metric_or_label_that_there_is_not_would_be_found() -> None:

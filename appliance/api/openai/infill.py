@@ -82,8 +82,9 @@ class Infill(Endpoint):
             exchange.warn("'n_predict' 0 is taken as 1")
         request = request_of(body, scope=exchange.scope, raw_grammar=self._limits.raw_grammar)
         request = stored_defaults.applied(request, body, self._calls.find(exchange, model))
+        begin = self._calls.begin if body.stream and exchange.wants_progress else self._calls.generate
         try:
-            generation = self._calls.generate(exchange, model, request)
+            generation = begin(exchange, model, request)
         except Unsupported as error:
             raise _renamed(error) from error
         writer = InfillWriter(model)
@@ -134,6 +135,9 @@ def request_of(body: InfillBody, *, scope: str, raw_grammar: bool) -> Generate:
 
 class _Stream(sse.EventStream):
     done = b""
+
+    def error_event(self, error: Exception) -> bytes:
+        return super().error_event(_renamed(error) if isinstance(error, Unsupported) else error)
 
 
 class InfillWriter:

@@ -78,6 +78,11 @@ class KeptStream:
     def is_over(self) -> bool:
         return self._is_over
 
+    @property
+    def size_bytes(self) -> int:
+        """What its events take in memory."""
+        return self._log.size_bytes
+
     def attach(self, after: int, gone: Callable[[], bool], *, on_close: Callable[[], None]) -> Reader | None:
         """Whoever reads now is sent away: his connection is dead and has not noticed. None: all has come,
         and all is known. Raises EventsLost, InvalidRequest.

@@ -29,6 +29,16 @@ class ResumeLimits:
     streams_per_owner: int = 8
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What all of them are, at one moment."""
+
+    running: int
+    over: int
+    """Complete, and kept for who has not got all of it."""
+    size_bytes: int
+
+
 class KeptStreams:
     """Any thread. Owned by who made it, and closed by him."""
 
@@ -81,6 +91,16 @@ class KeptStreams:
             shown = request_id.encode("ascii", "backslashreplace").decode()[:_MAX_ID_CHARS]
             raise RequestNotFound(request_id=shown)
         return kept.attach(after, gone, on_close=on_close)
+
+    def held(self) -> Held:
+        with self._lock:
+            kept, leaving = [*self._streams.values()], [*self._leaving]
+        over = sum(stream.is_over for stream in kept)
+        return Held(
+            running=len(kept) - over,
+            over=over,
+            size_bytes=sum(stream.size_bytes for stream in (*kept, *leaving)),
+        )
 
     def close(self) -> None:
         """Give up all, and join their threads. Idempotent."""

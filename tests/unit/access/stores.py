@@ -42,4 +42,5 @@ def opened(
 
 
 def made(store: KeyStore, *scopes: Scope, name: str = "") -> MadeKey:
-    return store.create(CreateKey(name=name, scopes=frozenset(scopes or {Scope.INFER})))
+    """Also as the first one, whatever it may."""
+    return store.create(CreateKey(name=name, scopes=frozenset(scopes or {Scope.INFER}), force=True))

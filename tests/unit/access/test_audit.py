@@ -201,14 +201,23 @@ def test_what_cannot_be_written_is_refused_or_told(tmp_path: Path, monkeypatch: 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("appliance.access.audit.os.fsync", full)
-    with pytest.raises(AuditUnwritable, match="No space left"):
+    with pytest.raises(AuditUnwritable, match=r"No space left on device; \d+ bytes are free"):
         made.record("key_created", "admin")
-    made.note("model_remove", "k")
-    assert made.lost == 2
+    assert made.lost == 0
+    assert not made.note("model_remove", "k")
+    assert made.lost == 1
     monkeypatch.undo()
     assert file_of(tmp_path).read_bytes() == before
     assert made.record("key_created", "admin") == 2
     assert damage_of(tmp_path) == set()
+
+
+def test_without_the_devices_key_nothing_can_be_written(tmp_path: Path) -> None:
+    made = Audit(tmp_path, PermissionError(13, "Permission denied"), max_bytes=MIB)
+    with pytest.raises(AuditUnwritable, match="Permission denied"):
+        made.record("key_created", "admin")
+    assert not made.note("model_remove", "k")
+    assert not (tmp_path / FOLDER).exists()
 
 
 def test_a_digest_tells_sameness_and_depends_on_the_device(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.access.attempts import Attempts
+from appliance.access.attempts import CLAIM, Attempts
 from appliance.access.claims import Claims, read_claim
 from appliance.access.key_store import KeyStore
 from appliance.access.scopes import Scope
@@ -129,7 +129,7 @@ def test_a_claim_that_cannot_be_written_for_its_owner_is_not_made(tmp_path: Path
 def test_who_guesses_is_slowed_and_others_are_not(tmp_path: Path) -> None:
     clock = Clock()
     with opened(tmp_path) as store:
-        claims, text = offered(store, tmp_path, attempts=Attempts(now=clock))
+        claims, text = offered(store, tmp_path, attempts=Attempts(CLAIM, clock))
         checked = 0
         for _ in range(1000):
             try:

@@ -10,7 +10,8 @@ import pytest
 
 from appliance.access import key_store
 from appliance.access.grants import Bounds
-from appliance.access.key_store import KeyChange, KeyStore
+from appliance.access.key_changes import KeyChange
+from appliance.access.key_store import KeyStore
 from appliance.access.keys import KeyState, StoredKey, generate
 from appliance.access.scopes import Scope
 from appliance.access.wishes import CreateKey, EditKey, RotateKey
@@ -31,6 +32,7 @@ def test_a_new_key_holds_at_once_and_after_a_restart(tmp_path: Path) -> None:
         concurrency=2,
         max_context=4096,
         background_only=True,
+        force=True,
     )
     with opened(tmp_path) as store:
         text = store.create(wish).text
@@ -83,7 +85,7 @@ def test_to_revoke_the_last_key_does_not_open_the_door(tmp_path: Path) -> None:
 def test_a_key_ends_when_its_time_is_over_and_lives_again_when_it_gets_more(tmp_path: Path) -> None:
     clock = Clock()
     with opened(tmp_path, clock=clock) as store:
-        key = store.create(CreateKey(expires_in_s=100.0))
+        key = store.create(CreateKey(expires_in_s=100.0, force=True))
         clock.now_s += 99.9
         assert store.verify(key.text).key_id == key.shown.key_id
         clock.now_s += 0.2
@@ -96,7 +98,9 @@ def test_a_key_ends_when_its_time_is_over_and_lives_again_when_it_gets_more(tmp_
 
 def test_a_change_touches_only_what_is_named_and_null_takes_away(tmp_path: Path) -> None:
     with opened(tmp_path) as store:
-        key = store.create(CreateKey(name="a", models=("m",), requests_per_min=5, expires_in_s=10.0))
+        key = store.create(
+            CreateKey(name="a", models=("m",), requests_per_min=5, expires_in_s=10.0, force=True)
+        )
         key_id = key.shown.key_id
         store.edit(key_id, EditKey(note="n", requests_per_min=None, expires_in_s=None, concurrency=3))
         after = store.show(key_id).key
@@ -203,7 +207,7 @@ def test_who_listens_hears_of_every_change_when_it_is_durable(tmp_path: Path) ->
             with_it.close()
 
         store.listen(note)
-        key_id = store.create(CreateKey(), by="admin000").shown.key_id
+        key_id = store.create(CreateKey(force=True), by="admin000").shown.key_id
         store.revoke(key_id)
     assert [(change.verb, change.key_id, change.by) for change, _ in heard] == [
         ("create", key_id, "admin000"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from appliance.access.attempts import KEY, Attempts
 from appliance.access.grants import Bounds
 from appliance.access.quota_rules import DAY_NS
 from appliance.access.quotas import Quotas
 from appliance.access.usage_report import Line, Question
-from appliance.access.wrong_keys import WrongKeys
 from appliance.api.accounting import Accounting
 
 
@@ -28,7 +28,7 @@ class Books:
         self.accounting = Accounting(
             quotas=self.quotas,
             ledger=self,
-            wrong_keys=WrongKeys(lambda: self.now_ns / 1e9),
+            wrong_keys=Attempts(KEY, lambda: self.now_ns / 1e9),
             report=self._report,
         )
 

@@ -10,9 +10,11 @@ import falcon.testing
 import pytest
 
 from appliance.access.claims import Claims
+from appliance.access.key_changes import KeyChange
 from appliance.access.key_store import KeyStore, MadeKey
 from appliance.access.keys import key_id_of
 from appliance.access.scopes import Scope
+from appliance.errors import AuditUnwritable
 from tests.unit.access.stores import Clock, made, opened
 from tests.unit.api.door import HERE, Door, refusal
 
@@ -170,10 +172,46 @@ def test_the_first_key_is_made_without_one_on_this_machine_and_shuts_the_door(em
     assert empty.ask("GET", KEYS, key=answer.json["key"]).status_code == 200
 
 
-def test_a_first_key_that_leaves_nobody_to_change_keys_is_warned_of(empty: Administered) -> None:
-    answer = empty.ask("POST", KEYS, {})
-    assert answer.status_code == 201
-    assert "keys:admin" in answer.headers["x-outpost-warning"]
+def test_a_first_key_that_leaves_nobody_to_change_keys_has_to_be_meant(empty: Administered) -> None:
+    refused = empty.ask("POST", KEYS, {"name": "laptop"})
+    assert refusal(refused) == (409, None, "first_key_needs_admin")
+    assert "outpost keys create --name admin --scope keys:admin" in refused.json["error"]["message"]
+    assert empty.ask("GET", "/v1/models").status_code == 200
+    forced = empty.ask("POST", KEYS, {"name": "laptop", "force": True})
+    assert (forced.status_code, forced.json["scopes"]) == (201, ["infer"])
+    assert empty.ask("GET", "/v1/models").status_code == 401
+
+
+class Unwritable:
+    """A `ChangeLog` on a disk that is full."""
+
+    def intend(self, change: KeyChange) -> None:
+        event = f"key_{change.verb}d"
+        raise AuditUnwritable(event=event, reason="No space left", free_bytes=12, needed_bytes=8192)
+
+    def failed(self, change: KeyChange) -> None: ...
+
+    def done(self, _change: KeyChange) -> bool:
+        return False
+
+
+def test_what_the_audit_log_cannot_take_is_refused_and_a_revocation_is_not(box: Administered) -> None:
+    key = box.ask("POST", KEYS, {}).json
+    at = f"{KEYS}/{key['id']}"
+    box.store.log_to(Unwritable())
+    for method, path, body in (
+        ("POST", KEYS, {}),
+        ("PATCH", at, {"note": "n"}),
+        ("POST", f"{at}/rotate", {}),
+    ):
+        refused = box.ask(method, path, body)
+        assert refusal(refused) == (507, None, "audit_unwritable")
+        assert "12 bytes are free, and an entry takes up to 8192" in refused.json["error"]["message"]
+    assert box.ask("GET", at).json["note"] == ""
+    revoked = box.ask("DELETE", at)
+    assert (revoked.status_code, revoked.json["state"]) == (200, "revoked")
+    assert "audit log could not take it" in revoked.headers["x-outpost-warning"]
+    assert box.ask("GET", "/v1/models", key=key["key"]).status_code == 401
 
 
 def test_the_first_key_is_not_handed_out_through_a_proxy_or_to_a_page(empty: Administered) -> None:

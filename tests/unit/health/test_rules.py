@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from appliance.health.access import AccessHealth
 from appliance.health.report import RunnerHealth, StoreHealth, collect
 from appliance.health.rules import Verdict, evaluate
 from appliance.supervisor.states import RunnerState
@@ -48,6 +49,13 @@ def test_a_wrong_place_and_a_low_speed_are_degraded_and_not_unready() -> None:
     found = verdict(replace(READY, alarm="runs on the CPU", degraded="decodes 3.0 tokens/s"))
     assert (found.is_live, found.is_ready, found.reasons) == (True, True, ())
     assert found.degraded == ("m runs on the CPU", "m decodes 3.0 tokens/s")
+
+
+def test_changes_that_the_audit_log_misses_are_a_warning_and_no_reason() -> None:
+    access = AccessHealth(is_key_needed=True, keys=1, is_claim_pending=False, unaudited=3)
+    found = evaluate(replace(report_with(READY), access=access))
+    assert found.warnings == ("the audit log misses 3 changes: its disk is full or fails",)
+    assert found.is_ready
 
 
 def test_a_daemon_without_a_model_is_not_ready() -> None:

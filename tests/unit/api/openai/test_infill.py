@@ -10,7 +10,7 @@ import pytest
 from appliance import errors
 from appliance.wire.messages import Delta, FileText, FinishReason, TextPrompt, Usage
 from tests.fakes.fake_inference import MODEL, FakeInference, Line, text_of
-from tests.unit.api.door import Door, events_of, refusal
+from tests.unit.api.door import Door, comments_of, events_of, refusal
 
 USAGE = Usage(prompt_tokens=9, cached_tokens=2, completion_tokens=3)
 
@@ -92,6 +92,14 @@ def test_a_model_without_the_tokens_is_refused_by_the_name_of_the_field() -> Non
     answer = infill(Door(FakeInference(refuse=refused)))
     assert refusal(answer) == (400, "input_suffix", "unsupported_parameter")
     assert "infill is not supported: no such tokens" in answer.json["error"]["message"]
+
+
+def test_who_waits_hears_where_it_stands_and_the_name_of_the_field_at_fault() -> None:
+    asked = {"model": MODEL, "input_prefix": "a", "input_suffix": "b", "stream": True}
+    waiting = FakeInference(looks=2, refuse_later=errors.Unsupported(feature="x", reason="y", param="suffix"))
+    answer = Door(waiting).post("/infill", asked, {"X-Outpost-Progress": "1"})
+    assert comments_of(answer) == [": queue"]
+    assert [event["error"]["param"] for event in events_of(answer)] == ["input_suffix"]
 
 
 def test_what_editors_send_and_is_not_done_is_said() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given, settings
@@ -256,6 +257,17 @@ def test_over_all_there_are_so_many_and_nobody_elses_give_way() -> None:
         streams.keep(lines_of(MANY), "c", owner="x").close()
         with pytest.raises(RequestNotFound):
             streams.resume(request_id="a", owner="x")
+
+
+def test_what_is_held_is_told_in_streams_and_bytes() -> None:
+    with kept() as streams:
+        assert asdict(streams.streams.held()) == {"running": 0, "over": 0, "size_bytes": 0}
+        go_on = busy(streams, "b")
+        Client().read(streams.keep(lines_of(MANY), "a"))
+        eventually(lambda: (streams.streams.held().running, streams.streams.held().over) == (1, 1))
+        assert 0 < streams.streams.held().size_bytes <= 2 * streams.streams.limits.bytes_per_stream
+        go_on.set()
+        eventually(lambda: streams.streams.held().over == 2)
 
 
 def test_when_it_stops_all_are_given_up_and_none_is_kept_any_more() -> None:
