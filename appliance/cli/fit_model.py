@@ -106,10 +106,10 @@ def _of_manifest(path: Path, settings: FitSettings, wish: Wish) -> Subject:
 
 def _of_store(name: str, data: Path | None, settings: FitSettings, wish: Wish) -> Subject:
     from appliance.store.files import Files  # noqa: PLC0415 - the store's parts, only where needed
+    from appliance.store.model_settings import settings_of  # noqa: PLC0415
     from appliance.store.reader import ModelReader  # noqa: PLC0415
     from appliance.store.reading import Reading  # noqa: PLC0415
     from appliance.store.reference import parse_reference  # noqa: PLC0415
-    from appliance.store.serving import settings_of  # noqa: PLC0415
 
     root = _store_root(data, name)
     with Reading(root, files=Files(), read_only=True, lenient=True) as layout:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from appliance.planner.choice import PARALLEL_SHARE
 from appliance.planner.fit import Policy
 from appliance.planner.ladder import COMFORTABLE_SLOTS
-from appliance.supervisor.policy import Device
+from appliance.supervisor.device import Device
 from appliance.wire.load import Placement
 
 if TYPE_CHECKING:

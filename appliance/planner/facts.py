@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import prod
 
-from appliance.wire.messages import Placement
+from appliance.wire.load import Placement
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from appliance.planner.header_sizes import Model, header_size, traits_of
 from appliance.planner.ladder import COMFORTABLE_SLOTS, Contender, Terms, build, least_context
 from appliance.planner.prices import PriceTable, default_prices
 from appliance.planner.speed import decode_bound
-from appliance.wire.messages import Placement
+from appliance.wire.load import Placement
 
 ALL_LAYERS: Final = -1
 

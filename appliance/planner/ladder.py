@@ -39,7 +39,7 @@ from appliance.planner.steps import (
     slot_steps,
     ubatch_steps,
 )
-from appliance.wire.messages import Placement
+from appliance.wire.load import Placement
 
 Size = Callable[[Sequence[Placement]], Sequence[Footprint | None]]
 """What a runner would take under each placement, in their order; None: llama.cpp refuses it."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from appliance.planner.facts import Accelerator, Conceded, Concession
 from appliance.planner.prices import PriceTable
-from appliance.wire.messages import Placement
+from appliance.wire.load import Placement
 
 CELLS: Final = 256
 """llama.cpp pads the cells of a stream to this: a context between two multiples saves nothing."""
