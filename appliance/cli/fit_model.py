@@ -7,9 +7,10 @@ the header is needed, so a file that is cut off behind it will do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from appliance.cli import header_facts
 from appliance.cli.address import DEFAULT_DATA
@@ -30,8 +31,7 @@ _PROJECTOR: Final = "its projector is stored, but not served yet: it is not coun
 _DRAFT: Final = "its draft model is not counted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(Struct, frozen=True, kw_only=True):
     """The options that say how it shall be loaded; None: as configured."""
 
     n_ctx: int | None = None
