@@ -5,8 +5,9 @@ way stays, who it is does not. Pure.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any, Final
+
+from msgspec.structs import replace
 
 from appliance.errors import InsufficientMemory
 from appliance.planner.choice import Chosen, Wait

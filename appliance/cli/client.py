@@ -2,18 +2,17 @@
 
 Every fault leaves as a `Failure` whose sentence names the next step. A connection serves one request: a
 streamed answer closes it anyway, and an interrupted one must (that is how the daemon learns that nobody
-listens). It is the standard library's: to import a client of more talents takes longer than `outpost list`.
+listens). It is written here (`http_reply`): to import one of more talents takes longer than `outpost list`.
 No proxy is taken from the environment: one meant for the internet must not catch requests to a device on the
 LAN.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
+import socket
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +21,7 @@ from urllib.parse import urlsplit
 from appliance import __version__
 from appliance.cli.address import Target
 from appliance.cli.exits import GET_A_MODEL, Exit, Failure, of_reply
+from appliance.cli.http_reply import BrokenOff, NoHttp, Reply
 from appliance.cli.trust import context_of
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Client:
         with self._asked(method, path, body) as response:
             if response.status not in {200, 201}:
                 raise self._refusal(response)
-            warnings = tuple(response.headers.get_all("X-Outpost-Warning", []))
+            warnings = tuple(response.headers("x-outpost-warning"))
             return Answer(response.status, self._object(response.read()), warnings)
 
     def chat(
@@ -100,7 +100,7 @@ class Client:
 
         wishes = {"X-Outpost-Progress": "1"} if wants_progress else {}
         with self._streamed("/v1/chat/completions", body, wishes) as response:
-            for text in response.headers.get_all("X-Outpost-Warning", []):
+            for text in response.headers("x-outpost-warning"):
                 yield Notice(text)
             yield from self._pieces(self._lines(response))
 
@@ -121,7 +121,7 @@ class Client:
         )
 
     @contextmanager
-    def _streamed(self, path: str, body: Json, wishes: Mapping[str, str] = _NONE) -> Iterator[HTTPResponse]:
+    def _streamed(self, path: str, body: Json, wishes: Mapping[str, str] = _NONE) -> Iterator[Reply]:
         """An answer that comes in pieces. Raises Failure for a refusal; leaving it closes the connection."""
         with self._asked("POST", path, body, wishes) as response:
             if response.status != 200:
@@ -149,7 +149,7 @@ class Client:
             Exit.TEMPORARY, f"{self.target.url} broke off in mid-answer; try again", code="stream_broken"
         )
 
-    def _refusal(self, response: HTTPResponse) -> Failure:
+    def _refusal(self, response: Reply) -> Failure:
         """The Failure for a reply that is not the answer asked for: OpenAI's error object, or anything."""
         status = response.status
         try:
@@ -158,7 +158,7 @@ class Client:
             if status in {404, 405}:
                 return self._stranger(f"it answered with status {status}")
             error = {"message": f"{self.target.url} answered with status {status}"}
-        return _failure_of_error(status, error, retry_after_s=_seconds(response.headers.get("Retry-After")))
+        return _failure_of_error(status, error, retry_after_s=_seconds(response.header("retry-after")))
 
     def _stranger(self, detail: str) -> Failure:
         hint = f"check the address ({self.target.source})"
@@ -171,39 +171,51 @@ class Client:
         path: str,
         body: Json | None = None,
         wishes: Mapping[str, str] = _NONE,
-    ) -> Iterator[HTTPResponse]:
+    ) -> Iterator[Reply]:
         """Status and headers have come; the body is read inside the `with`."""
         with closing(self._connected()) as connection, self._faults():
-            headers = {**self._headers, **wishes}
-            if body is not None:
-                headers["Content-Type"] = "application/json"
-            data = None if body is None else json.dumps(body).encode()
-            prefix = urlsplit(self.target.url).path
+            request = self._request(method, path, body, wishes)
             # Who refuses a body may do so before he has read it: his answer is there all the same.
             with suppress(BrokenPipeError, ConnectionResetError):
-                connection.request(method, f"{prefix}{path}", body=data, headers=headers)
-            with closing(connection.getresponse()) as response:
-                yield response
+                connection.sendall(request)
+            with connection.makefile("rb") as file:
+                yield Reply(file)
 
-    def _connected(self) -> HTTPConnection:
+    def _request(self, method: str, path: str, body: Json | None, wishes: Mapping[str, str]) -> bytes:
+        parts = urlsplit(self.target.url)
+        host = parts.netloc.rpartition("@")[2]
+        host = host if host.isascii() else host.encode("idna").decode()
+        headers = {"Host": host, **self._headers, **wishes}
+        data = b"" if body is None else json.dumps(body).encode()
+        if body is not None:
+            headers |= {"Content-Type": "application/json", "Content-Length": str(len(data))}
+        lines = [f"{method} {parts.path}{path} HTTP/1.1", *(f"{key}: {headers[key]}" for key in headers)]
+        if " " in parts.path or not all(line.isascii() and line.isprintable() for line in lines):
+            raise NoHttp("an address that no request can have")
+        return "\r\n".join([*lines, "", ""]).encode() + data
+
+    def _connected(self) -> socket.socket:
         parts = urlsplit(self.target.url)
         host, connect_s = parts.hostname or "", min(CONNECT_TIMEOUT_S, self._timeout_s)
-        if parts.scheme == "https":
-            context = context_of(self._ca_file)
-            connection: HTTPConnection = HTTPSConnection(host, parts.port, timeout=connect_s, context=context)
-        else:
-            connection = HTTPConnection(host, parts.port, timeout=connect_s)
+        context = context_of(self._ca_file) if parts.scheme == "https" else None
+        # As bytes, where it is ASCII: the codec of other names takes longer to load than it takes to connect.
+        name: Any = host.encode() if host.isascii() else host
         try:
-            connection.connect()
+            connection = socket.create_connection(
+                (name, parts.port or (80 if context is None else 443)), timeout=connect_s
+            )
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if context is not None:
+                connection = context.wrap_socket(connection, server_hostname=host)
         except TimeoutError as error:
             told = f"{self.target.url} ({self.target.source}) does not answer; check the address"
             raise Failure(Exit.UNAVAILABLE, told) from error
         except OSError as error:
             raise Failure(Exit.UNAVAILABLE, self._not_running(error), code="not_running") from error
-        connection.sock.settimeout(self._timeout_s)
+        connection.settimeout(self._timeout_s)
         return connection
 
-    def _lines(self, response: HTTPResponse) -> Iterator[str]:
+    def _lines(self, response: Reply) -> Iterator[str]:
         while line := response.readline(MAX_LINE_BYTES):
             if len(line) == MAX_LINE_BYTES:
                 raise self._stranger(f"a line of more than {MAX_LINE_BYTES} bytes")
@@ -229,11 +241,11 @@ class Client:
                 Exit.TEMPORARY,
                 f"{url} was silent for {self._timeout_s:.0f} s; try again or raise --timeout",
             ) from error
-        except (http.client.RemoteDisconnected, http.client.IncompleteRead) as error:
+        except BrokenOff as error:
             raise Failure(
                 Exit.TEMPORARY, f"{url} closed the connection in mid-answer; try again", code="stream_broken"
             ) from error
-        except HTTPException as error:
+        except NoHttp as error:
             raise Failure(
                 Exit.PROTOCOL, f"{url} does not speak HTTP; check the address ({self.target.source})"
             ) from error

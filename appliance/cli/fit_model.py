@@ -7,9 +7,10 @@ the header is needed, so a file that is cut off behind it will do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from appliance.cli import header_facts
 from appliance.cli.address import DEFAULT_DATA
@@ -30,8 +31,7 @@ _PROJECTOR: Final = "its projector is stored, but not served yet: it is not coun
 _DRAFT: Final = "its draft model is not counted"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class Wish(Struct, frozen=True, kw_only=True):
     """The options that say how it shall be loaded; None: as configured."""
 
     n_ctx: int | None = None
@@ -106,10 +106,10 @@ def _of_manifest(path: Path, settings: FitSettings, wish: Wish) -> Subject:
 
 def _of_store(name: str, data: Path | None, settings: FitSettings, wish: Wish) -> Subject:
     from appliance.store.files import Files  # noqa: PLC0415 - the store's parts, only where needed
+    from appliance.store.model_settings import settings_of  # noqa: PLC0415
     from appliance.store.reader import ModelReader  # noqa: PLC0415
     from appliance.store.reading import Reading  # noqa: PLC0415
     from appliance.store.reference import parse_reference  # noqa: PLC0415
-    from appliance.store.serving import settings_of  # noqa: PLC0415
 
     root = _store_root(data, name)
     with Reading(root, files=Files(), read_only=True, lenient=True) as layout:

@@ -7,14 +7,15 @@ longer than all the rest. A test compares.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, field
 
 from appliance.planner.choice import PARALLEL_SHARE
 from appliance.planner.fit import Policy
 from appliance.planner.ladder import COMFORTABLE_SLOTS
-from appliance.supervisor.policy import Device
+from appliance.supervisor.device import Device
 from appliance.wire.load import Placement
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ _PLACEMENT: Final = Placement(n_ctx_seq=4096, n_seq_max=64, kv_cells=0, n_ubatch
 _POLICY: Final = Policy(min_ctx=2048, comfortable=COMFORTABLE_SLOTS, parallel_share=PARALLEL_SHARE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedModel:
+class NamedModel(Struct, frozen=True, kw_only=True):
     """One of `[models]`."""
 
     path: Path
@@ -35,8 +35,7 @@ class NamedModel:
     has_draft: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitSettings:
+class FitSettings(Struct, frozen=True, kw_only=True):
     placement: Placement = _PLACEMENT
     """What `[engine]` asks for."""
     device: Device = Device.PREFER_GPU

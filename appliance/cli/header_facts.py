@@ -5,7 +5,6 @@ that cannot be read or written is none.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
@@ -132,15 +131,14 @@ def _place(paths: Sequence[Path], environ: Mapping[str, str]) -> Path | None:
     base = environ.get("XDG_CACHE_HOME") or (f"{environ['HOME']}/.cache" if environ.get("HOME") else "")
     if not base.startswith("/"):
         return None
-    identity = hashlib.sha256(str(_VERSION).encode())
     try:
-        for path in paths:
-            found = path.stat()
-            facts = (path.absolute(), found.st_ino, found.st_size, found.st_mtime_ns)
-            identity.update(repr(facts).encode())
+        found = [path.stat() for path in paths]
     except OSError:
         return None
-    return Path(base) / "outpost/shapes" / f"{identity.hexdigest()}.json"
+    # Numbers have the same hash in every process, and hashlib takes longer to load than the whole look-up.
+    identity = hash(tuple((one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns) for one in found))
+    size = sum(one.st_size for one in found)
+    return Path(base) / "outpost/shapes" / f"{_VERSION}-{identity % (1 << 64):016x}-{size:x}.json"
 
 
 def _kept(place: Path) -> HeaderFacts | None:

@@ -18,7 +18,6 @@ from appliance.errors import InvalidRequest
 from appliance.hardware import memory
 from appliance.hardware.features import read_features
 from appliance.hardware.root import Root
-from appliance.planner import boards
 from appliance.planner.budget import Reading, budget
 from appliance.planner.fit import Machine, fit
 from appliance.planner.fit_answer import FitAnswer, fit_object
@@ -54,6 +53,8 @@ def machine_of(board: str | None, settings: FitSettings, sysroot: Path = Path("/
     """Raises InvalidRequest."""
     reserve = settings.reserve_bytes
     if board is not None:
+        from appliance.planner import boards  # noqa: PLC0415 - with the reader of TOML
+
         facts = boards.find(board)
         return Machine(
             name=facts.name,

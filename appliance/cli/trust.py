@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from appliance.cli.exits import Exit, Failure
+
+if TYPE_CHECKING:
+    import ssl
 
 VARIABLE: Final = "OUTPOST_CA_FILE"
 
@@ -30,6 +32,8 @@ def authority(ca_file: Path | None, url: str, environ: Mapping[str, str]) -> Pat
 
 def context_of(ca_file: Path | None) -> ssl.SSLContext:
     """Trusts that authority and no other; names are checked in any case. Raises Failure."""
+    import ssl  # noqa: PLC0415 - most daemons are asked without
+
     if ca_file is None:
         return ssl.create_default_context()
     try:

@@ -9,7 +9,7 @@ from typing import Final
 from appliance.hardware import board
 from appliance.hardware.root import Root
 from appliance.planner.facts import Accelerator
-from appliance.supervisor.policy import Device
+from appliance.supervisor.device import Device
 
 _BACK_ENDS: Final = ("libggml-cuda.so*", "libggml-vulkan.so*", "libggml-hip.so*")
 

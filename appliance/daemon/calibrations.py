@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import structs
 
 from appliance.calibrating.record import MOST_BYTES, Book, Record, decoded
 from appliance.calibrating.values import Choice, Findings
@@ -127,9 +129,11 @@ def priced(findings: Findings, common: PriceTable) -> PriceTable:
     """The planner's prices with those that were measured."""
     table = common
     if findings.cache is not None:
-        table = replace(table, cache_prefill=findings.cache.prefill, cache_decode=findings.cache.decode)
+        table = structs.replace(
+            table, cache_prefill=findings.cache.prefill, cache_decode=findings.cache.decode
+        )
     if findings.ubatch:
-        table = replace(table, ubatch_prefill=findings.ubatch)
+        table = structs.replace(table, ubatch_prefill=findings.ubatch)
     return table
 
 

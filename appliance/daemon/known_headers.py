@@ -5,9 +5,11 @@ takes a tenth of a second, more on a small board.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec import structs
 
 from appliance.gguf.header import Header, read_header
 from appliance.gguf.slim import slim
@@ -49,7 +51,8 @@ def _read(paths: Sequence[str], model: str) -> KnownHeader:
     headers = [read_header(Path(path), model=model) for path in paths]
     tensors = tuple(tensor for header in headers for tensor in header.tensors)
     return KnownHeader(
-        header=replace(slim(headers[0]), tensors=tensors), vocabulary_bytes=vocabulary_bytes(headers[0])
+        header=structs.replace(slim(headers[0]), tensors=tensors),
+        vocabulary_bytes=vocabulary_bytes(headers[0]),
     )
 
 

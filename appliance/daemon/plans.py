@@ -13,6 +13,8 @@ from math import ceil
 from pathlib import Path
 from typing import Final, Protocol
 
+from msgspec import structs
+
 from appliance import log
 from appliance.daemon.accelerators import gpu_plan
 from appliance.daemon.known_headers import KnownHeaders
@@ -298,4 +300,4 @@ def _scaled(footprint: Footprint, factor: float) -> Footprint:
     if factor <= 1.0:
         return footprint
     more = ceil(footprint.total_bytes * (factor - 1.0))
-    return replace(footprint, process_bytes=footprint.process_bytes + more)
+    return structs.replace(footprint, process_bytes=footprint.process_bytes + more)

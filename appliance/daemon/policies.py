@@ -6,7 +6,8 @@ from appliance.calibrating.values import Choice
 from appliance.config import Config, ModelSettings
 from appliance.daemon.placements import placement
 from appliance.daemon.upkeep import UpkeepPolicy
-from appliance.supervisor.policy import Device, ModelSpec, QueuePolicy, ResidencyPolicy, RunnerPolicy
+from appliance.supervisor.device import Device
+from appliance.supervisor.policy import ModelSpec, QueuePolicy, ResidencyPolicy, RunnerPolicy
 from appliance.wire.messages import Adapter, EngineSettings
 
 _MAX_BACKOFF_S = 30.0

@@ -17,8 +17,9 @@ from appliance.daemon.policies import engine_settings, model_spec
 from appliance.errors import ConfigError, InvalidReference
 from appliance.store.reference import parse_reference
 from appliance.store.serving import ServeSpec
+from appliance.supervisor.device import Device
 from appliance.supervisor.names import plain_key
-from appliance.supervisor.policy import Device, ModelDefaults, ModelSpec
+from appliance.supervisor.policy import ModelDefaults, ModelSpec
 from appliance.wire.messages import Adapter, AdapterScale
 
 

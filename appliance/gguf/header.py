@@ -19,10 +19,11 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct
 
 from appliance.errors import FileUnreadable, ModelInvalid
 from appliance.gguf.cursor import Cursor, Malformed, Pread
@@ -39,8 +40,7 @@ _MAX_ELEMENTS: Final = 2**63 - 1
 _TOKENS: Final = "tokenizer.ggml.tokens"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class Limits(Struct, frozen=True, kw_only=True):
     """What a header may hold at most. Real models stay well below: the largest vocabularies of today have
     260,000 tokens and 520,000 merges in 20 MB.
     """
@@ -62,8 +62,7 @@ class Limits:
 DEFAULT_LIMITS: Final = Limits()
 
 
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
+class TensorInfo(Struct, frozen=True):
     name: str
     shape: tuple[int, ...]
     """As ggml orders it: the length of a row first. One to four dimensions."""
@@ -74,8 +73,7 @@ class TensorInfo:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(Struct, frozen=True, kw_only=True):
     version: int
     metadata: Mapping[str, Value]
     """In the file's order."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 from typing import Final
+
+from msgspec import Struct
 
 from appliance.gguf.architectures import HYBRID, RECURRENT
 from appliance.gguf.header import Header
@@ -15,8 +16,7 @@ MAX_LAYERS: Final = 512
 _DEFAULT_ROPE_BASE: Final = 10_000.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelShape:
+class ModelShape(Struct, frozen=True, kw_only=True):
     """None: the file does not say. Per-layer values have one item per layer."""
 
     architecture: str

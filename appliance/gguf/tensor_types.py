@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class TensorType:
+
+class TensorType(Struct, frozen=True):
     """`block_bytes` bytes hold `block_items` numbers of one row."""
 
     number: int

@@ -9,9 +9,10 @@ is no second number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from msgspec import Struct
 
 _MIB: Final = 1024 * 1024
 _LEAST_RESERVE: Final = 512 * _MIB
@@ -27,8 +28,7 @@ class Bound(StrEnum):
     CGROUP = "cgroup"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Reading(Struct, frozen=True, kw_only=True):
     """Of the board now. None: the kernel does not say, or there is no limit."""
 
     total_bytes: int
@@ -38,8 +38,7 @@ class Reading:
     """Without pages that would be given back, such as those of files."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
+class Budget(Struct, frozen=True, kw_only=True):
     bytes: int
     """Never negative."""
     total_bytes: int

@@ -14,9 +14,10 @@ and some share the cells of an earlier one, and keep nothing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+
+from msgspec import Struct
 
 from appliance.gguf.architectures import ENCODERS
 from appliance.gguf.header import Header
@@ -67,8 +68,7 @@ _NO_WINDOW: Final = frozenset(
 _NO_CACHE: Final = ENCODERS | {"dream", "llada", "llada-moe", "rnd1", "wavtokenizer-dec"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CacheShape:
+class CacheShape(Struct, frozen=True, kw_only=True):
     """Sizes of a context, as `engine/context_shape.py` has them."""
 
     n_ctx_seq: int

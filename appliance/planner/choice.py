@@ -11,8 +11,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from appliance.errors import InsufficientMemory
 from appliance.planner.evictions import Resident, Room, victims
@@ -21,15 +22,13 @@ from appliance.planner.facts import Ladder, Rung
 PARALLEL_SHARE: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chosen:
+class Chosen(Struct, frozen=True, kw_only=True):
     rung: Rung
     evict: tuple[str, ...] = ()
     """Idle models, by name, that must be gone before it is loaded."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wait:
+class Wait(Struct, frozen=True, kw_only=True):
     """Busy models whose end makes room for `rung`, idle ones evicted beside; then choose anew."""
 
     rung: Rung

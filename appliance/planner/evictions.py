@@ -8,16 +8,16 @@ whose regrets are least in sum; of equals, the fewest, then the smallest. So nob
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 _MOST_EXACT: Final = 12
 """Idle models of which every subset is looked at; of more, one by one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resident:
+class Resident(Struct, frozen=True, kw_only=True):
     """A model in memory."""
 
     model: str

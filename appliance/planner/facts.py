@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from math import prod
 
-from appliance.wire.messages import Placement
+from msgspec import Struct
+
+from appliance.wire.load import Placement
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Footprint:
+class Footprint(Struct, frozen=True, kw_only=True):
     """Bytes that a runner takes with one model under one placement, at its peak."""
 
     weights_bytes: int
@@ -72,8 +73,7 @@ class Concession(StrEnum):
     VARIANT = "variant"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Conceded:
+class Conceded(Struct, frozen=True, kw_only=True):
     """One thing given up, with what was asked for and what there is instead."""
 
     what: Concession

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from appliance.errors import InsufficientMemory
 from appliance.gguf.shape import read_shape
@@ -19,13 +19,12 @@ from appliance.planner.header_sizes import Model, header_size, traits_of
 from appliance.planner.ladder import COMFORTABLE_SLOTS, Contender, Terms, build, least_context
 from appliance.planner.prices import PriceTable, default_prices
 from appliance.planner.speed import decode_bound
-from appliance.wire.messages import Placement
+from appliance.wire.load import Placement
 
 ALL_LAYERS: Final = -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class Subject(Struct, frozen=True, kw_only=True):
     """A model that is asked about."""
 
     name: str
@@ -39,8 +38,7 @@ class Subject:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Machine:
+class Machine(Struct, frozen=True, kw_only=True):
     """A board to be planned for: this one, or one that is only known by its facts."""
 
     name: str | None
@@ -54,8 +52,7 @@ class Machine:
     """None: those of its kind."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
+class Policy(Struct, frozen=True, kw_only=True):
     min_ctx: int = 2048
     comfortable: int = COMFORTABLE_SLOTS
     parallel_share: float = PARALLEL_SHARE

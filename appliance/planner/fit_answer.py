@@ -4,11 +4,11 @@ tell. Pure.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-import msgspec
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from appliance.errors import InsufficientMemory
 from appliance.planner.budget import Budget
@@ -25,8 +25,7 @@ class FitVerdict(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InMemory:
+class InMemory(Struct, frozen=True, kw_only=True):
     """The model asked about, where it has a process already."""
 
     state: str
@@ -34,8 +33,7 @@ class InMemory:
     """None: it waits for its placement."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FitAnswer:
+class FitAnswer(Struct, frozen=True, kw_only=True):
     model: str
     ladder: Ladder
     outcome: Chosen | Wait | InsufficientMemory
@@ -116,7 +114,7 @@ def fit_object(answer: FitAnswer, error: dict[str, Any] | None, *, took_s: float
 
 def rung_object(rung: Rung) -> dict[str, Any]:
     return {
-        "placement": msgspec.structs.asdict(rung.placement),
+        "placement": asdict(rung.placement),
         "footprint": asdict(rung.footprint) | {"total_bytes": rung.footprint.total_bytes},
         "conceded": [asdict(one) for one in rung.conceded],
         "worth": round(rung.worth, 4),

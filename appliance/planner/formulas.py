@@ -24,7 +24,7 @@ from appliance.gguf.shape import ModelShape, read_shape
 from appliance.planner.cache import CacheShape, cache_bytes, state_numbers
 from appliance.planner.facts import Footprint
 from appliance.planner.footprint import footprint as footprint_of
-from appliance.wire.messages import Placement
+from appliance.wire.load import Placement
 from appliance.wire.sizes import MOST_COPIED, Buffer, ContextSize, Measured, unused_bytes
 
 TOLERANCE: Final[Mapping[str, float]] = {"weights": 0.005, "cache": 0.005, "compute": 0.1}

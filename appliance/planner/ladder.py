@@ -18,12 +18,13 @@ stricter (`choice`), so it leaves out only its like.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import chain, product
 from math import prod
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from appliance.errors import InvalidRequest, ModelInvalid
 from appliance.planner.facts import Accelerator, Conceded, Concession, Footprint, Ladder, Rung
@@ -39,7 +40,7 @@ from appliance.planner.steps import (
     slot_steps,
     ubatch_steps,
 )
-from appliance.wire.messages import Placement
+from appliance.wire.load import Placement
 
 Size = Callable[[Sequence[Placement]], Sequence[Footprint | None]]
 """What a runner would take under each placement, in their order; None: llama.cpp refuses it."""
@@ -54,8 +55,7 @@ _BELOW: Final = 64
 _Sized = TypeVar("_Sized", "_Candidate", Rung)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contender:
+class Contender(Struct, frozen=True, kw_only=True):
     """One model that may be loaded: the one that was asked for, or a smaller variant of it."""
 
     name: str
@@ -64,8 +64,7 @@ class Contender:
     size: Size
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class Terms(Struct, frozen=True, kw_only=True):
     """What holds for the whole ladder."""
 
     accelerator: Accelerator

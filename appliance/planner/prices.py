@@ -4,20 +4,20 @@ All are on one scale, or a ladder could not weigh a shorter context against a sl
 given up, the factor is the speed left for a request whose time at full speed is prefill for one half and
 decode for the other. Where it is not (slots, context, the model), it is a policy; its sentence says so.
 
-A table is data: the calibration of a board replaces what it has measured (`dataclasses.replace`).
+A table is data: the calibration of a board replaces what it has measured (`structs.replace`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import log2
 from typing import Final
+
+from msgspec import Struct
 
 from appliance.planner.facts import Accelerator
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriceTable:
+class PriceTable(Struct, frozen=True, kw_only=True):
     """Every number is a factor on time, at least 1: 1.4 takes 1.4 times as long."""
 
     prefill_share: float = 0.5

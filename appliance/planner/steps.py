@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from appliance.planner.facts import Accelerator, Conceded, Concession
 from appliance.planner.prices import PriceTable
-from appliance.wire.messages import Placement
+from appliance.wire.load import Placement
 
 CELLS: Final = 256
 """llama.cpp pads the cells of a stream to this: a context between two multiples saves nothing."""
@@ -19,8 +20,7 @@ _LAYER_STEPS: Final = 4
 _LARGER_THAN_Q8: Final = frozenset({"f32", "f16", "bf16"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Traits:
+class Traits(Struct, frozen=True, kw_only=True):
     """What of a model bears on what may be conceded."""
 
     n_ctx_train: int | None
@@ -33,8 +33,7 @@ class Traits:
     """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True):
     """One value on one axis."""
 
     changes: dict[str, Any]

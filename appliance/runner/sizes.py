@@ -15,7 +15,8 @@ from appliance.runner import sandbox
 from appliance.runner.child import serve_order
 from appliance.runner.entry import leave
 from appliance.wire.channel import Channel
-from appliance.wire.sizes import DryRunChecked, DryRunUnavailable, Measure, Sized, sizer_end
+from appliance.wire.sizer import sizer_end
+from appliance.wire.sizes import DryRunChecked, DryRunUnavailable, Measure, Sized
 
 
 def main(argv: Sequence[str]) -> int:

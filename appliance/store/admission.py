@@ -15,10 +15,12 @@ pull and create: after the digest is verified, before the probe and before a nam
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from appliance.errors import ModelInvalid
 from appliance.gguf.architectures import PROJECTOR

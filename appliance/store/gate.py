@@ -33,9 +33,9 @@ from appliance.store.files import only_read
 from appliance.store.headers import blob_header
 from appliance.store.layout import Layout
 from appliance.store.model import StoredModel, TemplateKind, read_model
+from appliance.store.model_settings import settings_of
 from appliance.store.notes import notes_of
 from appliance.store.reader import ModelReader
-from appliance.store.serving import settings_of
 from appliance.store.template import served_template
 
 READ_STEP_BYTES: Final = 64 << 20

@@ -39,9 +39,9 @@ from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest
 from appliance.store.layout import Layout
 from appliance.store.media_types import DERIVED_RECORD
+from appliance.store.model_settings import settings_of
 from appliance.store.reader import ModelReader
 from appliance.store.reference import Reference
-from appliance.store.serving import settings_of
 from appliance.store.trials import Original, Tools, Trials
 from appliance.store.verbs import Optimized, OptimizeWish
 

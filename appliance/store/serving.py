@@ -4,7 +4,6 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -17,12 +16,13 @@ from appliance.errors import (
     ModelNotFound,
     StoreFault,
 )
-from appliance.modelfile.parameters import PARAMETERS, EngineSettings, engine_settings
+from appliance.modelfile.parameters import EngineSettings
 from appliance.store.derived import Derivations
 from appliance.store.descriptor import Descriptor
 from appliance.store.digest import Digest
 from appliance.store.layout import Layout
 from appliance.store.model import StoredModel
+from appliance.store.model_settings import settings_of
 from appliance.store.reader import ModelReader
 from appliance.store.reference import Reference
 from appliance.store.template import ServedTemplate, served_template
@@ -133,16 +133,6 @@ def _sound(layout: Layout, model: StoredModel, name: str) -> ServeSpec:
         parameters=settings_of(model.params, model=name),
         size_bytes=sum(blob.size for blob in (*model.weights, *model.adapters)),
     )
-
-
-def settings_of(params: Mapping[str, object], *, model: str) -> EngineSettings:
-    """What nobody here knows is passed over: a pulled model may have more than we serve. Raises ModelInvalid
-    for values that are out of bounds.
-    """
-    try:
-        return engine_settings({name: value for name, value in params.items() if name in PARAMETERS})
-    except ValueError as error:
-        raise ModelInvalid(model=model, reason=str(error)) from error
 
 
 def _optional(layout: Layout, blob: Descriptor | None) -> Path | None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Final
+
+from msgspec.structs import replace
 
 from appliance.errors import ClientGone, DeadlineExceeded, ModelBroken, OutpostError, Overloaded
 from appliance.planner.facts import Ladder

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from appliance.errors import OutpostError, RunnerStartFailed
 from appliance.supervisor import preflight
 from appliance.supervisor.client import Runner
-from appliance.supervisor.policy import Device, ModelSpec, RunnerPolicy
+from appliance.supervisor.device import Device
+from appliance.supervisor.policy import ModelSpec, RunnerPolicy
 from appliance.supervisor.process import RunnerProcess
 from appliance.supervisor.speed_watch import SpeedWatch
 from appliance.wire.messages import PROTOCOL, Hibernation, Load, Ready

@@ -4,7 +4,7 @@ alarm, told from the moment the runner is ready.
 
 from __future__ import annotations
 
-from appliance.supervisor.policy import Device
+from appliance.supervisor.device import Device
 from appliance.wire.messages import ModelFacts, Placement
 
 _ALL_LAYERS = -1

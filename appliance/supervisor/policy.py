@@ -7,21 +7,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from appliance.supervisor.device import Device
 from appliance.wire.messages import Adapter, AdapterScale, EngineSettings, Hibernation, Placement
-
-
-class Device(StrEnum):
-    """On what a model may run."""
-
-    REQUIRE_GPU = "require_gpu"
-    """On a GPU, or not at all."""
-    PREFER_GPU = "prefer_gpu"
-    """On the GPU where there is one; where it is not taken, on the CPU, and that is an alarm."""
-    CPU = "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,14 +40,13 @@ from appliance.supervisor.process import RunnerProcess, was_sent_away
 from appliance.supervisor.size_cache import SizeCache, build_fingerprint, model_key
 from appliance.wire.channel import Channel, ProtocolError
 from appliance.wire.messages import LoadFailed, Placement
+from appliance.wire.sizer import SizerMessage, daemon_end
 from appliance.wire.sizes import (
     DryRunChecked,
     DryRunUnavailable,
     Measure,
     Measured,
     Sized,
-    SizerMessage,
-    daemon_end,
 )
 
 _log = logger("sizer")

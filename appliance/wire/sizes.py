@@ -5,16 +5,16 @@ Measure ──▶     ◀── DryRunChecked or DryRunUnavailable, then Measure
 
 `DryRunChecked` comes before a file from outside is opened: a child that ends without it has failed of
 llama.cpp's inside, one that ends after it has failed of the file.
+
+The channel of these is `sizer`'s: who computes with sizes needs no sockets.
 """
 
 from __future__ import annotations
 
-import socket
-from typing import Final, Union
+from typing import Final
 
 from appliance.wire.base import FromRunner, Struct, ToRunner
-from appliance.wire.channel import Channel
-from appliance.wire.load import LoadFailed, Placement
+from appliance.wire.load import Placement
 
 
 class Measure(ToRunner):
@@ -98,14 +98,3 @@ class DryRunUnavailable(FromRunner):
 
 class Sized(FromRunner):
     """All placements are told."""
-
-
-SizerMessage = Union[DryRunChecked, DryRunUnavailable, Measured, Sized, LoadFailed]
-
-
-def daemon_end(sock: socket.socket) -> Channel[SizerMessage]:
-    return Channel(sock, SizerMessage)  # type: ignore[arg-type]  # a Union is what msgspec decodes
-
-
-def sizer_end(sock: socket.socket) -> Channel[Measure]:
-    return Channel(sock, Measure)

@@ -67,6 +67,19 @@ def run(
 HEAVY = {"asyncio", "falcon", "httpx", "prompt_toolkit", "pydantic", "structlog", "urllib3", "waitress"}
 
 
+SLOW = {
+    "asyncio",
+    "concurrent.futures",
+    "email",
+    "http.client",
+    "importlib.metadata",
+    "inspect",
+    "ssl",
+    "uuid",
+}
+"""Of the standard library: milliseconds each, most of them for what they load in turn."""
+
+
 def loaded_modules(home: Path, *arguments: str, env: dict[str, str]) -> set[str]:
     """The modules that the process of this command has loaded when it ends."""
     code = (

@@ -14,7 +14,7 @@ from appliance.store.places import FOLDER
 from tests.fakes.fake_daemon import FakeDaemon
 from tests.fakes.model_files import UnsyncedFiles
 from tests.fakes.stored_models import store_model
-from tests.integration.command_line import HEAVY, environment, loaded_modules, one_line, outpost, run
+from tests.integration.command_line import HEAVY, SLOW, environment, loaded_modules, one_line, outpost, run
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -179,7 +179,7 @@ def test_asking_a_daemon_loads_nothing_that_planning_needs(
     env = environment(tmp_path, OUTPOST_HOST=daemon.address)
     loaded = loaded_modules(tmp_path, "fit", "tiny", env=env)
     unwanted = {"appliance.config", "appliance.errors", "appliance.planner", "appliance.store", "msgspec"}
-    assert not loaded & {*HEAVY, *unwanted, "dataclasses", "inspect"}
+    assert not loaded & {*HEAVY, *SLOW, *unwanted, "dataclasses"}
 
 
 def test_neither_inference_nor_the_daemons_loops_are_loaded_for_it(tmp_path: Path, tiny_model: Path) -> None:
@@ -193,3 +193,15 @@ def test_neither_inference_nor_the_daemons_loops_are_loaded_for_it(tmp_path: Pat
         "jinja2",
         "appliance.supervisor.supervisor",
     }
+
+
+def test_alone_it_loads_no_door_and_of_the_store_what_reads_it(tmp_path: Path, tiny_model: Path) -> None:
+    with Layout(tmp_path / "data" / FOLDER, files=UnsyncedFiles(), floor_fraction=0.0) as layout:
+        store_model(layout, "tiny", tiny_model)
+    doors = {"email", "http.client", "ssl", "tomllib", "concurrent.futures", "appliance.wire.channel"}
+    of_file = loaded_modules(tmp_path, "fit", str(tiny_model), env=environment(tmp_path))
+    unwanted = {"appliance.store", "appliance.supervisor.policy", "hashlib", "socket"}
+    assert not of_file & {*HEAVY, *doors, *unwanted}
+    of_name = loaded_modules(tmp_path, "fit", "tiny", "--data", "data", env=environment(tmp_path))
+    unwanted = {"appliance.go_template", "appliance.store.layout", "appliance.store.serving"}
+    assert not of_name & {*HEAVY, *doors, *unwanted}

@@ -19,7 +19,7 @@ from appliance.store.verbs import Collected
 from tests.fakes.fake_store_verbs import TINY, FakeStoreVerbs
 from tests.fakes.fake_terminal import CTRL_C, FakeTerminal
 from tests.integration.api_door import opened
-from tests.integration.command_line import HEAVY, OUTPOST, environment, loaded_modules, run
+from tests.integration.command_line import HEAVY, OUTPOST, SLOW, environment, loaded_modules, run
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -223,6 +223,6 @@ def test_what_the_daemon_answers_is_shown_without_loading_the_store(
     desk: Desk, arguments: tuple[str, ...]
 ) -> None:
     loaded = loaded_modules(desk.home, *arguments, env=desk.env)
-    assert loaded & (HEAVY | {"msgspec"}) == set()
+    assert loaded & (HEAVY | SLOW | {"msgspec"}) == set()
     below = {name.split(".")[1] for name in loaded if name.startswith("appliance.")}
     assert below == {"cli"}

@@ -28,7 +28,7 @@ SMALL = Placement(n_ctx_seq=512, n_seq_max=1, kv_cells=512)
 LARGE = Placement(n_ctx_seq=512, n_seq_max=4, kv_cells=2048)
 SLEEPS = (sys.executable, "-c", "import time; time.sleep(30)")
 HEAD = (
-    "import os, socket, sys; from appliance.wire.sizes import *; "
+    "import os, socket, sys; from appliance.wire.sizer import *; from appliance.wire.sizes import *; "
     "channel = sizer_end(socket.socket(fileno=int(sys.argv[sys.argv.index('--fd') + 1]))); "
     "channel.receive(); "
 )

@@ -14,8 +14,9 @@ from appliance.health import rules
 from appliance.health.report import collect
 from appliance.planner.budget import Budget
 from appliance.planner.facts import Conceded, Concession, Footprint, Ladder, Rung
+from appliance.supervisor.device import Device
 from appliance.supervisor.inference import Generation
-from appliance.supervisor.policy import Device, ModelSpec
+from appliance.supervisor.policy import ModelSpec
 from appliance.supervisor.states import RunnerState
 from appliance.supervisor.supervisor import Supervisor
 from appliance.supervisor.turn import Asker

@@ -9,7 +9,7 @@ import pytest
 from appliance.daemon.accelerators import accelerator_of, board_gpu, gpu_plan, llama_libraries
 from appliance.hardware.root import Root
 from appliance.planner.facts import Accelerator
-from appliance.supervisor.policy import Device
+from appliance.supervisor.device import Device
 
 
 def tree(top: Path, *compatible: str) -> Root:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from appliance.supervisor.device import Device
 from appliance.supervisor.placement_alarm import placement_alarm
-from appliance.supervisor.policy import Device
 from tests.unit.supervisor.desk_scene import FACTS, SPEC
 
 CPU = SPEC.placement
