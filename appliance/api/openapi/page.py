@@ -31,7 +31,7 @@ _SHELL: Final = """\
 """
 _INTRODUCTION: Final = (
     '<p>For programs: <a href="/openapi.json">openapi.json</a>. The examples stand for '
-    "<code>OUTPOST=http://127.0.0.1:11434</code> and <code>KEY=ek_…</code>; "
+    "<code>OUTPOST=http://127.0.0.1:11434</code>, <code>KEY=ek_…</code> and a <code>FILE</code> of yours; "
     "without keys, leave that header out.</p>"
 )
 
