@@ -56,6 +56,7 @@ _GRANTS: Final = {
     "limited_anthropic": f"requests_per_min = {PER_MIN}",
     "limited_ollama": f"requests_per_min = {PER_MIN}",
     "small": "tokens_per_min = 1",
+    "patient": "tokens_per_min = 600",
 }
 
 
@@ -281,3 +282,24 @@ def test_a_prompt_that_may_never_pass_is_not_tried_again(keyed: Keyed) -> None:
     ):
         client.chat.completions.create(model="tiny", messages=HI, max_tokens=1)
     assert (refused.value.code, len(asked)) == ("prompt_exceeds_quota", 1)
+
+
+def test_a_client_with_retries_waits_as_it_is_told_and_is_answered(keyed: Keyed) -> None:
+    """The first answer takes more than the minute holds; what is too much is paid off in seconds."""
+    asked: list[object] = []
+    with (
+        openai.DefaultHttpxClient(event_hooks={"request": [asked.append]}) as http,
+        OpenAI(
+            base_url=f"{keyed.daemon.url}/v1", api_key=keyed.keys["patient"], max_retries=3, http_client=http
+        ) as client,
+    ):
+        long: Any = [{"role": "user", "content": "a" * 540}]
+        first = client.chat.completions.create(
+            model="tiny", messages=long, max_tokens=64, extra_body={"ignore_eos": True}
+        )
+        assert first.usage is not None
+        assert first.usage.total_tokens > 600
+        assert len(asked) == 1
+        second = client.chat.completions.create(model="tiny", messages=HI, max_tokens=1)
+    assert second.choices
+    assert len(asked) > 2
