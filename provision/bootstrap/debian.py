@@ -69,6 +69,8 @@ TO_TEST: Final = (
     Need(package="haproxy", reason="stands before the door", met=_programs("haproxy")),
     Need(package="prometheus", reason="checks metrics and alerts (promtool)", met=_programs("promtool")),
     Need(package="skopeo", reason="a stranger's OCI tool", met=_programs("skopeo")),
+    Need(package="curl", reason="runs the examples of the documents", met=_programs("curl")),
+    Need(package="chromium", reason="opens the page of routes", met=_programs("chromium")),
 )
 
 

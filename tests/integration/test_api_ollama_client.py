@@ -4,8 +4,6 @@ answers.
 
 from __future__ import annotations
 
-import asyncio
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -179,47 +177,3 @@ def test_a_key_goes_in_a_header() -> None:
                 nobody.list()
             assert refused.value.status_code == 401
             assert client.list().models
-
-
-async def _as_home_assistant(url: str) -> list[ollama.ChatResponse]:
-    """What its integration sends (`homeassistant/components/ollama/entity.py`, mid-2026): tools and options
-    with every question, calls and results without ids, a history that was cut before a result.
-    """
-    tool = {"type": "function", "function": {"name": "HassTurnOn", "parameters": {"type": "object"}}}
-    function = ollama.Message.ToolCall.Function(name="HassTurnOn", arguments={"name": "lamp"})
-    messages = [
-        ollama.Message(role="system", content="You control a house."),
-        ollama.Message(role="tool", content='{"data": {}, "error": null}'),
-        ollama.Message(role="user", content="Turn on the lamp", images=None),
-        ollama.Message(
-            role="assistant", content=None, tool_calls=[ollama.Message.ToolCall(function=function)]
-        ),
-        ollama.Message(role="tool", content='{"data": {"done": true}, "error": null}'),
-    ]
-    client = ollama.AsyncClient(host=url)
-    try:
-        assert (await client.list()).models
-        stream = await client.chat(
-            model=MODEL,
-            messages=messages,
-            tools=[tool],
-            stream=True,
-            keep_alive=-1,
-            options={"num_ctx": 8192},
-            think=False,
-            format=None,
-        )
-        return [chunk async for chunk in stream]
-    finally:
-        await client.close()  # type: ignore[no-untyped-call]
-
-
-def test_home_assistant_is_answered_as_it_asks(door: Door) -> None:
-    chunks = asyncio.run(_as_home_assistant(door.url))
-    assert "".join(chunk["message"].get("content") or "" for chunk in chunks) == "Hello"
-    assert (chunks[-1].done, door.inference.keep_alives) == (True, [math.inf])
-    asked = door.inference.requests[-1].prompt
-    assert isinstance(asked, ChatPrompt)
-    assert [message["role"] for message in asked.messages] == ["system", "tool", "user", "assistant", "tool"]
-    assert asked.messages[-1]["tool_call_id"] == asked.messages[-2]["tool_calls"][0]["id"]
-    assert asked.messages[-1]["name"] == "HassTurnOn"

@@ -9,6 +9,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection, HTTPException
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +30,14 @@ CHAT: dict[str, Any] = {
     "stream": True,
     "max_tokens": 999,
 }
+BODIES: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": CHAT,
+    "/v1/messages": CHAT,
+    "/v1/completions": {"model": MODEL, "prompt": "hi", "stream": True, "max_tokens": 999},
+    "/v1/responses": {"model": MODEL, "input": "hi", "stream": True, "max_output_tokens": 999},
+    "/infill": {"model": MODEL, "input_prefix": "a", "input_suffix": "b", "stream": True, "n_predict": 999},
+}
+"""Every route that streams events."""
 RESUMABLE = {"X-Outpost-Resumable": "1"}
 LIMITS = ResumeLimits()
 
@@ -65,7 +74,7 @@ class Client:
         self.connections = 0
 
     def whole(self) -> list[bytes]:
-        body = json.dumps(CHAT)
+        body = json.dumps(BODIES[self._path])
         headers = {**RESUMABLE, "X-Request-Id": "wifi", "Content-Type": "application/json"}
         is_over = self._read("POST", self._path, body, headers)
         while not is_over:
@@ -106,18 +115,20 @@ class Client:
         return is_whole
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages"])
+@pytest.mark.parametrize("path", BODIES)
 def test_however_often_the_connection_breaks_every_event_comes_once_and_in_order(path: str) -> None:
     chance = random.Random(7)
+    # The last events of a response hold its whole text: they must fit between two breaks.
+    words, cuts = (WORDS[:80], 8) if path == "/v1/responses" else (WORDS, 30)
     with (
-        kept(slowly(WORDS)) as (door, _),
+        kept(slowly(words)) as (door, _),
         CuttingProxy(door.server.address, lambda: chance.randint(1, 3000)) as proxy,
     ):
         events = Client(proxy.address, path).whole()
-        assert proxy.cuts >= 30
+        assert proxy.cuts >= cuts
     assert len(door.inference.requests) == 1
     texts = [text_in(event, path) for event in events]
-    assert "".join(texts) == "".join(WORDS)
+    assert "".join(texts) == "".join(words)
 
 
 def text_in(event: bytes, path: str) -> str:
@@ -125,9 +136,43 @@ def text_in(event: bytes, path: str) -> str:
     if data == b"[DONE]":
         return ""
     told = json.loads(data)
-    if path == "/v1/messages":
-        return str(told.get("delta", {}).get("text", ""))
+    match path:
+        case "/v1/messages":
+            return str(told.get("delta", {}).get("text", ""))
+        case "/v1/responses":
+            return str(told["delta"]) if told["type"] == "response.output_text.delta" else ""
+        case "/infill":
+            return str(told["content"])
+        case "/v1/completions":
+            return str(told["choices"][0]["text"])
     return str(told["choices"][0]["delta"].get("content") or "")
+
+
+def test_all_routes_that_stream_events_are_here() -> None:
+    """Found in the document of routes, where each says what it streams."""
+    document = json.loads((Path(__file__).parents[2] / "docs/openapi.json").read_text(encoding="utf-8"))
+    streaming = {
+        path
+        for path, item in document["paths"].items()
+        for told in item.values()
+        if "text/event-stream" in told["responses"].get("200", {}).get("content", {})
+    }
+    assert streaming - {"/outpost/v1/streams/{request_id}"} == set(BODIES)
+
+
+def test_a_response_whose_reader_left_is_kept_whole_and_its_events_stay_numbered() -> None:
+    """The numbers are two: ours, of the stream, and `sequence_number`, of the events."""
+    with (
+        kept(slowly(WORDS)) as (door, _),
+        CuttingProxy(door.server.address, lambda: 8000) as proxy,
+    ):
+        events = Client(proxy.address, "/v1/responses").whole()
+        assert proxy.cuts >= 3
+        told = [json.loads(event.rpartition(b"data: ")[2]) for event in events]
+        assert [one["sequence_number"] for one in told] == list(range(len(told)))
+        assert [told[0]["type"], told[-1]["type"]] == ["response.created", "response.completed"]
+        with OpenAI(base_url=f"{door.url}/v1", api_key="none") as client:
+            assert client.responses.retrieve(told[0]["response"]["id"]).output_text == "".join(WORDS)
 
 
 def ask(door: Door, request_id: str, headers: dict[str, str] | None = None) -> socket.socket:
@@ -216,6 +261,9 @@ def test_the_clients_read_resumable_streams_as_others() -> None:
         with OpenAI(base_url=f"{door.url}/v1", api_key="none", default_headers=RESUMABLE) as client:
             chunks = client.chat.completions.create(**CHAT)
             assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Hello"
+            with client.responses.stream(model=MODEL, input="hi") as answered:
+                answered.until_done()
+                assert answered.get_final_response().output_text == "Hello"
         with Anthropic(base_url=door.url, api_key="none", default_headers=RESUMABLE) as asker:
             told = {name: value for name, value in CHAT.items() if name != "stream"}
             with asker.messages.stream(**told) as stream:
@@ -243,3 +291,20 @@ def test_who_asks_for_progress_too_hears_of_the_queue_and_can_come_back() -> Non
             told = read_all(connection)
         assert b'"content":"a"' in told
         assert b"[DONE]" in told
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate"])
+def test_lines_of_ollama_are_an_ordinary_answer_with_a_warning(path: str) -> None:
+    body = (
+        {"model": MODEL, "messages": CHAT["messages"]}
+        if path == "/api/chat"
+        else {"model": MODEL, "prompt": "hi"}
+    )
+    with kept(list(text_of("Hel", "lo"))) as (door, streams):
+        told = {"X-Request-Id": "s", "Connection": "close", **RESUMABLE}
+        answer = door.ask(http("POST", path, json.dumps(body).encode(), told))
+        head, _, _ = answer.lower().partition(b"\r\n\r\n")
+        assert status_of(answer) == 200
+        assert b"x-outpost-resumable' is ignored: this answer is no stream of events" in head
+        assert b"x-outpost-stream" not in head
+        assert len(streams) == 0

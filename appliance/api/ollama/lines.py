@@ -54,8 +54,11 @@ def error_line(error: Exception) -> bytes:
 
 
 def answer(resp: falcon.Response, stream: LineStream) -> None:
-    """Make `stream` the answer. No proxy may hold back, store or compress it."""
-    sse.answer(resp, stream)
+    """Make `stream` the answer. It is never kept beyond its connection: lines of JSON have no place for the
+    number of an event.
+    """
+    sse.head(resp)
+    resp.stream = stream
     resp.content_type = NDJSON
 
 

@@ -21,6 +21,7 @@ _SHELL: Final = """\
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="/docs/style.css">
 </head>
 <body>
@@ -30,7 +31,7 @@ _SHELL: Final = """\
 """
 _INTRODUCTION: Final = (
     '<p>For programs: <a href="/openapi.json">openapi.json</a>. The examples stand for '
-    "<code>OUTPOST=http://127.0.0.1:11434</code> and <code>KEY=ek_…</code>; "
+    "<code>OUTPOST=http://127.0.0.1:11434</code>, <code>KEY=ek_…</code> and a <code>FILE</code> of yours; "
     "without keys, leave that header out.</p>"
 )
 
@@ -150,7 +151,9 @@ def curl(method: str, path: str, told: Object) -> str:
         if "example" in content:
             text = json.dumps(content["example"], ensure_ascii=False).replace("'", "'\\''")
             words.append(f"-d '{text}'")
-    if method not in {"get", "head", "post"}:
+        else:
+            words.append("--data-binary @FILE")
+    if method not in {"get", "head", "post"} or (method == "post" and "requestBody" not in told):
         words.append(f"-X {method.upper()}")
     return " \\\n  ".join([f'{" ".join(words[:1])} "$OUTPOST{path}"', *words[1:]])
 

@@ -19,8 +19,10 @@ from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.api.openapi.page import page
 
 CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "default-src 'none'; style-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+"""`img-src`: the page names an empty icon, or browsers ask for `/favicon.ico`."""
 _STYLE: Final = Path(__file__).with_name("style.css")
 
 
