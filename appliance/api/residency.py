@@ -13,10 +13,11 @@ import falcon
 from pydantic import Field
 
 from appliance.api.answers import FitAnswer, ResidencyAnswer
+from appliance.api.dialect.endpoint import Endpoint
+from appliance.api.dialect.fields import Body, ModelBody, ModelName
 from appliance.api.error_responses import error_object
 from appliance.api.exchange import exchange_of
-from appliance.api.openai.endpoint import Endpoint, reply
-from appliance.api.openai.fields import Body, ModelBody, ModelName
+from appliance.api.json_reply import reply
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.planner.fit_answer import fit_object
 from appliance.supervisor.fit_wish import FitWish

@@ -10,17 +10,18 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag, field_validator
 
-from appliance.api.openai.fields import (
+from appliance.api.dialect.fields import (
+    MAX_MESSAGES,
     MAX_STOP_BYTES,
     MAX_STOPS,
     MAX_TOKENS,
+    MAX_TOOLS,
     Body,
     ModelBody,
     ModelName,
     SamplingFields,
     Text,
 )
-from appliance.api.openai.schema import MAX_MESSAGES, MAX_TOOLS
 
 MAX_BLOCKS: Final = 4096
 """Of one message, of a system prompt or of a tool's result."""

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
+from appliance.api.dialect.fields import MAX_INPUTS, MAX_MESSAGES, MAX_TOOLS, Text
 from appliance.api.ollama.conversation_context import MAX_INTS
 from appliance.api.ollama.fields import (
     MAX_FILES,
@@ -19,8 +20,6 @@ from appliance.api.ollama.fields import (
     Think,
     TopLogprobs,
 )
-from appliance.api.openai.fields import Text
-from appliance.api.openai.schema import MAX_INPUTS, MAX_MESSAGES, MAX_TOOLS
 
 ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 

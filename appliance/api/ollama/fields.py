@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from appliance.api.openai.fields import ModelBody, Text
+from appliance.api.dialect.fields import ModelBody, Text
 
 Name = Annotated[str, StringConstraints(max_length=2048)]
 """Bounded only; what a name is, the store decides."""

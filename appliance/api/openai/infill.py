@@ -13,13 +13,13 @@ import falcon
 from pydantic import Field, StringConstraints
 
 from appliance.api import sse
+from appliance.api.dialect import generation_request, stored_defaults
+from appliance.api.dialect.collect import deltas
+from appliance.api.dialect.endpoint import Endpoint
+from appliance.api.dialect.fields import AnswerFields, Body, MaxTokens, ModelName, Text
 from appliance.api.exchange import exchange_of
-from appliance.api.openai import generation_request, stored_defaults
+from appliance.api.json_reply import encode, reply
 from appliance.api.openai.answers import InfillAnswer, InfillEvent
-from appliance.api.openai.chunks import encode
-from appliance.api.openai.collect import deltas
-from appliance.api.openai.endpoint import Endpoint, reply
-from appliance.api.openai.fields import AnswerFields, Body, MaxTokens, ModelName, Text
 from appliance.api.openai.usage import timings_object
 from appliance.api.openapi.operation import Operation, Operations, Stream, Tag
 from appliance.errors import InvalidRequest, Unsupported

@@ -10,11 +10,19 @@ from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from appliance.api.openai.fields import Body, GenerationFields, MaxTokens, ModelBody, ModelName, Text, TokenId
+from appliance.api.dialect.fields import (
+    MAX_INPUTS,
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    Body,
+    GenerationFields,
+    MaxTokens,
+    ModelBody,
+    ModelName,
+    Text,
+    TokenId,
+)
 
-MAX_MESSAGES: Final = 4096
-MAX_TOOLS: Final = 128
-MAX_INPUTS: Final = 2048
 MAX_PROMPTS: Final = 128
 MAX_PROMPT_TOKENS: Final = 1 << 20
 

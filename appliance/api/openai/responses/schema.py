@@ -11,8 +11,17 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 
-from appliance.api.openai.fields import Body, MaxTokens, ModelName, SamplingFields, StreamOptions, Text
-from appliance.api.openai.schema import MAX_MESSAGES, MAX_TOOLS, Name
+from appliance.api.dialect.fields import (
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    Body,
+    MaxTokens,
+    ModelName,
+    SamplingFields,
+    StreamOptions,
+    Text,
+)
+from appliance.api.openai.schema import Name
 
 ID = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Status = Literal["in_progress", "completed", "incomplete"]

@@ -22,6 +22,9 @@ from pydantic import (
 
 from appliance.units import EXPECTED, seconds_kept
 
+MAX_MESSAGES: Final = 4096
+MAX_TOOLS: Final = 128
+MAX_INPUTS: Final = 2048
 MAX_STOPS: Final = 16
 MAX_STOP_BYTES: Final = 1024
 MAX_CHOICES: Final = 16
