@@ -18,6 +18,7 @@ import pytest
 
 from appliance.api.app import create_app
 from appliance.api.server import ServerLimits, serve
+from tests.fakes.door_parts import parts_of
 from tests.fakes.fake_engine import write_model
 from tests.fakes.fake_health import report_of
 from tests.fakes.fake_inference import FakeInference
@@ -61,7 +62,7 @@ class Cancellable(Door):
 @pytest.fixture
 def door(supervise: MakeSupervisor, tmp_path: Path) -> Iterator[Cancellable]:
     supervisor = supervise(spec(write_model(tmp_path / "m.gguf", step_s=STEP_S, prepare_s=0.6)), queue=POLICY)
-    app = create_app(inference=supervisor, report=report_of(FakeInference()))
+    app = create_app(parts_of(supervisor, report=report_of(FakeInference())))
     with serve(app, listen=("127.0.0.1", 0), limits=ServerLimits()) as server:
         yield Cancellable(supervisor, server)
 
