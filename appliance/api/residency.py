@@ -27,18 +27,23 @@ from appliance.units import MOST_CONTEXT, MOST_PARALLEL
 
 class LoadBody(ModelBody):
     model: ModelName
+    """Its name in the store or the configuration."""
 
 
 class UnloadBody(Body):
     model: ModelName
+    """Its name in the store or the configuration."""
 
 
 class FitBody(Body):
     model: ModelName
+    """Its name in the store or the configuration."""
     n_ctx_seq: Annotated[int, Field(ge=0, le=MOST_CONTEXT)] | None = None
-    """Tokens per request; 0: the model's own."""
+    """Tokens per request; 0: the model's own. Default: as configured."""
     n_parallel: Annotated[int, Field(ge=1, le=MOST_PARALLEL)] | None = None
+    """Requests at once. Default: as configured."""
     min_ctx: Annotated[int, Field(ge=1, le=MOST_CONTEXT)] | None = None
+    """Tokens per request that it must have at least. Default: as configured."""
 
 
 class Load(Endpoint):

@@ -46,12 +46,17 @@ class InfillBody(AnswerFields):
     refused: ClassVar[Mapping[str, str]] = {"n_probs": "send 'logprobs' to /v1/completions"}
 
     model: ModelName | None = None
+    """May be left out where there is only one."""
     input_prefix: Text
+    """What stands before the gap."""
     input_suffix: Text
+    """What stands behind the gap."""
     input_extra: Annotated[list[FileField], Field(max_length=MAX_FILES)] | None = None
+    """Other files, for the model to know. Default: none."""
     prompt: Text | None = None
-    """What stands already between the two."""
+    """What stands already between the two. Default: nothing."""
     n_predict: MaxTokens | None = None
+    """As `max_tokens`, of which only one may be told; 0 counts as 1."""
 
 
 class Infill(Endpoint):
