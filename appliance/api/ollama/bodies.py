@@ -109,7 +109,7 @@ class GenerateBody(GenerationBody):
     system: Text | None = None
     """The system message. Default: what the model was stored with."""
     template: Text | None = None
-    """Refused: a template is stored with the model."""
+    """Go's or Jinja's, up to 32 KiB, for this request; not with `raw`, `suffix`. Default: the model's."""
     context: Annotated[list[int], Field(fail_fast=True, max_length=MAX_INTS)] | None = None
     """Of an earlier answer from here: the conversation to go on with. Default: none."""
     raw: bool | None = None
