@@ -17,8 +17,6 @@ from appliance.health.report import HealthReport
 class Answer(BaseModel):
     """Base of all answers; fields may be added in later versions."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
 
 # ── errors ─────────────────────────────────────────────────────────────────────────────────────────────────
 

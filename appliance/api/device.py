@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Protocol
 import falcon
 
 from appliance.api.answers import HibernationAnswer
-from appliance.api.openai.endpoint import reply
+from appliance.api.json_reply import reply
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.hardware.report import HardwareReport
 from appliance.hardware.told import report_object

@@ -5,7 +5,7 @@
 `insufficient_memory` has a fifth, `reason`, where the GPU's driver refused what the plan had (docs/truth.md).
 
 Below `/v2` the same fault is told in OCI's form (`registry_errors.py`), below `/api` in Ollama's
-(`ollama_errors.py`), for `/v1/messages` in Anthropic's (`anthropic/errors.py`).
+(`ollama_errors.py`), for `/v1/messages` in Anthropic's (`anthropic_errors.py`).
 
 `tests/unit/api/test_error_responses.py` walks every leaf of `errors` and fails on one without a row.
 """
@@ -21,8 +21,7 @@ import falcon
 import msgspec
 
 from appliance import errors, log
-from appliance.api import ollama_errors, registry_errors
-from appliance.api.anthropic import errors as anthropic_errors
+from appliance.api import anthropic_errors, ollama_errors, registry_errors
 from appliance.api.exchange import exchange_of
 
 _log = log.logger("api")

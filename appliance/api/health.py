@@ -16,7 +16,7 @@ import msgspec
 from appliance.access.scopes import Scope
 from appliance.api.answers import HealthAnswer, HealthOutline, ReadinessAnswer, ReadinessOutline
 from appliance.api.exchange import exchange_of
-from appliance.api.openai.chunks import encode
+from appliance.api.json_reply import encode
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.health import rules
 from appliance.health.report import HealthReport

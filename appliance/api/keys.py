@@ -21,8 +21,8 @@ from appliance.access.claims import Claims
 from appliance.access.key_store import UNNOTED, KeyStore
 from appliance.api import json_body
 from appliance.api.exchange import Exchange, exchange_of
+from appliance.api.json_reply import reply
 from appliance.api.key_answers import KeyAnswer, KeysAnswer, MadeKeyAnswer
-from appliance.api.openai.endpoint import reply
 from appliance.api.openapi.operation import Operation, Operations, Parameter, Tag
 from appliance.errors import InvalidRequest, NotAllowed
 

@@ -12,8 +12,7 @@ from typing import Final
 
 import falcon
 
-from appliance.api import accounting, placement
-from appliance.api.anthropic import errors as anthropic_errors
+from appliance.api import accounting, anthropic_errors, placement
 from appliance.api.caller import Callers
 from appliance.api.exchange import Exchange, Observer, exchange_of
 from appliance.api.hosts import host_of

@@ -12,7 +12,7 @@ import falcon
 from appliance.access.scopes import Scope
 from appliance.api.answers import QueueAnswer
 from appliance.api.exchange import exchange_of
-from appliance.api.openai.chunks import encode
+from appliance.api.json_reply import encode
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.supervisor.inference import Inference
 from appliance.supervisor.turn import Waiting

@@ -26,7 +26,7 @@ import falcon
 from appliance.api.blob_stream import BlobStream
 from appliance.api.byte_range import ByteRange, Unsatisfiable, parse_range
 from appliance.api.exchange import Exchange, exchange_of
-from appliance.api.openai.endpoint import reply
+from appliance.api.json_reply import reply
 from appliance.api.openapi.operation import Operation, Operations, Parameter, Tag
 from appliance.api.registry_names import tags_of
 from appliance.errors import InvalidReference, ModelNotFound, Overloaded

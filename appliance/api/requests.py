@@ -11,10 +11,10 @@ import falcon
 
 from appliance.api import json_body
 from appliance.api.answers import CancelledAnswer, RequestsAnswer
+from appliance.api.dialect.fields import Body
+from appliance.api.dialect.validation import validated
 from appliance.api.exchange import Exchange, exchange_of
-from appliance.api.openai.chunks import encode
-from appliance.api.openai.fields import Body
-from appliance.api.openai.validation import validated
+from appliance.api.json_reply import encode
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.api.running import Running, sees_all
 from appliance.errors import RequestNotFound

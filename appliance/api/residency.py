@@ -13,10 +13,11 @@ import falcon
 from pydantic import Field
 
 from appliance.api.answers import FitAnswer, ResidencyAnswer
+from appliance.api.dialect.endpoint import Endpoint
+from appliance.api.dialect.fields import Body, ModelBody, ModelName
 from appliance.api.error_responses import error_object
 from appliance.api.exchange import exchange_of
-from appliance.api.openai.endpoint import Endpoint, reply
-from appliance.api.openai.fields import Body, ModelBody, ModelName
+from appliance.api.json_reply import reply
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.planner.fit_answer import fit_object
 from appliance.supervisor.fit_wish import FitWish
@@ -26,18 +27,23 @@ from appliance.units import MOST_CONTEXT, MOST_PARALLEL
 
 class LoadBody(ModelBody):
     model: ModelName
+    """Its name in the store or the configuration."""
 
 
 class UnloadBody(Body):
     model: ModelName
+    """Its name in the store or the configuration."""
 
 
 class FitBody(Body):
     model: ModelName
+    """Its name in the store or the configuration."""
     n_ctx_seq: Annotated[int, Field(ge=0, le=MOST_CONTEXT)] | None = None
-    """Tokens per request; 0: the model's own."""
+    """Tokens per request; 0: the model's own. Default: as configured."""
     n_parallel: Annotated[int, Field(ge=1, le=MOST_PARALLEL)] | None = None
+    """Requests at once. Default: as configured."""
     min_ctx: Annotated[int, Field(ge=1, le=MOST_CONTEXT)] | None = None
+    """Tokens per request that it must have at least. Default: as configured."""
 
 
 class Load(Endpoint):

@@ -16,7 +16,7 @@ from appliance.api import json_body, model_access
 from appliance.api.answers import OperationLine, StoredModelAnswer, StoredModelsAnswer
 from appliance.api.calls import Limits
 from appliance.api.exchange import exchange_of
-from appliance.api.openai.endpoint import reply
+from appliance.api.json_reply import reply
 from appliance.api.openapi.operation import Operation as Described
 from appliance.api.openapi.operation import Operations, Parameter, Stream, Tag
 from appliance.api.operation import Operation

@@ -17,7 +17,7 @@ from appliance.access.scopes import Scope
 from appliance.access.usage_report import Line, Question
 from appliance.api.answers import UsageAnswer
 from appliance.api.exchange import exchange_of
-from appliance.api.openai.endpoint import reply
+from appliance.api.json_reply import reply
 from appliance.api.openapi.operation import Operation, Operations, Parameter, Tag
 from appliance.errors import InvalidRequest, NotAllowed
 

@@ -29,9 +29,8 @@ from appliance import __version__, log, systemd
 from appliance.access.attempts import KEY, Attempts
 from appliance.api.accounting import Accounting
 from appliance.api.app import App, create_app
-from appliance.api.calls import Limits
-from appliance.api.openai.responses.kept import ResponseLimits
-from appliance.api.resuming.kept_streams import KeptStreams, ResumeLimits
+from appliance.api.parts import Credentials, Device, Kept, Metrics, Parts, Stored
+from appliance.api.resuming.kept_streams import KeptStreams
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.config import Config
 from appliance.daemon.accelerators import board_gpu
@@ -41,6 +40,7 @@ from appliance.daemon.accounts import Accounts, access_counts
 from appliance.daemon.audit_log import audit_of, note_start
 from appliance.daemon.calibration_parts import BoardCalibration
 from appliance.daemon.directory import lock_of, write_record
+from appliance.daemon.door_policy import door_limits, network_of, response_limits, resume_limits
 from appliance.daemon.heat import Heat
 from appliance.daemon.hibernation import Den, hibernation_policy
 from appliance.daemon.memory import BoardMemory
@@ -175,31 +175,35 @@ class Daemon:
                 lambda: access_samples(access_counts(self._accounts, self._wrong_keys, self._audit)),
             ],
         )
+        observer = Observers([prometheus, self._tracer]) if self._tracer else prometheus
         return create_app(
-            inference=self._supervisor,
-            report=self.health,
-            limits=door_limits(config),
+            Parts(
+                inference=self._supervisor,
+                report=self.health,
+                limits=door_limits(config),
+                network=network_of(config),
+                credentials=self._credentials(),
+                stored=Stored(store=self._store, layout=self._store.layout, audit=self._audit),
+                metrics=Metrics(observer=observer, render_metrics=prometheus.render),
+                device=Device(
+                    board=lambda: sample(root, data_dir=config.data.dir),
+                    snapshots=Snapshots(config.data.dir),
+                ),
+                kept=Kept(responses=response_limits(config), streams=self._streams),
+            )
+        )
+
+    def _credentials(self) -> Credentials:
+        accounts = self._accounts
+        return Credentials(
             key_store=self._access.keys,
             claims=self._access.claims,
-            trusted_subnets=config.access.trusted_subnets,
-            host_names=config.server.names,
-            allowed_origins=config.server.origins,
-            trusted_proxies=config.server.trusted_proxies,
-            observer=Observers([prometheus, self._tracer]) if self._tracer else prometheus,
-            render_metrics=prometheus.render,
-            store=self._store,
-            layout=self._store.layout,
             accounting=Accounting(
-                quotas=self._accounts.quotas,
-                ledger=self._accounts,
+                quotas=accounts.quotas,
+                ledger=accounts,
                 wrong_keys=self._wrong_keys,
-                report=self._accounts.report,
+                report=accounts.report,
             ),
-            audit=self._audit,
-            board=lambda: sample(root, data_dir=config.data.dir),
-            snapshots=Snapshots(config.data.dir),
-            responses=ResponseLimits(**config.responses.model_dump()),
-            streams=self._streams,
         )
 
     def _joules(self) -> dict[str, float]:
@@ -370,23 +374,3 @@ class Daemon:
 def _request_file(config: Config) -> log.RequestFile | None:
     path, max_bytes = config.data.dir / "requests.jsonl", config.log.requests_bytes
     return log.RequestFile(path, max_bytes=max_bytes) if max_bytes else None
-
-
-def door_limits(config: Config) -> Limits:
-    return Limits(
-        max_body_bytes=config.server.max_body_bytes,
-        heartbeat_s=config.server.heartbeat_s,
-        request_timeout_s=config.server.request_timeout_s,
-        raw_grammar=config.engine.raw_grammar,
-        max_concurrent=config.queue.max_concurrent,
-    )
-
-
-def resume_limits(config: Config) -> ResumeLimits:
-    server = config.server
-    return ResumeLimits(
-        keep_s=server.resume_s,
-        bytes_per_stream=server.resume_bytes,
-        streams=server.resume_streams,
-        streams_per_owner=server.resume_streams_per_key,
-    )

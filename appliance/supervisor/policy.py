@@ -72,7 +72,7 @@ class ModelDefaults:
     """What a stored model says where a request says nothing. Applied at the door (`api/openai/`)."""
 
     sampling: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    """Fields of the API's sampling (`api/openai/fields.SamplingFields`) by name; checked there once more."""
+    """Fields of the API's sampling (`api/dialect/fields.SamplingFields`) by name; checked there once more."""
     stop: tuple[str, ...] = ()
     max_tokens: int | None = None
     """None or negative: to the end of the context."""

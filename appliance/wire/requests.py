@@ -19,7 +19,7 @@ class SamplingParams(Struct):
     """Sampling of one request. Defaults are llama.cpp's (`common/common.h`), which is what llama-server does
     without fields.
 
-    `temperature` 0 is greedy. Ranges are checked at the door (`api/openai/`).
+    `temperature` 0 is greedy. Ranges are checked at the door (`api/dialect/fields.py`).
     """
 
     temperature: float = 0.8

@@ -25,6 +25,7 @@ import psutil
 
 from appliance import log
 from appliance.api.app import create_app
+from appliance.api.parts import Metrics, Parts
 from appliance.api.server import serve
 from appliance.health.report import HealthReport, collect
 from appliance.supervisor.policy import ModelSpec, QueuePolicy, RunnerPolicy
@@ -58,10 +59,11 @@ def serve_until_eof(
     supervisor.start()
     metrics = Prometheus(supervisor)
     app = create_app(
-        inference=supervisor,
-        report=lambda: _report(supervisor),
-        observer=metrics,
-        render_metrics=metrics.render,
+        Parts(
+            inference=supervisor,
+            report=lambda: _report(supervisor),
+            metrics=Metrics(observer=metrics, render_metrics=metrics.render),
+        )
     )
     with serve(app, listen=("127.0.0.1", 0)) as server:
         print(server.address[1], flush=True)

@@ -17,7 +17,7 @@ from appliance.api.app import create_app
 from appliance.api.exchange import Exchange
 from appliance.api.server import serve
 from appliance.wire.messages import Delta, Generate
-from tests.fakes.fake_health import report_of
+from tests.fakes.door_parts import parts_of
 from tests.fakes.fake_inference import FakeInference, Line, Silence, text_of
 
 _PIECES = 1500
@@ -47,7 +47,7 @@ def script(request: Generate) -> list[Line]:
 def main() -> None:
     log.configure(level="error", form="json")
     inference = FakeInference(script=script, capacity=600)
-    app = create_app(inference=inference, report=report_of(inference), observer=_Told())
+    app = create_app(parts_of(inference, observer=_Told()))
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     with serve(app, listen=("127.0.0.1", 0), proxy_socket=path) as server:
         print(json.dumps(server.address), flush=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 from appliance.api.app import create_app
 from appliance.api.server import Server, ServerLimits, serve
-from tests.fakes.fake_health import report_of
+from tests.fakes.door_parts import parts_of
 from tests.fakes.fake_inference import MODEL, FakeInference
 
 PROMPT: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "hi"}]}
@@ -45,7 +45,7 @@ def opened(
     inference: FakeInference | None = None, *, server_limits: ServerLimits | None = None, **settings: Any
 ) -> Iterator[Door]:
     inference = inference or FakeInference()
-    app = create_app(inference=inference, **{"report": report_of(inference), **settings})
+    app = create_app(parts_of(inference, **settings))
     with serve(app, listen=("127.0.0.1", 0), limits=server_limits or ServerLimits()) as server:
         yield Door(inference, server)
 

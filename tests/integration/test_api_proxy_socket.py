@@ -12,7 +12,7 @@ import pytest
 from appliance.api.app import create_app
 from appliance.api.server import Server, serve
 from appliance.errors import AddressInUse, ConfigError
-from tests.fakes.fake_health import report_of
+from tests.fakes.door_parts import parts_of
 from tests.fakes.fake_inference import FakeInference
 from tests.fakes.fake_store_verbs import FakeStoreVerbs
 from tests.integration.api_door import chat_request, http, read_all, status_of
@@ -24,7 +24,7 @@ EXPORT = b'{"verb": "export", "name": "tiny", "path": "/a"}'
 
 def opened(path: Path, inference: FakeInference | None = None, store: FakeStoreVerbs | None = None) -> Server:
     inference = inference or FakeInference()
-    app = create_app(inference=inference, report=report_of(inference), store=store)
+    app = create_app(parts_of(inference, store=store))
     return serve(app, listen=("127.0.0.1", 0), proxy_socket=path)
 
 

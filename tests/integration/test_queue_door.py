@@ -18,6 +18,7 @@ from appliance.api.app import create_app
 from appliance.api.server import Server, ServerLimits, serve
 from appliance.supervisor.policy import QueuePolicy
 from appliance.supervisor.supervisor import Supervisor
+from tests.fakes.door_parts import parts_of
 from tests.fakes.fake_engine import write_model
 from tests.fakes.fake_health import report_of
 from tests.fakes.fake_inference import FakeInference
@@ -72,7 +73,7 @@ class Door:
 @pytest.fixture
 def door(supervise: MakeSupervisor, tmp_path: Path) -> Iterator[Door]:
     supervisor = supervise(spec(write_model(tmp_path / "m.gguf", step_s=0.01)), queue=POLICY)
-    app = create_app(inference=supervisor, report=report_of(FakeInference()))
+    app = create_app(parts_of(supervisor, report=report_of(FakeInference())))
     with serve(app, listen=("127.0.0.1", 0), limits=ServerLimits()) as server:
         yield Door(supervisor, server)
 

@@ -9,9 +9,10 @@ import falcon
 from appliance.api.anthropic import message_request, request_warnings
 from appliance.api.anthropic.answers import TokensAnswer
 from appliance.api.anthropic.schema import CountTokensBody
+from appliance.api.dialect import stored_defaults
+from appliance.api.dialect.endpoint import Endpoint
 from appliance.api.exchange import exchange_of
-from appliance.api.openai import stored_defaults
-from appliance.api.openai.endpoint import Endpoint, reply
+from appliance.api.json_reply import reply
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.wire.messages import ApplyTemplate
 

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from appliance.api import sse
-from appliance.api.anthropic import errors
+from appliance.api import anthropic_errors, sse
 from appliance.api.anthropic.message import Envelope
 from appliance.api.anthropic.outcome import first_usage, usage_object
 from appliance.api.error_responses import error_object, row_of
 from appliance.api.exchange import Exchange
-from appliance.api.openai.chunks import encode
+from appliance.api.json_reply import encode
 from appliance.errors import EngineFault
 from appliance.wire.messages import Delta, ToolCallDelta
 
@@ -39,8 +38,8 @@ class MessageStream(sse.EventStream):
     def _error_event(self, error: Exception) -> bytes:
         row = row_of(error)
         self._exchange.error_code = row.code
-        status = errors.status_of(row.status, row.code)
-        told = errors.error_object(error_object(error), status, self._exchange.request_id)
+        status = anthropic_errors.status_of(row.status, row.code)
+        told = anthropic_errors.error_object(error_object(error), status, self._exchange.request_id)
         return event("error", told)
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from appliance.api.anthropic.outcome import stop_of, usage_object
 from appliance.api.anthropic.schema import MessagesBody
-from appliance.api.openai.collect import Choice
+from appliance.api.dialect.collect import Choice
 from appliance.wire.messages import Usage
 
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 from appliance.api.anthropic import content
 from appliance.api.anthropic.schema import MessagesBody, PromptBody
 from appliance.api.anthropic.tools import toolbox_of
-from appliance.api.openai import generation_request
-from appliance.api.openai.fields import GenerationFields, SamplingFields
+from appliance.api.dialect import generation_request
+from appliance.api.dialect.fields import GenerationFields, SamplingFields
 from appliance.errors import InvalidRequest
 from appliance.wire.messages import ChatPrompt, Constraint, Generate
 

@@ -12,10 +12,11 @@ from appliance.api.anthropic.answers import MessageAnswer, MessageEvent
 from appliance.api.anthropic.events import MessageStream, MessageWriter
 from appliance.api.anthropic.message import Envelope, broken_calls, envelope_of, whole
 from appliance.api.anthropic.schema import MessagesBody
+from appliance.api.dialect import stored_defaults
+from appliance.api.dialect.collect import collect
+from appliance.api.dialect.endpoint import Endpoint
 from appliance.api.exchange import Exchange, exchange_of
-from appliance.api.openai import stored_defaults
-from appliance.api.openai.collect import collect
-from appliance.api.openai.endpoint import Endpoint, reply
+from appliance.api.json_reply import reply
 from appliance.api.openapi.operation import Operation, Operations, Stream, Tag
 from appliance.supervisor.inference import Generation
 

@@ -10,17 +10,18 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag, field_validator
 
-from appliance.api.openai.fields import (
+from appliance.api.dialect.fields import (
+    MAX_MESSAGES,
     MAX_STOP_BYTES,
     MAX_STOPS,
     MAX_TOKENS,
+    MAX_TOOLS,
     Body,
     ModelBody,
     ModelName,
     SamplingFields,
     Text,
 )
-from appliance.api.openai.schema import MAX_MESSAGES, MAX_TOOLS
 
 MAX_BLOCKS: Final = 4096
 """Of one message, of a system prompt or of a tool's result."""
@@ -184,13 +185,21 @@ class PromptBody(ModelBody):
     """What makes the prompt, and so counts its tokens."""
 
     model: ModelName
+    """Its name in the store or the configuration."""
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    """The conversation, oldest first; a last message of the assistant is continued."""
     system: Text | TextBlocks | None = None
+    """A text, or blocks of text. Default: what the model was stored with."""
     tools: Annotated[list[AnyTool], Field(max_length=MAX_TOOLS)] | None = None
+    """Those that the client runs. Default: none."""
     tool_choice: ToolChoiceField | None = None
+    """Whether the model must call, and which of them. Default: `auto`."""
     thinking: Thinking | None = None
+    """Whether the model thinks before it answers. Default: it is told not to."""
     output_config: OutputConfig | None = None
+    """`format`: a schema that the answer keeps to; `effort`: told to templates that know it."""
     cache_control: CacheControl | None = None
+    """Taken and not needed: every prefix is reused."""
 
 
 class CountTokensBody(PromptBody):
@@ -199,10 +208,15 @@ class CountTokensBody(PromptBody):
 
 class MessagesBody(PromptBody, SamplingFields):
     max_tokens: Annotated[int, Field(ge=1, le=MAX_TOKENS)]
+    """Tokens of thoughts and answer together, at most."""
     stream: bool | None = None
+    """The answer as events while it is made. Default: false."""
     stop_sequences: Annotated[list[str], Field(max_length=MAX_STOPS)] | None = None
+    """Texts that end the answer, each of 1 to 1024 bytes. Default: the model's."""
     metadata: Metadata | None = None
+    """Ignored with a warning."""
     service_tier: Literal["auto", "standard_only"] | None = None
+    """There is one tier only."""
 
     @field_validator("stop_sequences")
     @classmethod

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from appliance.api.anthropic.schema import OtherTool, PromptBody, Tool
-from appliance.api.openai import json_schema_limits
+from appliance.api.dialect import json_schema_limits
 from appliance.errors import InvalidRequest, Unsupported
 from appliance.wire.messages import ToolChoice
 

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import msgspec
 
+from appliance.api.dialect.logprobs import logprob_entries
 from appliance.api.exchange import Exchange
 from appliance.api.ollama.stamps import nanoseconds
-from appliance.api.openai.usage import chat_logprobs
 from appliance.wire.messages import FinishReason, TokenLogprob, ToolCallDelta, Usage
 
 _DONE_REASONS: Final = {FinishReason.LENGTH: "length"}
@@ -63,9 +63,9 @@ def _object_of(text: str) -> dict[str, Any] | None:
 
 
 def logprobs_of(tokens: Sequence[TokenLogprob]) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = chat_logprobs(list(tokens))["content"]
     return [
-        {name: value for name, value in entry.items() if name != "top_logprobs" or value} for entry in entries
+        {name: value for name, value in entry.items() if name != "top_logprobs" or value}
+        for entry in logprob_entries(list(tokens))
     ]
 
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from appliance.api.answers import Answer
-from appliance.api.openai.answers import AlternativeLogprob
+from appliance.api.dialect.logprobs import AlternativeLogprob
 
 
 class ErrorAnswer(Answer):

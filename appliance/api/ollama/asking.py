@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from appliance.api.calls import Calls, Limits
+from appliance.api.dialect import generation_request, stored_defaults
 from appliance.api.exchange import Exchange
 from appliance.api.ollama import options
 from appliance.api.ollama.bodies import GenerationBody
@@ -12,7 +13,6 @@ from appliance.api.ollama.capabilities import Capabilities
 from appliance.api.ollama.fitting import generate_fitting
 from appliance.api.ollama.options import Options
 from appliance.api.ollama.stamps import now
-from appliance.api.openai import generation_request, stored_defaults
 from appliance.errors import InvalidRequest
 from appliance.supervisor.inference import Generation, ModelCard
 from appliance.wire.messages import (

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import falcon
 
 from appliance.api.exchange import exchange_of
+from appliance.api.json_reply import reply
 from appliance.api.ollama.answers import ChatAnswer, ChatLine
 from appliance.api.ollama.asking import Asking, format_told, thinking_kwargs
 from appliance.api.ollama.bodies import ChatBody
@@ -14,7 +15,6 @@ from appliance.api.ollama.conversation import wire_messages, wire_tools
 from appliance.api.ollama.delivery import Delivery
 from appliance.api.ollama.endpoint import body_of, required
 from appliance.api.ollama.lines import NDJSON
-from appliance.api.openai.endpoint import reply
 from appliance.api.openapi.operation import Operation, Operations, Stream, Tag
 from appliance.wire.messages import ChatPrompt
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
+from appliance.api.dialect import json_schema_limits
 from appliance.api.ollama.bodies import Message, ToolField
-from appliance.api.openai import json_schema_limits
 from appliance.errors import InvalidRequest, Unsupported
 
 

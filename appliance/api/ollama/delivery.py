@@ -9,13 +9,13 @@ from typing import Any
 import falcon
 
 from appliance.api.calls import Limits
+from appliance.api.dialect.collect import Choice, collect
 from appliance.api.exchange import Exchange
+from appliance.api.json_reply import reply
 from appliance.api.ollama import lines
 from appliance.api.ollama.answer import CallParts, end_of, logprobs_of
 from appliance.api.ollama.lines import Form, LineStream, LineWriter
 from appliance.api.ollama.stamps import now
-from appliance.api.openai.collect import Choice, collect
-from appliance.api.openai.endpoint import reply
 from appliance.supervisor.inference import Generation
 from appliance.wire.messages import ToolCallDelta
 

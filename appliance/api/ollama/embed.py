@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 import falcon
 
 from appliance.api.exchange import Exchange, exchange_of
+from appliance.api.json_reply import reply
 from appliance.api.ollama import options
 from appliance.api.ollama.answers import EmbedAnswer, EmbeddingsAnswer
 from appliance.api.ollama.asking import Asking
@@ -17,7 +18,6 @@ from appliance.api.ollama.bodies import EmbedBody, EmbeddingsBody
 from appliance.api.ollama.endpoint import body_of, required
 from appliance.api.ollama.fields import AskBody
 from appliance.api.ollama.stamps import nanoseconds
-from appliance.api.openai.endpoint import reply
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.errors import EngineFault, InvalidRequest
 from appliance.supervisor.inference import ModelCard

@@ -10,10 +10,10 @@ import pydantic
 
 from appliance.api import json_body, turns
 from appliance.api.calls import Limits
+from appliance.api.dialect.fields import ModelBody
+from appliance.api.dialect.validation import checked
 from appliance.api.exchange import Exchange
 from appliance.api.ollama.fields import unknown_fields
-from appliance.api.openai.fields import ModelBody
-from appliance.api.openai.validation import checked
 from appliance.errors import InvalidRequest
 
 Body = TypeVar("Body", bound=pydantic.BaseModel)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from appliance.api.openai.fields import ModelBody, Text
+from appliance.api.dialect.fields import ModelBody, Text
 
 Name = Annotated[str, StringConstraints(max_length=2048)]
 """Bounded only; what a name is, the store decides."""
@@ -32,14 +32,18 @@ class AskBody(ModelBody):
     model_config = ConfigDict(extra="allow")
 
     model: Name | None = None
+    """Its name in the store or the configuration; required."""
     options: dict[str, Any] | None = None
+    """Parameters by name. Default of each: the model's, else Ollama's."""
 
 
 class NamedBody(OllamaBody):
     """A body about one stored model, by either spelling of the field."""
 
     model: Name | None = None
+    """Its name in the store; required, or else `name`."""
     name: Name | None = None
+    """The older spelling of `model`."""
 
     @property
     def told_name(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final
 import falcon
 
 from appliance.api.exchange import exchange_of
+from appliance.api.json_reply import reply
 from appliance.api.ollama.answers import GenerateAnswer, GenerateLine
 from appliance.api.ollama.asking import Asking, format_told, thinking_kwargs
 from appliance.api.ollama.bodies import GenerateBody
@@ -22,7 +23,6 @@ from appliance.api.ollama.conversation_context import packed, unpacked
 from appliance.api.ollama.delivery import Delivery
 from appliance.api.ollama.endpoint import body_of, required
 from appliance.api.ollama.lines import NDJSON
-from appliance.api.openai.endpoint import reply
 from appliance.api.openapi.operation import Operation, Operations, Stream, Tag
 from appliance.errors import InvalidRequest, TemplateInvalid
 from appliance.store.amend import jinja_of

@@ -22,10 +22,10 @@ import msgspec
 from appliance.api import sse
 from appliance.api.error_responses import error_object, row_of
 from appliance.api.exchange import Exchange
+from appliance.api.json_reply import encode
 from appliance.api.ollama.answer import CallParts, end_of, logprobs_of
 from appliance.api.ollama.stamps import NS, now, seconds_text
 from appliance.api.ollama_errors import ollama_object
-from appliance.api.openai.chunks import encode
 from appliance.wire.messages import Delta, FinishReason, Usage
 
 NDJSON: Final = "application/x-ndjson"

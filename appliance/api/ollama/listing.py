@@ -16,9 +16,9 @@ import falcon
 from appliance.api.calls import Calls
 from appliance.api.exchange import exchange_of
 from appliance.api.health import Report
+from appliance.api.json_reply import reply
 from appliance.api.ollama.answers import RunningAnswer, TagsAnswer
 from appliance.api.ollama.stamps import expiry, moment
-from appliance.api.openai.endpoint import reply
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.errors import InvalidReference, OutpostError
 from appliance.health.report import RunnerHealth

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pydantic
 
-from appliance.api.openai.fields import GenerationFields
+from appliance.api.dialect.fields import GenerationFields
 from appliance.errors import InvalidRequest
 from appliance.modelfile import PARAMETERS, Use, engine_settings
 from appliance.supervisor.policy import ModelDefaults

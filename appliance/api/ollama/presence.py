@@ -6,8 +6,8 @@ from typing import ClassVar, Final
 
 import falcon
 
+from appliance.api.json_reply import reply
 from appliance.api.ollama.answers import StatusAnswer, VersionAnswer
-from appliance.api.openai.endpoint import reply
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.modelfile.compatibility import OLLAMA_VERSION
 

@@ -11,13 +11,13 @@ import falcon
 
 from appliance.api.calls import Calls, Limits
 from appliance.api.exchange import exchange_of
+from appliance.api.json_reply import reply
 from appliance.api.model_access import require_seen
 from appliance.api.ollama.answers import ShowAnswer
 from appliance.api.ollama.bodies import ShowBody
 from appliance.api.ollama.endpoint import body_of, required
 from appliance.api.ollama.listing import card_details, row_details, row_of
 from appliance.api.ollama.stamps import moment
-from appliance.api.openai.endpoint import reply
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.store.answers import shown_object
 from appliance.store.show import ShownModel

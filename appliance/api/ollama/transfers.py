@@ -16,13 +16,13 @@ import falcon
 from appliance.api.calls import Limits
 from appliance.api.error_responses import error_object
 from appliance.api.exchange import Exchange, exchange_of
+from appliance.api.json_reply import reply
 from appliance.api.ollama.answers import Done, ProgressLine
 from appliance.api.ollama.bodies import CreateBody, TransferBody
 from appliance.api.ollama.endpoint import body_of, required
 from appliance.api.ollama.lines import NDJSON
 from appliance.api.ollama.recipe import modelfile_text
 from appliance.api.ollama_errors import ollama_object
-from appliance.api.openai.endpoint import reply
 from appliance.api.openapi.operation import Operation as Described
 from appliance.api.openapi.operation import Operations, Stream, Tag
 from appliance.api.operation import Operation

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from appliance.api.answers import Answer, ErrorFields
+from appliance.api.dialect.logprobs import AlternativeLogprob
 
 
 class PromptTokensDetails(Answer):
@@ -55,12 +56,6 @@ class ToolCallAnswer(Answer):
     id: str
     type: Literal["function"]
     function: FunctionAnswer
-
-
-class AlternativeLogprob(Answer):
-    token: str
-    logprob: float
-    bytes: list[int]
 
 
 class TokenLogprobAnswer(AlternativeLogprob):

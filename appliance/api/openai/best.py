@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from appliance.api.openai.collect import Choice
+from appliance.api.dialect.collect import Choice
 
 
 def best_of(choices: Sequence[Choice], *, made: int, kept: int) -> list[Choice]:

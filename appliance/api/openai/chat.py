@@ -7,14 +7,16 @@ from typing import Any, ClassVar, Final
 import falcon
 
 from appliance.api.calls import Calls, Limits
+from appliance.api.dialect import stored_defaults
+from appliance.api.dialect.collect import Choice
+from appliance.api.dialect.endpoint import Endpoint
 from appliance.api.exchange import exchange_of
-from appliance.api.openai import chat_request, stored_defaults
+from appliance.api.json_reply import encode
+from appliance.api.openai import chat_request
 from appliance.api.openai.answers import ChatAnswer, ChatChunk
 from appliance.api.openai.chat_warnings import warnings_of
-from appliance.api.openai.chunks import Envelope, encode
-from appliance.api.openai.collect import Choice
+from appliance.api.openai.chunks import Envelope
 from appliance.api.openai.delivery import Form, delivery_of
-from appliance.api.openai.endpoint import Endpoint
 from appliance.api.openai.schema import ChatBody
 from appliance.api.openai.usage import chat_logprobs, timings_object
 from appliance.api.openapi.operation import Operation, Operations, Stream, Tag

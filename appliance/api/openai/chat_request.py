@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
-from appliance.api.openai import generation_request, json_schema_limits
+from appliance.api.dialect import generation_request, json_schema_limits
 from appliance.api.openai.schema import (
     AllowedToolsChoice,
     ChatBody,

@@ -4,15 +4,11 @@ join.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-import msgspec
-
+from appliance.api.json_reply import encode
 from appliance.api.openai.usage import usage_object
 from appliance.wire.messages import Usage
-
-encode: Final = msgspec.json.Encoder().encode
-"""Any thread: an Encoder has no state between calls."""
 
 
 class Envelope:

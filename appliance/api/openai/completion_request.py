@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from appliance.api.openai import generation_request
+from appliance.api.dialect import generation_request
 from appliance.api.openai.schema import CompletionBody, inputs_of
 from appliance.errors import InvalidRequest, Unsupported
 from appliance.wire.messages import Generate, TextPrompt, TokensPrompt

@@ -12,11 +12,11 @@ import falcon
 
 from appliance.api import sse
 from appliance.api.calls import Limits
+from appliance.api.dialect.collect import Choice, collect
+from appliance.api.dialect.fields import AnswerFields, GenerationFields
 from appliance.api.exchange import Exchange
+from appliance.api.json_reply import reply
 from appliance.api.openai.chunks import Envelope, tier_object
-from appliance.api.openai.collect import Choice, collect
-from appliance.api.openai.endpoint import reply
-from appliance.api.openai.fields import AnswerFields, GenerationFields
 from appliance.api.openai.usage import timings_object, usage_object
 from appliance.supervisor.inference import Generation
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 
 import falcon
 
+from appliance.api.dialect.endpoint import Endpoint
 from appliance.api.exchange import Exchange, exchange_of
+from appliance.api.json_reply import reply
 from appliance.api.openai.answers import EmbeddingAnswer, RerankAnswer, ScoredItem
-from appliance.api.openai.endpoint import Endpoint, reply
 from appliance.api.openai.schema import EmbeddingBody, RerankBody, inputs_of
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.errors import EngineFault, InvalidRequest, Unsupported

@@ -13,13 +13,13 @@ import falcon
 from pydantic import Field, StringConstraints
 
 from appliance.api import sse
+from appliance.api.dialect import generation_request, stored_defaults
+from appliance.api.dialect.collect import deltas
+from appliance.api.dialect.endpoint import Endpoint
+from appliance.api.dialect.fields import AnswerFields, Body, MaxTokens, ModelName, Text
 from appliance.api.exchange import exchange_of
-from appliance.api.openai import generation_request, stored_defaults
+from appliance.api.json_reply import encode, reply
 from appliance.api.openai.answers import InfillAnswer, InfillEvent
-from appliance.api.openai.chunks import encode
-from appliance.api.openai.collect import deltas
-from appliance.api.openai.endpoint import Endpoint, reply
-from appliance.api.openai.fields import AnswerFields, Body, MaxTokens, ModelName, Text
 from appliance.api.openai.usage import timings_object
 from appliance.api.openapi.operation import Operation, Operations, Stream, Tag
 from appliance.errors import InvalidRequest, Unsupported
@@ -46,12 +46,17 @@ class InfillBody(AnswerFields):
     refused: ClassVar[Mapping[str, str]] = {"n_probs": "send 'logprobs' to /v1/completions"}
 
     model: ModelName | None = None
+    """May be left out where there is only one."""
     input_prefix: Text
+    """What stands before the gap."""
     input_suffix: Text
+    """What stands behind the gap."""
     input_extra: Annotated[list[FileField], Field(max_length=MAX_FILES)] | None = None
+    """Other files, for the model to know. Default: none."""
     prompt: Text | None = None
-    """What stands already between the two."""
+    """What stands already between the two. Default: nothing."""
     n_predict: MaxTokens | None = None
+    """As `max_tokens`, of which only one may be told; 0 counts as 1."""
 
 
 class Infill(Endpoint):

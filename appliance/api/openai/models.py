@@ -8,8 +8,8 @@ import falcon
 
 from appliance.api.calls import MAX_NAME_CHARS, Calls
 from appliance.api.exchange import exchange_of
+from appliance.api.json_reply import encode
 from appliance.api.openai.answers import DeletedModel, ModelObject, ModelsAnswer
-from appliance.api.openai.chunks import encode
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.api.store_changes import StoreChanges
 from appliance.errors import Unsupported

@@ -10,11 +10,19 @@ from typing import Annotated, Any, Final, Literal, cast
 
 from pydantic import Discriminator, Field, StringConstraints, Tag
 
-from appliance.api.openai.fields import Body, GenerationFields, MaxTokens, ModelBody, ModelName, Text, TokenId
+from appliance.api.dialect.fields import (
+    MAX_INPUTS,
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    Body,
+    GenerationFields,
+    MaxTokens,
+    ModelBody,
+    ModelName,
+    Text,
+    TokenId,
+)
 
-MAX_MESSAGES: Final = 4096
-MAX_TOOLS: Final = 128
-MAX_INPUTS: Final = 2048
 MAX_PROMPTS: Final = 128
 MAX_PROMPT_TOKENS: Final = 1 << 20
 
@@ -118,19 +126,33 @@ class ResponseFormat(Body):
 
 class ChatBody(GenerationFields):
     messages: Annotated[list[Message], Field(min_length=1, max_length=MAX_MESSAGES)]
+    """The conversation, oldest first. Parts are texts only."""
     max_completion_tokens: MaxTokens | None = None
+    """As `max_tokens`, and wins over it."""
     logprobs: bool | None = None
+    """Tell the log-probability of each token. Default: false."""
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    """With `logprobs`: also those of so many likeliest others. Default: 0."""
     response_format: ResponseFormat | None = None
+    """What the answer keeps to. Default: text."""
     tools: Annotated[list[ToolField], Field(max_length=MAX_TOOLS)] | None = None
+    """Functions that the model may call, each name once. Default: none."""
     tool_choice: Literal["none", "auto", "required"] | NamedTool | AllowedToolsChoice | None = None
+    """Whether it must call, and which of them. Default: `auto` with `tools`."""
     parallel_tool_calls: bool | None = None
+    """False: the answer ends with its first call. Default: true."""
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    """Told to the model's template; `none`: no thinking. Default: as the template has it."""
     reasoning_format: Literal["none", "auto", "deepseek"] | None = None
+    """`none`: thoughts stay in the text; else they are apart. Default: apart."""
     chat_template_kwargs: dict[str, Any] | None = None
+    """More variables of the template, at most 16 KiB. Default: none."""
     continue_final_message: bool | None = None
+    """Go on with the last message, the assistant's. Default: false."""
     add_generation_prompt: bool | None = None
+    """Always the opposite of `continue_final_message`. Default: true."""
     modalities: list[Literal["text"]] | None = None
+    """Only `text`."""
 
 
 class CompletionBody(GenerationFields):
@@ -143,14 +165,22 @@ class CompletionBody(GenerationFields):
         ],
         Discriminator(_form),
     ]
+    """A text, token ids, or up to 128 of either."""
+    max_tokens: MaxTokens | None = None
+    """Tokens of the answer at most; -1: as many as fit. Default: the model's, else 16."""
     suffix: Text | None = None
+    """What comes after the answer; only of models that fill in, and with texts. Default: nothing."""
     echo: bool | None = None
+    """The prompt in front of the answer; not with `logprobs` or `suffix`. Default: false."""
     best_of: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Answers that are made, of which the likeliest `n` are told; not in a stream. Default: `n`."""
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
+    """Tell log-probabilities, and those of so many likeliest others. Default: none."""
 
 
 class EmbeddingBody(ModelBody):
     model: ModelName
+    """Its name in the store or the configuration."""
     input: Annotated[
         Annotated[Text, Tag("text")]
         | Annotated[list[Text], Field(fail_fast=True, min_length=1, max_length=MAX_INPUTS), Tag("texts")]
@@ -160,9 +190,13 @@ class EmbeddingBody(ModelBody):
         ],
         Discriminator(_form),
     ]
+    """A text, token ids, or up to 2048 of either; none is empty."""
     encoding_format: Literal["float", "base64"] | None = None
+    """`base64`: little-endian float32. Default: `float`."""
     dimensions: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
+    """The first so many, of length 1 again. Default: all of the model's."""
     truncate: bool | None = None
+    """Cut what is too long, which is refused otherwise. Default: false."""
 
 
 class DocumentField(Body):
@@ -171,29 +205,42 @@ class DocumentField(Body):
 
 class RerankBody(ModelBody):
     model: ModelName | None = None
+    """May be left out where there is only one."""
     query: Text
+    """What the documents are to answer."""
     documents: (
         Annotated[list[Text | DocumentField], Field(fail_fast=True, min_length=1, max_length=MAX_INPUTS)]
         | None
     ) = None
+    """Texts, or objects with a `text`; either these or `texts`."""
     texts: Annotated[list[Text], Field(fail_fast=True, min_length=1, max_length=MAX_INPUTS)] | None = None
+    """TEI's name for `documents`; the answer then has TEI's form."""
     top_n: Annotated[int, Field(ge=1, le=MAX_INPUTS)] | None = None
+    """Tell the best so many. Default: all."""
     return_documents: bool | None = None
+    """Tell their texts, too. Default: false."""
     return_text: bool | None = None
-    """TEI's name for it, beside `texts`."""
+    """TEI's name for it, beside `texts`. Default: false."""
 
 
 class TokenizeBody(ModelBody):
     model: ModelName | None = None
+    """May be left out where there is only one."""
     content: Text
+    """The text."""
     add_special: bool | None = None
+    """Also the tokens that begin and end a text. Default: false."""
     parse_special: bool | None = None
+    """Control tokens written in the text are those tokens. Default: true."""
     with_pieces: bool | None = None
+    """Also the text of each token. Default: false."""
 
 
 class DetokenizeBody(ModelBody):
     model: ModelName | None = None
+    """May be left out where there is only one."""
     tokens: Annotated[list[TokenId], Field(fail_fast=True, max_length=MAX_PROMPT_TOKENS)]
+    """Token ids of that model."""
 
 
 def inputs_of(told: str | list[str] | list[int] | list[list[int]]) -> list[str | list[int]]:

@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import falcon
 
+from appliance.api.dialect.endpoint import Endpoint
 from appliance.api.exchange import exchange_of
+from appliance.api.json_reply import reply
 from appliance.api.openai.answers import DetokenizeAnswer, TokenizeAnswer
-from appliance.api.openai.endpoint import Endpoint, reply
 from appliance.api.openai.schema import DetokenizeBody, TokenizeBody
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.wire.messages import Detokenize, Tokenize

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-from appliance.wire.messages import TokenAlternative, TokenLogprob, Usage
-
-_LEAST_LOGPROB: Final = -9999.0
-"""OpenAI's stand-in for minus infinity, which JSON does not have."""
+from appliance.api.dialect.logprobs import finite, logprob_entries, piece_text
+from appliance.wire.messages import TokenLogprob, Usage
 
 
 def usage_object(usage: Usage) -> dict[str, Any]:
@@ -43,18 +41,8 @@ def _rates(name: str, tokens: int, seconds: float) -> dict[str, float | int]:
 
 
 def chat_logprobs(tokens: list[TokenLogprob]) -> dict[str, Any]:
-    """OpenAI's chat form. `bytes` is exact where a token is only part of a character and its string is
-    not.
-    """
+    """OpenAI's chat form."""
     return {"content": logprob_entries(tokens), "refusal": None}
-
-
-def logprob_entries(tokens: list[TokenLogprob]) -> list[dict[str, Any]]:
-    return [{**_entry(token), "top_logprobs": [_entry(other) for other in token.top]} for token in tokens]
-
-
-def _entry(token: TokenLogprob | TokenAlternative) -> dict[str, Any]:
-    return {"token": piece_text(token.piece), "logprob": finite(token.logprob), "bytes": list(token.piece)}
 
 
 class CompletionLogprobs:
@@ -75,12 +63,3 @@ class CompletionLogprobs:
             told["text_offset"].append(self._offset)
             self._offset += len(text)
         return told
-
-
-def piece_text(piece: bytes) -> str:
-    return piece.decode("utf-8", "replace")
-
-
-def finite(logprob: float) -> float:
-    """Also turns NaN into the least."""
-    return min(logprob, 0.0) if logprob > _LEAST_LOGPROB else _LEAST_LOGPROB

@@ -12,11 +12,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from appliance import __version__
-from appliance.api import answers, error_responses, ollama_errors, registry_errors
-from appliance.api.anthropic import errors as anthropic_errors
+from appliance.api import answers, anthropic_errors, error_responses, ollama_errors, registry_errors
 from appliance.api.anthropic.answers import ErrorAnswer as AnthropicErrorAnswer
+from appliance.api.dialect.validation import IGNORED
 from appliance.api.ollama.answers import ErrorAnswer as OllamaErrorAnswer
-from appliance.api.openai.validation import IGNORED
 from appliance.api.openapi.operation import Operation, Parameter, Tag, operations_of
 from appliance.api.openapi.schemas import Schema, schemas_of
 from appliance.api.openapi.shared import (

@@ -13,6 +13,8 @@ import msgspec
 import pydantic
 from pydantic.json_schema import CoreModeRef, CoreRef, DefsRef, GenerateJsonSchema
 
+from appliance.api.openapi.field_docs import FieldDocs
+
 _MODE: Final = "validation"
 _PREFIXES: Final = {
     "appliance.api.anthropic.": "Anthropic",
@@ -27,7 +29,11 @@ _Adapter = tuple[int, Literal["validation", "serialization"], pydantic.TypeAdapt
 
 
 class _Plain(GenerateJsonSchema):
-    """Without the title of each field, which only says its name again."""
+    """Without the title of each field, which only says its name again, and with the words below it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._docs = FieldDocs()
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002 - pydantic's form
         return False
@@ -40,6 +46,15 @@ class _Plain(GenerateJsonSchema):
         if name.startswith(prefix.removesuffix("s")):
             prefix = ""
         return super().get_defs_ref((CoreRef(f"{module}.{prefix}{name}"), mode))
+
+    def model_schema(self, schema: Any) -> Schema:
+        told = super().model_schema(schema)
+        kind: type[pydantic.BaseModel] = schema["cls"]
+        for name, words in self._docs.of(kind).items():
+            field = kind.model_fields.get(name)
+            if field is not None:
+                told["properties"][field.alias or name]["description"] = words
+        return told
 
 
 def schemas_of(types: Sequence[Any]) -> tuple[dict[int, Schema], dict[str, Schema]]:

@@ -12,8 +12,7 @@ from waitress.parser import HTTPRequestParser, ParsingError
 from waitress.task import ErrorTask
 
 from appliance import log
-from appliance.api import ollama_errors
-from appliance.api.anthropic import errors as anthropic_errors
+from appliance.api import anthropic_errors, ollama_errors
 from appliance.api.error_responses import http_error_object
 from appliance.api.exchange import request_id_of
 from appliance.api.server.limits import ServerLimits

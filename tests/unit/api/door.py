@@ -8,7 +8,7 @@ from typing import Any
 import falcon.testing
 
 from appliance.api.app import create_app
-from tests.fakes.fake_health import report_of
+from tests.fakes.door_parts import parts_of
 from tests.fakes.fake_inference import MODEL, FakeInference
 
 HERE = "127.0.0.1"
@@ -17,12 +17,11 @@ HELLO: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content"
 
 
 class Door:
-    """One application and its client. `settings` go to `create_app`."""
+    """One application and its client. `settings`: see `parts_of`."""
 
     def __init__(self, inference: FakeInference | None = None, **settings: Any) -> None:
         self.inference = inference or FakeInference()
-        told = {"report": report_of(self.inference), **settings}
-        self.client = falcon.testing.TestClient(create_app(inference=self.inference, **told))
+        self.client = falcon.testing.TestClient(create_app(parts_of(self.inference, **settings)))
 
     def post(self, path: str, body: object, headers: dict[str, str] | None = None) -> falcon.testing.Result:
         return self.post_bytes(path, json.dumps(body).encode(), headers)

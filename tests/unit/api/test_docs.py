@@ -10,9 +10,9 @@ import msgspec
 import pytest
 
 from appliance.api import error_responses
+from appliance.api.dialect.fields import Body
+from appliance.api.dialect.validation import IGNORED, REFUSED
 from appliance.api.openai import schema
-from appliance.api.openai.fields import Body
-from appliance.api.openai.validation import IGNORED, REFUSED
 from appliance.store.operations import Operation
 
 PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from appliance.api.dialect.fields import Body
+from appliance.api.dialect.validation import validated
 from appliance.api.exchange import Exchange
 from appliance.api.openai import schema
-from appliance.api.openai.fields import Body
 from appliance.api.openai.infill import InfillBody
 from appliance.api.openai.responses.schema import ResponseBody
-from appliance.api.openai.validation import validated
 from appliance.errors import RequestError
 from tests.fakes.fake_inference import MODEL
 from tests.unit.api.door import HELLO, Door

@@ -16,11 +16,10 @@ import falcon
 
 from appliance.api import sse
 from appliance.api.calls import Limits
+from appliance.api.dialect.collect import deltas
 from appliance.api.error_responses import error_object, row_of
 from appliance.api.exchange import Exchange
-from appliance.api.openai.chunks import encode
-from appliance.api.openai.collect import deltas
-from appliance.api.openai.endpoint import reply
+from appliance.api.json_reply import encode, reply
 from appliance.api.openai.responses.items import Kept
 from appliance.api.openai.responses.kept import KeptResponses
 from appliance.api.openai.responses.output import Event, Output

@@ -8,9 +8,12 @@ import falcon
 
 from appliance.api import sse
 from appliance.api.calls import Calls, Limits
+from appliance.api.dialect import stored_defaults
+from appliance.api.dialect.endpoint import Endpoint
+from appliance.api.dialect.validation import validated
 from appliance.api.exchange import Exchange, exchange_of
-from appliance.api.openai import chat_request, stored_defaults
-from appliance.api.openai.endpoint import Endpoint, reply
+from appliance.api.json_reply import reply
+from appliance.api.openai import chat_request
 from appliance.api.openai.responses import request
 from appliance.api.openai.responses.answer import Answer, ResponseStream, answer_whole
 from appliance.api.openai.responses.answers import (
@@ -25,7 +28,6 @@ from appliance.api.openai.responses.params import told_here
 from appliance.api.openai.responses.response_object import head_of
 from appliance.api.openai.responses.schema import ResponseBody
 from appliance.api.openai.schema import ChatBody
-from appliance.api.openai.validation import validated
 from appliance.api.openapi.operation import Operation, Operations, Parameter, Stream, Tag
 from appliance.errors import (
     InvalidRequest,

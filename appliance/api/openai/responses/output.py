@@ -15,8 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from appliance.api.dialect.logprobs import logprob_entries
 from appliance.api.openai.responses.items import Kept, new_id
-from appliance.api.openai.usage import logprob_entries
 from appliance.errors import EngineFault
 from appliance.wire.messages import Delta, FinishReason, TokenLogprob, ToolCallDelta
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from appliance.api.dialect.fields import SamplingFields
 from appliance.api.openai.chat_warnings import warnings_of as chat_warnings_of
-from appliance.api.openai.fields import SamplingFields
 from appliance.api.openai.responses.items import Kept, check_calls, messages_of
 from appliance.api.openai.responses.schema import (
     AllowedTools,

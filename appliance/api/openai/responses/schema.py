@@ -11,8 +11,17 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 
-from appliance.api.openai.fields import Body, MaxTokens, ModelName, SamplingFields, StreamOptions, Text
-from appliance.api.openai.schema import MAX_MESSAGES, MAX_TOOLS, Name
+from appliance.api.dialect.fields import (
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    Body,
+    MaxTokens,
+    ModelName,
+    SamplingFields,
+    StreamOptions,
+    Text,
+)
+from appliance.api.openai.schema import Name
 
 ID = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -199,10 +208,15 @@ class ResponseBody(SamplingFields):
     ignored: ClassVar[Mapping[str, tuple[object, ...]]] = {"max_tool_calls": ()}
 
     model: ModelName
+    """Its name in the store or the configuration."""
     input: Text | Annotated[list[_TaggedItem], Field(max_length=MAX_MESSAGES)] | None = None
+    """A text, or items: messages, calls, their outputs, thoughts."""
     instructions: Text | None = None
+    """A system message in front; those of earlier responses do not count any more."""
     previous_response_id: Annotated[str, StringConstraints(max_length=256)] | None = None
+    """The kept response to go on from. Default: none."""
     store: bool | None = None
+    """Keep the response in memory, to be asked for and gone on from. Default: true."""
     metadata: (
         Annotated[
             dict[
@@ -213,17 +227,30 @@ class ResponseBody(SamplingFields):
         ]
         | None
     ) = None
+    """Given back as it is."""
     stream: bool | None = None
+    """The answer as events while it is made. Default: false."""
     stream_options: StreamOptions | None = None
+    """Only with `stream`; the last event has the usage anyway."""
     background: bool | None = None
+    """Only false: answers are made while the caller waits."""
     max_output_tokens: MaxTokens | None = None
+    """Tokens of the answer at most; -1: as many as fit. Default: the model's, else as many as fit."""
     tools: Annotated[list[_TaggedTool], Field(max_length=MAX_TOOLS)] | None = None
+    """Functions that the model may call, each name once. Default: none."""
     tool_choice: Literal["none", "auto", "required"] | _TaggedChoice | None = None
+    """Whether it must call, and which of them. Default: `auto` with `tools`."""
     parallel_tool_calls: bool | None = None
+    """False: the answer ends with its first call. Default: true."""
     text: TextField | None = None
+    """What the answer keeps to. Default: text."""
     reasoning: ReasoningField | None = None
+    """How much to think: `effort`, told to the model's template."""
     include: Annotated[list[Include], Field(max_length=16)] | None = None
+    """`message.output_text.logprobs`; the others are ignored with a warning. Default: none."""
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    """Log-probabilities of so many likeliest others for each token. Default: 0."""
     truncation: Literal["auto", "disabled"] | None = None
+    """What is too long is refused; `auto` is ignored with a warning."""
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
-    """See `api/turns.py`."""
+    """`flex`: in the background; the others are one. Default: realtime."""

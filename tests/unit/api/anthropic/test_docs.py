@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.api import error_responses
-from appliance.api.anthropic import errors, outcome, schema
-from appliance.api.openai.fields import Body
+from appliance.api import anthropic_errors, error_responses
+from appliance.api.anthropic import outcome, schema
+from appliance.api.dialect.fields import Body
 from appliance.wire.messages import FinishReason, Usage
 
 PAGE = (Path(__file__).parents[4] / "docs" / "anthropic.md").read_text()
@@ -59,9 +59,9 @@ def test_every_status_stands_beside_its_type() -> None:
         for status in re.findall(r"\d+", cells[0])
     }
     for row in error_responses.TABLE.values():
-        status = errors.status_of(row.status, row.code)
+        status = anthropic_errors.status_of(row.status, row.code)
         body = {"error": {"message": "m"}}
-        assert told[status] == errors.error_object(body, status, "r")["error"]["type"], row
+        assert told[status] == anthropic_errors.error_object(body, status, "r")["error"]["type"], row
 
 
 def test_every_reason_to_end_is_on_the_page() -> None:

@@ -9,9 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.api.anthropic import schema
+from appliance.api.dialect.fields import Body
+from appliance.api.dialect.validation import validated
 from appliance.api.exchange import Exchange
-from appliance.api.openai.fields import Body
-from appliance.api.openai.validation import validated
 from appliance.errors import RequestError
 from tests.unit.api.anthropic.asked import HELLO, VERSION, refusal
 from tests.unit.api.anthropic.test_messages import CALL, RESULT, TOOL

@@ -9,7 +9,7 @@ import pytest
 
 from appliance import errors
 from appliance.access.keys import KeyRing, StoredKey, generate
-from appliance.api.anthropic.errors import is_anthropic
+from appliance.api.anthropic_errors import is_anthropic
 from appliance.api.calls import Limits
 from tests.fakes.fake_inference import FakeInference
 from tests.unit.api.anthropic.asked import HELLO, VERSION, post, refusal, refused

@@ -16,11 +16,11 @@ from openai.types import completion_create_params, embedding_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.responses import response_create_params
 
+from appliance.api.dialect.fields import Body
+from appliance.api.dialect.validation import IGNORED, REFUSED
 from appliance.api.openai import schema
-from appliance.api.openai.fields import Body
 from appliance.api.openai.infill import InfillBody
 from appliance.api.openai.responses.schema import ResponseBody
-from appliance.api.openai.validation import IGNORED, REFUSED
 from tests.fakes.fake_inference import MODEL
 from tests.unit.api.door import HELLO, Door, refusal
 

@@ -11,7 +11,7 @@ from appliance.api.resuming.kept_stream import LAST_EVENT_ID
 from appliance.api.resuming.kept_streams import ResumeLimits
 from appliance.api.resuming.middleware import RESUMABLE, STREAM
 from appliance.config import Config
-from appliance.daemon.composition import resume_limits
+from appliance.daemon.door_policy import resume_limits
 
 PAGE = (Path(__file__).parents[4] / "docs" / "streams.md").read_text()
 

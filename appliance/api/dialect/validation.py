@@ -14,8 +14,8 @@ from typing import Any, Final, TypeVar
 import pydantic
 from pydantic_core import ErrorDetails
 
+from appliance.api.dialect.fields import Body
 from appliance.api.exchange import Exchange
-from appliance.api.openai.fields import Body
 from appliance.errors import InvalidRequest, Unsupported
 
 Model = TypeVar("Model", bound=Body)

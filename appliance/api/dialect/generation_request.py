@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from appliance.api.openai import json_schema_limits
-from appliance.api.openai.fields import AnswerFields, SamplingFields
+from appliance.api.dialect import json_schema_limits
+from appliance.api.dialect.fields import AnswerFields, SamplingFields
 from appliance.errors import InvalidRequest, Unsupported
 from appliance.wire.messages import AdapterScale, Constraint, ConstraintKind, LogitBias, SamplingParams
 

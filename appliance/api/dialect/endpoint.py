@@ -1,17 +1,16 @@
-"""What the endpoints below `/v1` that ask a model have in common."""
+"""What the endpoints that ask a model have in common, below `/v1` and beside it."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import falcon
 
 from appliance.api import json_body, turns
 from appliance.api.calls import Calls, Limits
+from appliance.api.dialect.fields import Body, ModelBody
+from appliance.api.dialect.validation import validated
 from appliance.api.exchange import Exchange
-from appliance.api.openai.chunks import encode
-from appliance.api.openai.fields import Body, ModelBody
-from appliance.api.openai.validation import validated
 from appliance.errors import InvalidRequest
 
 Asked = TypeVar("Asked", bound=Body)
@@ -45,8 +44,3 @@ class Endpoint:
                 reason=f"name one of the models: {', '.join(names) or 'there is none'}", param="model"
             )
         return names[0]
-
-
-def reply(resp: falcon.Response, told: dict[str, Any] | list[Any]) -> None:
-    resp.content_type = "application/json"
-    resp.data = encode(told)

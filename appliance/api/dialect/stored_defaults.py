@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 import pydantic
 
-from appliance.api.openai import generation_request
-from appliance.api.openai.fields import AnswerFields, SamplingFields
+from appliance.api.dialect import generation_request
+from appliance.api.dialect.fields import AnswerFields, SamplingFields
 from appliance.errors import ModelInvalid
 from appliance.supervisor.inference import ModelCard
 from appliance.supervisor.policy import ModelDefaults

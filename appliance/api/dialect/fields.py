@@ -22,6 +22,9 @@ from pydantic import (
 
 from appliance.units import EXPECTED, seconds_kept
 
+MAX_MESSAGES: Final = 4096
+MAX_TOOLS: Final = 128
+MAX_INPUTS: Final = 2048
 MAX_STOPS: Final = 16
 MAX_STOP_BYTES: Final = 1024
 MAX_CHOICES: Final = 16
@@ -64,52 +67,81 @@ class ModelBody(Body):
         Annotated[float, Field(allow_inf_nan=True)] | None,
         BeforeValidator(_seconds_kept, json_schema_input_type=float | str | None),
     ] = None
-    """Seconds that it stays in memory afterwards; infinite: until memory is needed."""
+    """Seconds, or `10m`, in memory afterwards; below 0: until others need it. Default: as configured."""
 
 
 class AdapterField(Body):
     """One entry of `lora`."""
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    """As the model was stored with it."""
     scale: Annotated[float, Field(ge=-16, le=16)] = 1.0
+    """How strongly it works."""
 
 
 class StreamOptions(Body):
     include_usage: bool | None = None
+    """One more event with the usage before `[DONE]`. Default: false."""
     include_obfuscation: Literal[False] | None = None
+    """Only false."""
 
 
 class SamplingFields(ModelBody):
     """How tokens are chosen. None everywhere: the model's default, which is llama.cpp's."""
 
     temperature: Annotated[float, Field(ge=0, le=5)] | None = None
+    """0: greedy, always the likeliest token. Default: the model's, else 0.8."""
     dynatemp_range: Annotated[float, Field(ge=0, le=5)] | None = None
+    """The temperature moves by so much, with the entropy. Default: the model's, else 0.0."""
     dynatemp_exponent: Annotated[float, Field(ge=0, le=10)] | None = None
+    """How entropy becomes temperature in that range. Default: the model's, else 1.0."""
     top_k: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    """Only the so many likeliest tokens; 0: all. Default: the model's, else 40."""
     top_p: Unit | None = None
+    """Only the likeliest tokens that together have this share; 1: all. Default: the model's, else 0.95."""
     min_p: Unit | None = None
+    """Only tokens with this share of the likeliest's probability. Default: the model's, else 0.05."""
     typical_p: Unit | None = None
+    """Only tokens of typical information, up to this share; 1: all. Default: the model's, else 1.0."""
     top_n_sigma: Annotated[float, Field(ge=-1, le=100)] | None = None
+    """Only so many standard deviations below the best; 0 and -1: all. Default: the model's, else -1.0."""
     xtc_probability: Unit | None = None
+    """Chance that the likeliest tokens are left out; 0: never. Default: the model's, else 0.0."""
     xtc_threshold: Unit | None = None
+    """Probability from which a token may be left out so. Default: the model's, else 0.1."""
     dry_multiplier: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Strength of the penalty on repeated sequences (DRY); 0: none. Default: the model's, else 0.0."""
     dry_base: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Base by which that penalty grows with their length. Default: the model's, else 1.75."""
     dry_allowed_length: Annotated[int, Field(ge=0, le=MAX_TOKENS)] | None = None
+    """In tokens: longer repetitions are penalised. Default: the model's, else 2."""
     dry_penalty_last_n: LastN | None = None
+    """Tokens looked back on for them; 0: none, -1: the whole context. Default: the model's, else -1."""
     dry_sequence_breakers: (
         Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=64)]], Field(max_length=32)]
         | None
     ) = None
+    """Texts that end a repeated sequence. Default: the model's, else newline, `:`, `"` and `*`."""
     mirostat: Annotated[int, Field(ge=0, le=2)] | None = None
+    """0: off; 1, 2: Mirostat in place of top-k and the like. Default: the model's, else 0."""
     mirostat_tau: Annotated[float, Field(ge=0, le=100)] | None = None
+    """Entropy that Mirostat aims at. Default: the model's, else 5.0."""
     mirostat_eta: Unit | None = None
+    """How fast Mirostat learns. Default: the model's, else 0.1."""
     repeat_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    """Makes recent tokens less likely by this factor; 1: none. Default: the model's, else 1.0."""
     repeat_last_n: LastN | None = None
+    """Tokens that count as recent; 0: none, -1: the whole context. Default: the model's, else 64."""
     presence_penalty: Penalty | None = None
+    """Taken from the logits of recent tokens, once. Default: the model's, else 0.0."""
     frequency_penalty: Penalty | None = None
+    """Taken from the logits of recent tokens, for each time. Default: the model's, else 0.0."""
     logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    """Token id → what is added to its logit, -100 to 100; at most 1024. Default: the model's, else none."""
     seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = None
+    """Choice k has `seed` + k; -1: a fresh one. Default: the model's, else a fresh one."""
     ignore_eos: bool | None = None
+    """Go on where the model would end. Default: the model's, else false."""
 
     @field_validator("logit_bias", mode="before")
     @classmethod
@@ -132,18 +164,29 @@ class AnswerFields(SamplingFields):
     """What all that generate share beside sampling."""
 
     stream: bool | None = None
+    """The answer as events while it is made. Default: false."""
     stream_options: StreamOptions | None = None
+    """Only with `stream`."""
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    """How many answers; `/infill` makes only 1. Default: 1."""
     max_tokens: MaxTokens | None = None
+    """Tokens of the answer at most; -1: as many as fit. Default: the model's, else as many as fit."""
     stop: str | list[str] | None = None
+    """Texts that end the answer, and are not in it: up to 16 of 1 to 1024 bytes. Default: the model's."""
     grammar: Annotated[str, StringConstraints(max_length=16 * 1024)] | None = None
+    """GBNF that the answer keeps to; excludes the other constraints. Default: none."""
     json_schema: dict[str, Any] | None = None
+    """A schema that the answer keeps to; excludes the other constraints. Default: none."""
     lora: Annotated[list[AdapterField], Field(max_length=16)] | None = None
+    """Adapters of the model and their scales. Default: the model's."""
     cache_prompt: bool | None = None
+    """Begin with what is computed already of the same prompt. Default: true."""
     prefix_shared: bool | None = None
+    """What is computed of this prompt may serve other keys, too. Default: false."""
     speculation: bool | None = None
+    """Tokens may be guessed ahead and verified. Default: true."""
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
-    """See `api/turns.py`."""
+    """`flex`: in the background; the others are one. Default: realtime."""
 
     @field_validator("stop")
     @classmethod
@@ -181,3 +224,4 @@ class GenerationFields(AnswerFields):
     """What chat and completions share."""
 
     model: ModelName
+    """Its name in the store or the configuration."""
