@@ -22,7 +22,7 @@ from appliance.access.quotas import Quotas
 from appliance.access.scopes import Scope
 from appliance.access.usage_report import Line, Question
 from appliance.api.anthropic import limits as anthropic_limits
-from appliance.api.anthropic.errors import is_anthropic
+from appliance.api.anthropic_errors import is_anthropic
 from appliance.api.exchange import exchange_of
 from appliance.api.metering import Ledger, Meter
 from appliance.api.route_scopes import needed_for

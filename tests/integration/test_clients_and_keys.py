@@ -19,7 +19,7 @@ from anthropic import Anthropic
 from openai import OpenAI
 
 from appliance.access import keys as access_keys
-from appliance.access.wrong_keys import FREE
+from appliance.access.attempts import FREE
 from tests.daemon import Daemon
 from tests.fakes.model_files import generator
 
@@ -197,7 +197,7 @@ def test_a_wrong_key_is_each_packages_own_error_and_guessing_is_slowed(keyed: Ke
             over_openai(keyed, nobodys)
     with pytest.raises(openai.RateLimitError) as slowed:
         over_openai(keyed, nobodys)
-    assert slowed.value.code == "too_many_wrong_keys"
+    assert slowed.value.code == "too_many_attempts"
     assert int(slowed.value.response.headers["retry-after"]) >= 1
     with pytest.raises(anthropic.RateLimitError):
         over_anthropic(keyed, nobodys)
