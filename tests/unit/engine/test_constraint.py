@@ -188,7 +188,7 @@ def test_whatever_a_model_says_beside_strict_functions_its_calls_are_valid(
 @each_format
 @given(text=st.text(alphabet="<[tol_ca>|{ \n", max_size=30))
 def test_every_text_without_a_call_can_be_said(tool_format: ToolFormat, text: str) -> None:
-    if not text.lstrip().startswith("{"):
+    if not text.lstrip().startswith("{") and "<tool_call>" not in text:
         assert admits(of_strict(tool_format), text)
 
 
