@@ -12,8 +12,8 @@ from typing import Final
 import hypothesis
 import pytest
 
-# Boards and busy machines are slow; time is judged by the time-out of each layer, not per example. What CI says
-# of a commit is said again of the same commit; elsewhere new examples are tried each time.
+# Boards and busy machines are slow; time is judged by the time-out of each layer, not per example. What CI
+# says of a commit is said again of the same commit; elsewhere new examples are tried each time.
 hypothesis.settings.register_profile(
     "outpost",
     deadline=None,

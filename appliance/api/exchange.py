@@ -23,6 +23,7 @@ from appliance.api.caller import Caller
 from appliance.api.metering import Meter
 from appliance.api.others_names import refusal_for
 from appliance.api.token_gaps import TokenGaps
+from appliance.api.visible import visible
 from appliance.errors import Cancelled, ClientGone, InsufficientMemory
 from appliance.histogram import Histogram
 from appliance.supervisor.turn import Asker, Priority, Turn
@@ -31,7 +32,6 @@ from appliance.wire.messages import Accepted, FinishReason, Usage
 _log = log.logger("api")
 _ERROR: Final = 400
 """And above."""
-_INVISIBLE: Final = re.compile(r"[^ -~]")
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 
@@ -219,7 +219,7 @@ class Exchange:
 
         What callers named may hold anything: here it becomes what a header can hold, visible ASCII.
         """
-        self.warnings.append(_INVISIBLE.sub(_escaped, text))
+        self.warnings.append(visible(text))
 
     def end(self) -> None:
         """Tell the log and the observer. Idempotent."""
@@ -288,7 +288,3 @@ def _never() -> bool:
 
 def _ms(seconds: float | None) -> float | None:
     return None if seconds is None else round(seconds * 1000, 1)
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return found.group().encode("unicode_escape").decode()

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar
 import falcon
 
 from appliance.api import json_shape
+from appliance.api.visible import shown
 from appliance.errors import BodyTooLarge, InvalidRequest
 
 Value = TypeVar("Value")
@@ -121,11 +122,11 @@ def _bounded_int(text: str) -> int | _Misfit:
 def _refuse_misfits(value: object, *, path: str) -> None:
     """Depth is bounded (`json_shape`), so recursion is safe."""
     if isinstance(value, _Misfit):
-        steps = [step for step in (path, _printable(value.key)) if step]
+        steps = [step for step in (path, shown(value.key)) if step]
         raise InvalidRequest(reason=value.reason, param=".".join(steps) or None)
     inner = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
     for key, item in inner:
-        name = _printable(str(key))
+        name = shown(str(key))
         _refuse_misfits(item, path=f"{path}.{name}" if path else name)
 
 
@@ -139,7 +140,7 @@ def _refuse_surrogates(value: object, *, path: str) -> None:
             _refuse_surrogates(item, path=f"{path}.{index}" if path else str(index))
     elif isinstance(value, dict):
         for key, item in value.items():
-            inner = f"{path}.{_printable(key)}" if path else _printable(key)
+            inner = f"{path}.{shown(key)}" if path else shown(key)
             if not _encodable(key):
                 raise InvalidRequest(reason="the key holds a lone surrogate", param=inner)
             _refuse_surrogates(item, path=inner)
@@ -151,8 +152,3 @@ def _encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _printable(key: str) -> str:
-    """A key from outside, fit for an error message."""
-    return key.encode("ascii", "backslashreplace").decode()[:128]

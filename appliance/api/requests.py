@@ -17,6 +17,7 @@ from appliance.api.exchange import Exchange, exchange_of
 from appliance.api.json_reply import encode
 from appliance.api.openapi.operation import Operation, Operations, Tag
 from appliance.api.running import Running, sees_all
+from appliance.api.visible import shown
 from appliance.errors import RequestNotFound
 
 _MAX_BODY_BYTES = 1024
@@ -82,7 +83,7 @@ class CancelRequest:
 
 def shown_id(request_id: str) -> str:
     """An id from outside, fit for an error message."""
-    return request_id.encode("ascii", "backslashreplace").decode()[:_MAX_ID_CHARS]
+    return shown(request_id, _MAX_ID_CHARS)
 
 
 def _answer(resp: falcon.Response, told: dict[str, Any]) -> None:

@@ -149,7 +149,7 @@ def test_ctrl_c_in_the_middle_leaves_nothing_and_no_child(daemon: Daemon) -> Non
 def test_a_request_comes_first(daemon: Daemon) -> None:
     answer(daemon)
     with subprocess.Popen(
-        argv(daemon, "calibrate", "smol", "--limit", "10"),
+        argv(daemon, "calibrate", "smol", "--limit", "20"),
         env=environment(daemon.data),
         stdout=subprocess.PIPE,
         text=True,

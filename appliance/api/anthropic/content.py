@@ -22,6 +22,7 @@ from appliance.api.anthropic.schema import (
     ToolResultBlock,
     ToolUseBlock,
 )
+from appliance.api.visible import shown
 from appliance.errors import InvalidRequest, Unsupported
 
 JOINT: Final = "\n"
@@ -143,11 +144,7 @@ def _text(told: str | Sequence[TextBlock | OtherBlock], *, path: str) -> str:
 
 def _unread(block: OtherBlock, *, path: str) -> Unsupported:
     return Unsupported(
-        feature=f"content of type '{_shown(block.type)}'",
+        feature=f"content of type '{shown(block.type)}'",
         reason="the models here read text only",
         param=f"{path}.type",
     )
-
-
-def _shown(kind: str) -> str:
-    return kind.encode("ascii", "backslashreplace").decode()[:64]

@@ -12,6 +12,7 @@ from appliance.api.anthropic.schema import (
     Tool,
     ToolResultBlock,
 )
+from appliance.api.visible import shown
 
 VERSIONS: Final = ("2023-06-01", "2026-10-21")
 """Here they are the same: the newer refuses `temperature`, `top_p` and `top_k`, which models here take."""
@@ -25,8 +26,7 @@ def of_headers(version: str | None, beta: str | None) -> Iterator[str]:
     elif version not in VERSIONS:
         yield f"'anthropic-version' is ignored: this is {VERSIONS[-1]}"
     if beta is not None:
-        shown = beta.encode("ascii", "backslashreplace").decode()[:_MAX_SHOWN]
-        yield f"'anthropic-beta' is ignored: {shown}"
+        yield f"'anthropic-beta' is ignored: {shown(beta, _MAX_SHOWN)}"
 
 
 def of_prompt(body: PromptBody) -> Iterator[str]:

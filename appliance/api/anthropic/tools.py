@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from appliance.api.anthropic.schema import OtherTool, PromptBody, Tool
 from appliance.api.dialect import json_schema_limits
+from appliance.api.visible import shown
 from appliance.errors import InvalidRequest, Unsupported
 from appliance.wire.messages import ToolChoice
 
@@ -56,9 +57,8 @@ def toolbox_of(body: PromptBody) -> Toolbox:
 
 def _object(tool: Tool | OtherTool, at: int) -> dict[str, Any]:
     if isinstance(tool, OtherTool):
-        shown = tool.type.encode("ascii", "backslashreplace").decode()[:64]
         raise Unsupported(
-            feature=f"a tool of type '{shown}'",
+            feature=f"a tool of type '{shown(tool.type)}'",
             reason="this Outpost runs no tools itself; send 'custom' ones",
             param=f"tools.{at}.type",
         )

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from appliance.api.dialect.fields import Body
 from appliance.api.exchange import Exchange
+from appliance.api.visible import shown
 from appliance.errors import InvalidRequest, Unsupported
 
 Model = TypeVar("Model", bound=Body)
@@ -88,9 +89,9 @@ def _without_ignored(model: type[Body], body: dict[str, Any], exchange: Exchange
             if value is not None and value not in ignored[name]:
                 exchange.warn(f"'{name}' is ignored")
         elif name not in refused:
-            shown = _shown(name)
+            told_name = shown(name, _MAX_NAME_CHARS)
             raise Unsupported(
-                feature=f"the field '{shown}'", reason="it is unknown here; leave it out", param=shown
+                feature=f"the field '{told_name}'", reason="it is unknown here; leave it out", param=told_name
             )
         elif value is not None:
             raise Unsupported(feature=f"'{name}'", reason=refused[name], param=name)
@@ -129,7 +130,7 @@ def _path(detail: ErrorDetails, body: dict[str, Any]) -> list[str]:
                 continue
         elif not is_last:
             here = here[step]
-        path.append(_shown(str(step)))
+        path.append(shown(str(step), _MAX_NAME_CHARS))
     return path
 
 
@@ -143,7 +144,3 @@ def _reason(detail: ErrorDetails) -> str:
     if detail["type"] == "value_error":
         return str(detail["ctx"]["error"])
     return _MESSAGES.get(detail["type"]) or detail["msg"][0].lower() + detail["msg"][1:]
-
-
-def _shown(name: str) -> str:
-    return name.encode("ascii", "backslashreplace").decode()[:_MAX_NAME_CHARS]

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from appliance.api.dialect.fields import ModelBody, Text
+from appliance.api.visible import shown
 
 Name = Annotated[str, StringConstraints(max_length=2048)]
 """Bounded only; what a name is, the store decides."""
@@ -72,14 +73,10 @@ Images = Annotated[list[Text], Field(max_length=64)]
 def unknown_fields(body: BaseModel, *, path: str = "") -> Iterator[str]:
     """Paths of what nobody here reads."""
     for name in body.model_extra or ():
-        yield path + _shown(name)
+        yield path + shown(name)
     for name in body.model_fields_set:
         value = getattr(body, name, None)
         items = value if isinstance(value, list) else ()
         for index, item in enumerate(items):
             if isinstance(item, BaseModel):
                 yield from unknown_fields(item, path=f"{path}{name}.{index}.")
-
-
-def _shown(name: str) -> str:
-    return name.encode("ascii", "backslashreplace").decode()[:64]

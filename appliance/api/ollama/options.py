@@ -11,6 +11,7 @@ from typing import Any, Final
 import pydantic
 
 from appliance.api.dialect.fields import GenerationFields
+from appliance.api.visible import shown
 from appliance.errors import InvalidRequest
 from appliance.modelfile import PARAMETERS, Use, engine_settings
 from appliance.supervisor.policy import ModelDefaults
@@ -59,7 +60,7 @@ def _known(told: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Those that Ollama has, and a word for each other one. Null is as good as absent."""
     known = {name: value for name, value in told.items() if name in PARAMETERS and value is not None}
     others = [name for name in told if name not in PARAMETERS]
-    return known, [f"option '{_shown(name)}' is ignored: {_why(name)}" for name in others[:8]]
+    return known, [f"option '{shown(name)}' is ignored: {_why(name)}" for name in others[:8]]
 
 
 def _why(name: str) -> str:
@@ -93,7 +94,3 @@ def _fields(
         name = {"max_tokens": "num_predict"}.get(str(first["loc"][0]), str(first["loc"][0]))
         reason = first["msg"].removeprefix("Value error, ")
         raise InvalidRequest(reason=reason, param=f"options.{name}") from error
-
-
-def _shown(name: str) -> str:
-    return name.encode("ascii", "backslashreplace").decode()[:64]

@@ -11,6 +11,7 @@ from typing import Final
 
 from appliance.api.ollama.bodies import CreateBody
 from appliance.api.ollama.conversation import refuse_images
+from appliance.api.visible import shown
 from appliance.errors import InvalidReference, InvalidRequest, ModelfileInvalid, NotAllowed, Unsupported
 from appliance.modelfile import PARAMETERS, Message, Modelfile, Source, Use, check_options, parse, render
 from appliance.modelfile.facts import ParameterValue, SourceForm
@@ -78,10 +79,9 @@ def _base(name: str) -> Source:
 def _sources(files: Mapping[str, str] | None, *, field: str) -> Iterator[Source]:
     """In the order of their names, as the parts of a split GGUF are numbered."""
     for name, digest in sorted((files or {}).items()):
-        shown = name.encode("ascii", "backslashreplace").decode()[:80]
         if name.lower().endswith(_OTHER_FORMATS):
             raise Unsupported(
-                feature=shown,
+                feature=shown(name, 80),
                 reason="models are taken as GGUF; convert it with llama.cpp's convert_hf_to_gguf.py",
                 param=field,
             )
@@ -89,7 +89,7 @@ def _sources(files: Mapping[str, str] | None, *, field: str) -> Iterator[Source]
             yield Source(text=parse_digest(digest.replace("sha256-", "sha256:", 1)))
         except InvalidReference as error:
             raise InvalidRequest(
-                reason="a digest is sha256: and 64 hex digits", param=f"{field}.{shown}"
+                reason="a digest is sha256: and 64 hex digits", param=f"{field}.{shown(name, 80)}"
             ) from error
 
 

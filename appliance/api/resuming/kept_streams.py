@@ -10,6 +10,7 @@ from typing import Final
 from appliance import log
 from appliance.api.resuming.kept_stream import KeptStream, Reader
 from appliance.api.sse import EventStream
+from appliance.api.visible import shown
 from appliance.errors import RequestIdInUse, RequestNotFound
 
 _log = log.logger("api")
@@ -88,8 +89,7 @@ class KeptStreams:
         with self._lock:
             kept = self._streams.get((owner, request_id))
         if kept is None:
-            shown = request_id.encode("ascii", "backslashreplace").decode()[:_MAX_ID_CHARS]
-            raise RequestNotFound(request_id=shown)
+            raise RequestNotFound(request_id=shown(request_id, _MAX_ID_CHARS))
         return kept.attach(after, gone, on_close=on_close)
 
     def held(self) -> Held:

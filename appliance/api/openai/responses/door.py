@@ -29,6 +29,7 @@ from appliance.api.openai.responses.response_object import head_of
 from appliance.api.openai.responses.schema import ResponseBody
 from appliance.api.openai.schema import ChatBody
 from appliance.api.openapi.operation import Operation, Operations, Parameter, Stream, Tag
+from appliance.api.visible import shown
 from appliance.errors import (
     InvalidRequest,
     PreviousResponseNotFound,
@@ -246,7 +247,8 @@ def _known_params(req: falcon.Request, known: set[str]) -> None:
     """`include` asks for parts of items that there are anyway, or that are not made here."""
     for name in req.params:
         if name.removesuffix("[]") not in known:
-            shown = name.encode("ascii", "backslashreplace").decode()[:64]
             raise Unsupported(
-                feature=f"the parameter '{shown}'", reason="it is unknown here; leave it out", param=shown
+                feature=f"the parameter '{shown(name)}'",
+                reason="it is unknown here; leave it out",
+                param=shown(name),
             )
