@@ -10,6 +10,7 @@ shows each of them again.
 from __future__ import annotations
 
 import collections
+import copy
 import json
 import sys
 from typing import Any
@@ -105,18 +106,18 @@ class Fuzz:
 def make_known(case: Any) -> None:
     """A model that exists, and a short answer: so that what follows the look-up is reached as well."""
     if isinstance(case.path_parameters, dict):
-        for name in ("model", "name"):
-            if name in case.path_parameters:
-                case.path_parameters[name] = MODEL
-    body = case.body
-    if not isinstance(body, dict):
+        known = dict.fromkeys({"model", "name"} & set(case.path_parameters), MODEL)
+        case.path_parameters = {**case.path_parameters, **known}
+    if not isinstance(case.body, dict):
         return
+    body = copy.deepcopy(case.body)  # parts of it belong to who makes the next one
     for name in ("model", "name", "source"):
         if isinstance(body.get(name), str) or name == "model":
             body[name] = EMBEDDER if "embed" in case.operation.path else MODEL
     for name in TOKENS:
         if isinstance(body.get(name), int):
             body[name] = min(body[name], 4)
+    case.body = body
 
 
 def told() -> dict[str, Any]:
