@@ -11,6 +11,7 @@ import gguf
 import numpy as np
 import pytest
 
+from appliance.daemon.accelerators import llama_libraries
 from tests.fakes.tiny_gguf import Shape, write_generator
 from tests.integration.llama_desk import Desk
 
@@ -207,3 +208,9 @@ def test_a_model_made_for_less_than_one_step_is_refused(tmp_path: Path, tiny_mod
     assert served_in((enough, 512, 5)) == ["8 3"]
     (line,) = served_in((tiny_model, 512, 2), draft=few[0])
     assert "(its draft model)" in line and "a context of 1 tokens" in line
+
+
+def test_the_libraries_of_the_runners_are_found_without_an_import() -> None:
+    found = llama_libraries()
+    assert found is not None
+    assert next(found.glob("libllama.so*"), None) is not None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.daemon.accelerators import accelerator_of, board_gpu, gpu_plan, llama_libraries
+from appliance.daemon.accelerators import accelerator_of, board_gpu, gpu_plan
 from appliance.hardware.root import Root
 from appliance.planner.facts import Accelerator
 from appliance.supervisor.device import Device
@@ -38,12 +38,6 @@ def test_plans_are_for_the_gpu_where_the_build_has_it(tmp_path: Path, name: str)
     assert accelerator_of(None, tmp_path) is Accelerator.NONE
     assert accelerator_of("a GPU", None) is Accelerator.NONE
     assert accelerator_of("a GPU", tmp_path / "not there") is Accelerator.NONE
-
-
-def test_the_libraries_of_the_runners_are_found_without_an_import() -> None:
-    found = llama_libraries()
-    assert found is not None
-    assert next(found.glob("libllama.so*"), None) is not None
 
 
 @pytest.mark.parametrize(
