@@ -59,7 +59,8 @@ def main() -> int:
 def _run(wanted: str | None, data: Path) -> None:
     _prepare("run")
     address = background.start(wanted, starter_model.ensure(), data=data)
-    say(examples.render(address=address, model=starter_model.NAME))
+    needs_key = background.needs_key(address)
+    say(examples.render(address=address, model=starter_model.NAME, needs_key=needs_key))
 
 
 def _setup() -> None:

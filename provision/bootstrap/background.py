@@ -77,6 +77,17 @@ def stop(*, data: Path) -> None:
     (data / _PID_FILE).unlink(missing_ok=True)
 
 
+def needs_key(address: str) -> bool:
+    """Whether the daemon there turns away who sends no key."""
+    try:
+        with urllib.request.urlopen(f"http://{address}/v1/models", timeout=5):
+            return False
+    except urllib.error.HTTPError as error:
+        return error.code == 401
+    except OSError:
+        return False
+
+
 def _spawn(address: str, model: Path, data: Path) -> Daemon:
     """Start it in a session of its own, so that Ctrl-C in this terminal does not reach it."""
     _refuse_taken(address)
