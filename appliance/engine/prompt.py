@@ -218,24 +218,9 @@ class TemplateRoom:
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._template: ChatTemplate | None = None
-        self._source = TemplateSource(source=None)
 
     def set_template(self, template: TemplateSource) -> TemplateFacts:
-        self._template, self._source = None, template
-        compiled = self._compiled(template)
-        self._template = compiled
-        return TemplateFacts(tool_format=compiled.tool_format, reasoning=compiled.reasoning)
-
-    def render(self, chat: ChatPrompt) -> str:
-        if chat.template is not None:
-            with of_the_caller():
-                theirs = self._compiled(msgspec.structs.replace(self._source, source=chat.template))
-                return self._rendered(theirs, chat)
-        if self._template is None:
-            raise InvalidRequest(reason="this model has no usable chat template", param="messages")
-        return self._rendered(self._template, chat)
-
-    def _compiled(self, template: TemplateSource) -> ChatTemplate:
+        self._template = None
         compiled = ChatTemplate(
             template.source,
             template.bos_text,
@@ -244,10 +229,14 @@ class TemplateRoom:
             model=template.model,
         )
         compiled.check(now=self._clock())
-        return compiled
+        self._template = compiled
+        return TemplateFacts(tool_format=compiled.tool_format, reasoning=compiled.reasoning)
 
-    def _rendered(self, template: ChatTemplate, chat: ChatPrompt) -> str:
-        return template.render(
+    def render(self, chat: ChatPrompt) -> str:
+        """By the template that was set: `chat.template` is for who sets it."""
+        if self._template is None:
+            raise InvalidRequest(reason="this model has no usable chat template", param="messages")
+        return self._template.render(
             chat.messages,
             [] if chat.tool_choice is ToolChoice.NONE else chat.tools,
             now=self._clock(),
@@ -257,8 +246,25 @@ class TemplateRoom:
         )
 
 
-InlineRenderer = TemplateRoom
-"""For tests: the same protocol without the process."""
+class InlineRenderer:
+    """For tests: a `PromptRenderer` without the process."""
+
+    def __init__(self, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self._room = TemplateRoom(clock)
+        self._source = TemplateSource(source=None)
+
+    def set_template(self, template: TemplateSource) -> TemplateFacts:
+        self._source = template
+        return self._room.set_template(template)
+
+    def render(self, chat: ChatPrompt) -> str:
+        if chat.template is None:
+            return self._room.render(chat)
+        with of_the_caller():
+            theirs = TemplateRoom(self._clock)
+            theirs.set_template(msgspec.structs.replace(self._source, source=chat.template))
+            return theirs.render(chat)
 
 
 class _GenerationTag(jinja2.ext.Extension):

@@ -153,11 +153,8 @@ class TemplateClient:
 
     def _render_theirs(self, chat: ChatPrompt, template: str) -> str:
         """In a worker that nobody else's conversation has been in, and none will."""
-        ask = Render(
-            msgspec.structs.replace(chat, template=None),
-            msgspec.structs.replace(self._source, source=template),
-            wall_s=_THEIRS_S,
-        )
+        theirs = msgspec.structs.replace(self._source, source=template)
+        ask = Render(chat, theirs, wall_s=_THEIRS_S)
         with of_the_caller(), self._lock:
             self._drop_worker()
             self._worker = self._spawn()

@@ -26,18 +26,10 @@ from tests.daemon import Daemon
 from tests.fakes import tiny_gguf
 from tests.fakes.model_files import generator
 from tests.integration.daemon_asking import succeeds
+from tests.integration.open_webui import HEADERS
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-HEADERS = {
-    "Content-Type": "application/json",
-    "Authorization": "Bearer unused",
-    "X-OpenWebUI-User-Name": "Ada L",
-    "X-OpenWebUI-User-Id": "1",
-    "X-OpenWebUI-User-Email": "ada@example.org",
-    "X-OpenWebUI-User-Role": "admin",
-    "X-OpenWebUI-Chat-Id": "4b1c",
-}
 SIGNED = {
     "Authorization": "Bearer unused",
     "X-OpenWebUI-User-Jwt": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2ln",

@@ -20,18 +20,10 @@ from gguf import PoolingType
 from tests.daemon import Daemon
 from tests.fakes import tiny_gguf
 from tests.fakes.model_files import generator
+from tests.integration.open_webui import HEADERS
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-HEADERS = {
-    "Content-Type": "application/json",
-    "Authorization": "Bearer unused",
-    "X-OpenWebUI-User-Name": "Ada L",
-    "X-OpenWebUI-User-Id": "1",
-    "X-OpenWebUI-User-Email": "ada@example.org",
-    "X-OpenWebUI-User-Role": "user",
-    "X-OpenWebUI-Chat-Id": "4b1c",
-}
 TOOL = {"name": "lamp", "description": "Switches it.", "parameters": {"type": "object", "properties": {}}}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "lamp", "arguments": "{}"}}
 CHAT: dict[str, Any] = {
